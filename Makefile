@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+#
+# The front door; meson.build has the rules, scripts/check.py what is checked.
+
+BUILD = build
+PYTHON = python3
+
+.PHONY: help demo build check check-san flake bench install clean deps deps-check
+
+help:
+	@echo 'make demo        build the usvm command and run its demonstration'
+	@echo 'make build       build all of it in $(BUILD)/'
+	@echo 'make check       every test, in every build that matters (minutes)'
+	@echo 'make check-san   unit and live tests under ASan, UBSan and TSan'
+	@echo 'make flake       live and stress tests, 20 times'
+	@echo 'make bench       the benchmarks, in full'
+	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
+	@echo 'make clean       remove what was built'
+	@echo
+	@echo 'What is missing is installed by scripts/deps.sh, which says what it does.'
+
+deps:
+	@scripts/deps.sh build
+
+deps-check:
+	@scripts/deps.sh build check
+
+$(BUILD)/build.ninja: | deps
+	meson setup $(BUILD) $(if $(prefix),--prefix=$(prefix))
+
+build: deps $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+demo: deps $(BUILD)/build.ninja
+	ninja -C $(BUILD) usvm
+	$(BUILD)/usvm demo
+
+check: deps-check
+	@$(PYTHON) scripts/check.py
+
+check-san: deps-check
+	@$(PYTHON) scripts/check.py --sanitize
+
+flake: deps-check
+	@$(PYTHON) scripts/check.py --flake 20
+
+bench: build
+	ninja -C $(BUILD) bench
+
+install: deps $(BUILD)/build.ninja
+	$(if $(prefix),meson configure $(BUILD) -Dprefix=$(prefix))
+	ninja -C $(BUILD)
+	meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir=$(abspath $(DESTDIR)))
+	$(if $(DESTDIR),,[ "$$(id -u)" != 0 ] || ldconfig)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*

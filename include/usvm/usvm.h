@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usvm/usvm.h - GPU shared virtual memory in an ordinary process.
+ *
+ * A device is opened, a VM on it mirrors the whole address space of the process,
+ * queues run jobs in the VM. Every pointer that the program holds is valid in a
+ * job: pages go to device memory when the GPU touches them, come home when the
+ * CPU does, and follow munmap, mremap, madvise and fork.
+ *
+ *     struct usvm *gpu;
+ *     struct usvm_vm *vm;
+ *     struct usvm_queue *queue;
+ *
+ *     usvm_open(NULL, &gpu);
+ *     usvm_vm_create(gpu, NULL, &vm);
+ *     usvm_queue_create(vm, NULL, &queue);
+ *     usvm_run_kernel(queue, &(struct usvm_kernel){ .function = f, ... });
+ *
+ * Conventions, said once:
+ * - int results are 0 or -errno; docs/errors.md gives each errno one meaning.
+ *   Out parameters come last and are written only on success.
+ * - Handles are borrowed by every call but the destroy call of their kind, which
+ *   accepts NULL. A handle of another kind, or one that was destroyed, gives
+ *   -EBADF where that can be told.
+ * - Sizes are bytes, times are nanoseconds, relative. USVM_FOREVER waits without
+ *   end.
+ * - Every function may be called from any thread of the program, with no lock of
+ *   usvm held; none may be called from a signal handler or from a kernel.
+ * - Structs that are passed in may be zeroed for defaults; reserved fields are 0.
+ * - In a fork's child the parent's handles give -ECHILD, and -EBADF once the child has
+ *   opened a device of its own.
+ *
+ * Caveats, as symptom and mend:
+ * - SIGSEGV handler: usvm chains one (docs/signals.md). A program that replaces it
+ *   without chaining loses nothing but the guarded access: it is put back at the
+ *   next job.
+ * - Memory is slow under a debugger or in a core dump of a live VM shows zeros:
+ *   pages on the device cannot be seen from outside. Prefetch them to the system.
+ */
+#ifndef USVM_USVM_H
+#define USVM_USVM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <usvm/device.h>
+#include <usvm/kernel.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+#define USVM_FOREVER UINT64_MAX
+
+struct usvm;
+struct usvm_vm;
+struct usvm_queue;
+struct usvm_fence;
+
+/** usvm_version() - "0.1.0". Context: any. Return: a static string. */
+const char *usvm_version(void);
+
+/** usvm_strerror() - what an error of usvm means, in a few words
+ * Context: any. Return: a static string, never NULL. @error: -errno or errno. */
+const char *usvm_strerror(int error);
+
+/* --- devices ----------------------------------------------------------------- */
+
+/**
+ * usvm_open() - open a device
+ * @spec: "model" or "model:key=value,...", or NULL: the environment's USVM_DEVICE, else
+ *   "model". Keys: vram=SIZE (K, M, G; default 256M), mode=move|copy, engines=N (1..16,
+ *   default 2), migrate=auto|always|never, home=SIZE (what a CPU fault brings home: 4K,
+ *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M),
+ *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace)
+ * @device: out
+ *
+ * The first open in a process starts the threads of usvm and chains signal handlers;
+ * the last close ends them and gives everything back. Where the kernel cannot migrate
+ * (see usvm_device_info and `usvm doctor`) the device works with all memory at home.
+ *
+ * Context: may sleep.
+ * Return: 0, or
+ *   -EINVAL  @spec has an unknown key or a bad value, or @device is NULL
+ *   -ENOMEM  host memory
+ *   -ENOSYS  not Linux on x86-64
+ *   -EAGAIN  threads could not be made
+ */
+int usvm_open(const char *spec, struct usvm **device);
+
+/**
+ * usvm_open_device() - open a device that the caller implements
+ * @config: see usvm/device.h; copied
+ * @spec: NULL, or "key=value,..." of the keys above but vram, mode and engines
+ * @device: out
+ *
+ * Context: may sleep; calls config->ops->attach.
+ * Return: as usvm_open(); -EINVAL also: an op is missing, vram_bytes is not a multiple of
+ * 2 MiB, flags or reserved not known; or what attach() returned.
+ */
+int usvm_open_device(const struct usvm_device_config *config, const char *spec,
+		     struct usvm **device);
+
+/**
+ * usvm_close() - close a device; everything on it comes home
+ * @device: or NULL
+ *
+ * Context: may sleep.
+ * Return: 0; -EBUSY VMs of it are still there; -EBADF not a device; -ECHILD.
+ */
+int usvm_close(struct usvm *device);
+
+/* What usvm_device_info() tells. */
+struct usvm_device_info {
+	char name[32];
+	uint64_t vram_bytes;
+	uint64_t vram_used_bytes;
+	uint32_t engine_count;
+	uint32_t copies;          /* 1: mode=copy */
+	uint32_t migrates;        /* 1: pages can go to the device */
+	uint32_t kernel_faults;   /* 1: system calls may touch pages on the device */
+	uint32_t fork_events;     /* 1: a raw clone is served */
+	char why_not[128];        /* when migrates is 0: the reason, else "" */
+};
+
+/** usvm_device_info() - Context: any thread, does not sleep. Return: 0, -EINVAL, -EBADF,
+ * -ECHILD. */
+int usvm_device_info(struct usvm *device, struct usvm_device_info *info);
+
+/* --- address spaces ------------------------------------------------------------ */
+
+struct usvm_vm_config {
+	uint32_t flags;       /* enum usvm_vm_flag */
+	uint32_t reserved;
+};
+
+enum usvm_vm_flag {
+	USVM_VM_NO_MIRROR = 1 << 0, /* mirrors nothing at first; see usvm_vm_mirror() */
+	USVM_VM_READ_ONLY = 1 << 1, /* the mirror allows no writes */
+};
+
+/**
+ * usvm_vm_create() - an address space on @device that mirrors the process's
+ * @config: NULL: defaults
+ * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -ENOSPC (64 a device).
+ */
+int usvm_vm_create(struct usvm *device, const struct usvm_vm_config *config,
+		   struct usvm_vm **vm);
+
+/** usvm_vm_destroy() - @vm or NULL. Context: may sleep. Return: 0; -EBUSY it has queues;
+ * -EBADF; -ECHILD. */
+int usvm_vm_destroy(struct usvm_vm *vm);
+
+/**
+ * usvm_vm_mirror() - add an address-mirror bind: GPU address = CPU address
+ * @addr, @bytes: multiples of 4096
+ * @flags: 0 or USVM_VM_READ_ONLY
+ * Context: may sleep. Return: 0, -EINVAL, -EBUSY (overlaps a bind), -EBADF, -ENOMEM.
+ */
+int usvm_vm_mirror(struct usvm_vm *vm, const void *addr, size_t bytes, uint32_t flags);
+
+/** usvm_vm_unmirror() - take a bind away, exactly as it was added. Context: may sleep.
+ * Return: 0, -EINVAL, -ENOENT, -EBUSY (ranges live in it), -EBADF, -ECHILD. */
+int usvm_vm_unmirror(struct usvm_vm *vm, const void *addr, size_t bytes);
+
+/* --- queues and jobs ------------------------------------------------------------ */
+
+struct usvm_queue_config {
+	uint32_t flags;    /* 0 */
+	uint32_t reserved; /* 0 */
+};
+
+/** usvm_queue_create() - jobs of a queue run in order; queues run beside each other.
+ * @config: NULL: defaults. Only on the model device (-EOPNOTSUPP elsewhere).
+ * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -EOPNOTSUPP. */
+int usvm_queue_create(struct usvm_vm *vm, const struct usvm_queue_config *config,
+		      struct usvm_queue **queue);
+
+/** usvm_queue_destroy() - @queue or NULL: cancels what has not run (-ECANCELED at its
+ * fences), ends what runs. Context: may sleep. Return: 0, -EBADF, -ECHILD. */
+int usvm_queue_destroy(struct usvm_queue *queue);
+
+/* A fault that ended a job. */
+struct usvm_fault {
+	uint64_t addr;    /* byte address */
+	uint32_t access;  /* enum usvm_access */
+	int32_t error;    /* -EFAULT no memory there; -EPERM forbidden; ... */
+	uint64_t time_ns; /* monotonic */
+};
+
+struct usvm_queue_status {
+	uint32_t banned;        /* 1: a job failed; nothing more runs in it */
+	int32_t error;          /* of that job */
+	struct usvm_fault fault; /* when error is -EFAULT or -EPERM */
+};
+
+/** usvm_queue_status() - Context: any, does not sleep. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_queue_status(struct usvm_queue *queue, struct usvm_queue_status *status);
+
+/* A kernel to run: @function once for each group of the grid. */
+struct usvm_kernel {
+	usvm_kernel_fn function;
+	uint32_t groups[3];        /* 0 counts as 1 */
+	uint32_t args_bytes;       /* at most 256 */
+	const void *args;          /* copied at submit */
+	void *user_fence;          /* NULL, or 8-byte aligned memory: written at the end */
+	uint64_t user_fence_value;
+};
+
+/* A batch of commands to run, out of the program's memory. */
+struct usvm_batch {
+	const void *commands;      /* 4-byte aligned; ends with MI_BATCH_BUFFER_END */
+	void *user_fence;
+	uint64_t user_fence_value;
+};
+
+/**
+ * usvm_submit_kernel() - append a kernel to a queue
+ * @fence: out: told the end; usvm_fence_put() it. NULL: none wanted.
+ * Context: may sleep for a moment. Return: 0; -EINVAL; -ECANCELED the queue is banned;
+ * -ENOMEM; -EBADF; -ECHILD.
+ */
+int usvm_submit_kernel(struct usvm_queue *queue, const struct usvm_kernel *kernel,
+		       struct usvm_fence **fence);
+
+/** usvm_submit_batch() - append a batch. Context, Return: as usvm_submit_kernel(). */
+int usvm_submit_batch(struct usvm_queue *queue, const struct usvm_batch *batch,
+		      struct usvm_fence **fence);
+
+/**
+ * usvm_fence_wait() - wait for the end of a job
+ * Context: sleeps. Return: 0 the job succeeded; -ETIMEDOUT; else the job's error: -EFAULT
+ * or -EPERM (see usvm_queue_status), -EINVAL a bad command, -EPROTO an endless batch,
+ * -ECANCELED; -EBADF; -ECHILD.
+ */
+int usvm_fence_wait(struct usvm_fence *fence, uint64_t timeout_ns);
+
+/** usvm_fence_put() - drop it; the job goes on. @fence or NULL. Context: any. */
+void usvm_fence_put(struct usvm_fence *fence);
+
+/** usvm_run_kernel() - submit and wait. Context: sleeps. Return: of the two. */
+int usvm_run_kernel(struct usvm_queue *queue, const struct usvm_kernel *kernel);
+
+/** usvm_run_batch() - submit and wait. Context: sleeps. Return: of the two. */
+int usvm_run_batch(struct usvm_queue *queue, const struct usvm_batch *batch);
+
+/* --- memory ---------------------------------------------------------------------- */
+
+enum usvm_place {
+	USVM_PLACE_SYSTEM = 0,
+	USVM_PLACE_DEVICE = 1,
+};
+
+/**
+ * usvm_prefetch() - move memory and map it, ahead of its use
+ * @addr, @bytes: any; widened to pages
+ * @place: to the VM's device, or home
+ *
+ * Best effort, as a fault would: holes and memory that cannot migrate stay.
+ * Context: sleeps. Return: 0; -EINVAL an empty or wrapping span; -EFAULT nothing in it
+ * is mapped; -EBADF; -ECHILD; -ENOMEM.
+ */
+int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes,
+		  enum usvm_place place);
+
+enum usvm_page_state {
+	USVM_PAGE_UNMAPPED = 0, /* no VMA there */
+	USVM_PAGE_HOME = 1,     /* the process has it, or it is a hole */
+	USVM_PAGE_MOVING = 2,   /* in transit */
+	USVM_PAGE_DEVICE = 3,   /* device memory has it */
+};
+
+struct usvm_page_info {
+	uint32_t state;        /* enum usvm_page_state */
+	uint32_t mapped;       /* bit 0: a PTE in this VM; bit 1: it allows writes */
+	uint64_t vram_offset;  /* when DEVICE */
+	uint64_t run_bytes;    /* from addr's page on: how much has the same state and is
+				* contiguous */
+	char device[32];       /* name of the device that holds it; "" at home */
+};
+
+/** usvm_query() - where is this page? Moves nothing, touches nothing.
+ * Context: may sleep for a moment. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_query(struct usvm_vm *vm, const void *addr, struct usvm_page_info *info);
+
+/** usvm_query_span() - how many pages of a span are in each state
+ * @pages: out: indexed by enum usvm_page_state
+ * Context: may sleep for a moment. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_query_span(struct usvm_vm *vm, const void *addr, size_t bytes,
+		    uint64_t pages[4]);
+
+/* --- what happened ------------------------------------------------------------------ */
+
+struct usvm_stat {
+	const char *name; /* static; the kernel's names (svm_2M_migrate_count, ...) */
+	uint64_t value;
+};
+
+/** usvm_stats() - read the counters of a device
+ * @stats: out, @max entries; NULL with 0: only @count
+ * @count: out: how many there are
+ * Context: any, does not sleep. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_stats(struct usvm *device, struct usvm_stat *stats, size_t max, size_t *count);
+
+/** usvm_stat() - one counter by name; 0 when there is no such. Context: any. Return: it. */
+uint64_t usvm_stat(struct usvm *device, const char *name);
+
+/** usvm_faults() - the last faults that failed in a VM, oldest first (at most 50 kept)
+ * Context: any. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_faults(struct usvm_vm *vm, struct usvm_fault *faults, size_t max, size_t *count);
+
+/* What a trace has (trace=EVENTS at open). */
+struct usvm_trace_event {
+	uint64_t time_ns; /* CLOCK_MONOTONIC, when the step ended */
+	uint64_t duration_ns;
+	uint64_t addr;
+	uint64_t bytes;
+	uint64_t arg;
+	const char *name; /* static: "gpu_fault", "migrate_to_device", ... */
+	uint32_t thread;  /* kernel's thread id */
+	uint32_t reserved;
+};
+
+/** usvm_trace_read() - take up to @max of the oldest events
+ * @count: out; @dropped: out, or NULL: events lost so far
+ * Context: any; one reader at a time. Return: 0, -EINVAL, -ENOENT no trace was asked for,
+ * -EBADF, -ECHILD. */
+int usvm_trace_read(struct usvm *device, struct usvm_trace_event *events, size_t max,
+		    size_t *count, uint64_t *dropped);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

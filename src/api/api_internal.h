@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * api/api_internal.h - the objects behind the public handles.
+ *
+ * All of them are library memory, wiped in a child of fork, and begin with a
+ * magic word of their kind. What needs the library's pools, its locks with the
+ * monitor mark or the userfaultfd is done on a worker, by mm_call() (law 15).
+ */
+#ifndef API_API_INTERNAL_H
+#define API_API_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/lock.h"
+#include "base/pool.h"
+#include "base/wait.h"
+#include "gpu/gpu.h"
+#include "mm/call.h"
+#include "mm/mm.h"
+#include "usvm/usvm.h"
+#include "vm/vm.h"
+
+enum api_magic {
+	API_MAGIC_DEVICE = 0x75736431,
+	API_MAGIC_VM = 0x75737631,
+	API_MAGIC_QUEUE = 0x75737131,
+	API_MAGIC_FENCE = 0x75736631,
+};
+
+struct api_config {
+	bool is_model;
+	uint64_t vram_bytes;
+	bool copy;
+	uint32_t engine_count;
+	enum vm_migrate_policy migrate;
+	bool migrate_always;
+	uint64_t home_bytes;
+	uint64_t notifier_bytes;
+	bool no_system_atomics;
+	uint64_t trace_events;
+};
+
+struct usvm {
+	uint32_t magic;
+	struct sys *sys;
+	struct mm *mm;
+	struct gpu *gpu;          /* NULL: the device is the caller's */
+	struct vm_device *device;
+	struct api_config config;
+	struct usvm_device_config device_config;
+	char name[32];
+	const char *why_not;      /* NULL: pages migrate */
+	uint32_t vm_count;        /* atomic */
+	struct trace_ring *trace;
+	struct pool fence_pool;   /* workers only */
+	struct usvm_fence *free_fences; /* atomic stack: pushed by any thread */
+	uint64_t fence_count;     /* atomic: jobs and fences alive */
+	struct wait fence_wait;   /* fence_count went down */
+};
+
+struct usvm_vm {
+	uint32_t magic;
+	struct usvm *usvm;
+	struct vm *vm;
+	uint32_t queue_count;     /* atomic */
+};
+
+struct usvm_queue {
+	uint32_t magic;
+	struct usvm_vm *vm;
+	struct gpu_queue *queue;
+	struct lock lock;         /* leaf: status */
+	struct usvm_queue_status status GUARDED_BY(&lock);
+};
+
+/* A job and who waits for it. */
+struct usvm_fence {
+	uint32_t magic;
+	uint32_t reference_count; /* atomic: the job's and the caller's */
+	uint32_t done;            /* atomic */
+	int error;
+	struct wait wait;
+	struct usvm *usvm;
+	struct usvm_queue *queue;
+	struct usvm_fence *next;  /* on free_fences */
+	struct gpu_job job;
+};
+
+/* process.c: what the devices of one process share */
+MUST_CHECK int api_process_get(struct sys **sys, struct mm **mm);
+void api_process_put(void);
+bool api_is_forked(void);
+
+/** api_check() - is @handle of this kind, and of this process? Return: 0, -EBADF, -ECHILD. */
+MUST_CHECK int api_check(const void *handle, enum api_magic magic);
+
+/* config.c */
+MUST_CHECK int api_config_parse(const char *spec, bool is_model, struct api_config *config);
+
+/* host.c */
+extern const struct usvm_device_host api_host_ops;
+
+/* fence.c */
+void api_fences_drain(struct usvm *usvm);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: One process
+ *
+ * sys and mm are one per process and shared by its devices: the first open makes
+ * them, the last close takes them away. mm_process_lock() is held over open and
+ * close, which keeps fork() out meanwhile. A child of fork finds everything
+ * wiped; it is noticed at the next call, whether or not fork's hooks ran.
+ */
+#include "api/api_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+static struct {
+	struct sys *sys;
+	struct mm *mm;
+	uint32_t users;
+} process;
+
+#define WORKERS 2
+
+bool api_is_forked(void)
+{
+	return process.users && process.sys->ops->is_forked(process.sys);
+}
+
+static int process_open(void)
+{
+	const struct mm_config config = { .worker_count = WORKERS };
+	int err;
+
+	err = mm_create(process.sys, &config, &process.mm);
+	if (err)
+		process.mm = NULL;
+	return err;
+}
+
+/* Called with mm_process_lock() not held; returns with it held on success. */
+int api_process_get(struct sys **sys, struct mm **mm)
+{
+	struct sys *opened;
+	int err;
+
+	if (api_is_forked()) {
+		process.users = 0;
+		mm_process_forget();
+	}
+	err = sys_linux_open(NULL, &opened);
+	if (err)
+		return err;
+	mm_process_lock();
+	process.sys = opened;
+	err = process.users ? 0 : process_open();
+	if (err) {
+		mm_process_unlock();
+		sys_linux_close(opened);
+		return err;
+	}
+	process.users++;
+	*sys = process.sys;
+	*mm = process.mm;
+	return 0;
+}
+
+/* Called with mm_process_lock() held; drops it. */
+void api_process_put(void)
+{
+	struct sys *sys = process.sys;
+
+	ASSERT(process.users);
+	if (--process.users == 0) {
+		mm_destroy(process.mm);
+		process.mm = NULL;
+	}
+	mm_process_unlock();
+	sys_linux_close(sys);
+}
+
+int api_check(const void *handle, enum api_magic magic)
+{
+	uint32_t found;
+
+	if (!handle)
+		return -EINVAL;
+	if (api_is_forked())
+		return -ECHILD;
+	memcpy(&found, handle, sizeof(found));
+	return found == magic ? 0 : -EBADF;
+}

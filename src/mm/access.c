@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Engines in system memory
+ *
+ * A system PTE is an alias of the CPU's mapping: an engine that uses one makes
+ * exactly a CPU access, by the guarded accessor of sys. It may fault like a CPU,
+ * and sleep in that fault. Two things follow.
+ *
+ * A page may go to the device while an engine is about to use it as a system
+ * page. Bringing it home for the engine would make it ping-pong between an
+ * engine's two ways to the same page (T18). So engine threads are known here by
+ * their thread id, and one that faults on what its own device can reach is thrown
+ * out of the access (-EINTR) and translates again.
+ *
+ * A taker waits, bounded, until accesses that began before the revocation are
+ * over (mm_drain()). That is a courtesy to those engines, which would else be
+ * thrown out; nothing is lost without it.
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+#define DRAIN_YIELDS 256
+
+int mm_accessor_register(struct mm *mm, const void *device)
+{
+	uint32_t thread_id = mm->sys->ops->thread_id(mm->sys);
+
+	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+		struct mm_accessor *a = &mm->accessors[i];
+		uint32_t expected = 0;
+
+		if (!ATOMIC_COMPARE_EXCHANGE(&a->thread_id, &expected, thread_id))
+			continue;
+		ATOMIC_STORE(&a->page, (uint64_t)MM_ACCESSOR_IDLE);
+		ATOMIC_STORE(&a->device, device);
+		base_host->self()->accessor = a;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+void mm_accessor_unregister(struct mm *mm)
+{
+	struct mm_accessor *a = base_host->self()->accessor;
+
+	if (!a)
+		return;
+	ASSERT(a >= mm->accessors && a < mm->accessors + MM_ACCESSORS_MAX);
+	base_host->self()->accessor = NULL;
+	ATOMIC_STORE(&a->device, NULL);
+	ATOMIC_STORE(&a->thread_id, 0);
+}
+
+struct mm_accessor *mm_accessor_find(struct mm *mm, uint32_t thread_id)
+{
+	if (!thread_id)
+		return NULL;
+	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+		if (ATOMIC_LOAD_RELAXED(&mm->accessors[i].thread_id) == thread_id)
+			return &mm->accessors[i];
+	}
+	return NULL;
+}
+
+int mm_access(struct mm *mm, enum sys_access_op op, uint64_t addr, void *buffer,
+	      uint32_t bytes)
+{
+	struct mm_accessor *a = base_host->self()->accessor;
+	int err;
+
+	lock_assert_none_held("access to the program's memory");
+	if (!a)
+		return mm->sys->ops->access(mm->sys, op, addr, buffer, bytes);
+	ATOMIC_STORE(&a->page, ALIGN_DOWN(addr, PAGE_BYTES));
+	err = mm->sys->ops->access(mm->sys, op, addr, buffer, bytes);
+	ATOMIC_STORE_RELEASE(&a->page, (uint64_t)MM_ACCESSOR_IDLE);
+	return err;
+}
+
+void mm_drain(struct mm *mm, struct span span)
+{
+	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+		struct mm_accessor *a = &mm->accessors[i];
+
+		if (!ATOMIC_LOAD_RELAXED(&a->thread_id))
+			continue;
+		for (int n = 0; n < DRAIN_YIELDS; n++) {
+			if (!span_contains(span, ATOMIC_LOAD(&a->page)))
+				break;
+			base_host->cpu_yield();
+		}
+	}
+}

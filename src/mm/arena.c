@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: The arena
+ *
+ * Frames are memory of the library's own on the *same* userfaultfd as the
+ * program's memory (on another one MOVE ignores pending events, A9), registered
+ * in write-protect mode alone: an engine that touches an empty frame gets a zero
+ * page like any thread and never a userfault (law 8). The arena makes no huge pages
+ * of its own: a touch of one frame must not make its neighbours present, for what
+ * is present after a MOVE is what was taken (take.c).
+ *
+ * A free frame is empty. Frames are emptied by installing guard pages and
+ * removing them again, which zaps without an event (A10). Where the kernel has
+ * no guard pages, they are unregistered, zapped, and registered again.
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+/* Far from where mmap() puts things, so that the program never meets it. */
+#define ARENA_HINT 0x100000000000ull
+
+int mm_arena_create(struct mm *mm, uint64_t bytes, uint64_t *addr)
+{
+	struct span span;
+	uint64_t start;
+	int err;
+
+	ASSERT(bytes && IS_ALIGNED(bytes, HUGE_BYTES));
+	if (mm->why_not)
+		return -EOPNOTSUPP;
+	err = mm->sys->ops->map(mm->sys, bytes, HUGE_BYTES, ARENA_HINT, &start);
+	if (err)
+		return err;
+	span = span_make(start, bytes);
+	err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_NOHUGEPAGE);
+	if (err && err != -EINVAL) /* a kernel without huge pages */
+		goto unmap;
+	err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, SYS_REGISTER_WP);
+	if (err)
+		goto unmap;
+	*addr = start;
+	return 0;
+
+unmap:
+	mm->sys->ops->unmap(mm->sys, start, bytes);
+	return err;
+}
+
+void mm_arena_destroy(struct mm *mm, uint64_t addr, uint64_t bytes)
+{
+	/* Unregistered first: munmap() would raise an event and wait for the monitor. */
+	int err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span_make(addr, bytes));
+
+	ASSERT(!err);
+	mm->sys->ops->unmap(mm->sys, addr, bytes);
+}
+
+void mm_arena_empty(struct mm *mm, struct span span)
+{
+	int err = mm->sys->ops->empty(mm->sys, span);
+
+	if (!err)
+		return;
+	/* No MOVE may come between: an unregistered frame is no target. */
+	mm_lock(mm);
+	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
+	if (!err)
+		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTNEED);
+	if (!err)
+		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, SYS_REGISTER_WP);
+	mm_unlock(mm, 0);
+	ASSERT(!err);
+}
+
+void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes)
+{
+	uint64_t moved;
+
+	lock_assert_held(&mm->event_lock);
+	if (mm->sys->ops->uffd_move(mm->sys, mm->uffd, frames, source, bytes,
+				    SYS_MOVE_ALLOW_SRC_HOLES | SYS_MOVE_DONTWAKE, &moved))
+		return; /* the frames are filled at the first touch */
+}
+
+void mm_submit_fence(struct mm *mm)
+{
+	int err = 0;
+
+	if (mm->why_not)
+		return;
+	do {
+		uint64_t done;
+
+		if (err)
+			base_host->cpu_yield();
+		mm_lock(mm);
+		err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd,
+						  span_make(mm->fence_page, PAGE_BYTES),
+						  &done);
+		mm_unlock(mm, 0);
+	} while (err == -EAGAIN);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Entries
+ *
+ * An entry stands for a run of pages whose contents are not in the process: the
+ * twin of the kernel's device-private swap entries, in one interval tree keyed
+ * by the address where the program would look.
+ *
+ *     program   |---- entry ----|        |- entry -|
+ *                      |                      |
+ *     owner     |===== frame ===================|      (a device allocation)
+ *
+ * A run is cut where an event cuts it and joined with its neighbours where their
+ * frames are contiguous too, so a 2 MiB block that moved as a whole is one node.
+ * An entry that dies while it is MOVING just leaves the tree: its mover finds
+ * that it is gone and frees the frame with the allocation.
+ *
+ * Invariants, under event_lock:
+ *     entries do not overlap
+ *     owner.page_count == sum of the pages of owner.entries
+ *     mm.entry_pages == sum over all owners; mm.moving_pages == those MOVING
+ *
+ * Splitting takes a node. Who splits has reserved it before it took the lock:
+ * the monitor MM_EVENT_NODES for a message, a taker what its span can need.
+ */
+#include "mm/mm_internal.h"
+
+#include "base/assert.h"
+#include "base/host.h"
+
+static struct mm_entry *entry_of(struct interval_node *node)
+{
+	return node ? CONTAINER_OF(node, struct mm_entry, node) : NULL;
+}
+
+void mm_entry_owner_init(struct mm_entry_owner *owner, const struct mm_entry_ops *ops,
+			 const void *device, uint64_t home_bytes)
+{
+	ASSERT(home_bytes >= PAGE_BYTES && home_bytes <= HUGE_BYTES);
+	owner->home_bytes = home_bytes;
+	owner->ops = ops;
+	owner->device = device;
+	list_init(&owner->entries);
+	owner->page_count = 0;
+}
+
+struct mm_entry *mm_entry_first(struct mm *mm, struct span span)
+{
+	return entry_of(interval_tree_first(&mm->entries, span));
+}
+
+struct mm_entry *mm_entry_next(struct mm_entry *entry, struct span span)
+{
+	return entry_of(interval_tree_next(&entry->node, span));
+}
+
+uint64_t mm_entry_pages(struct mm *mm)
+{
+	return ATOMIC_LOAD_RELAXED(&mm->entry_pages);
+}
+
+uint32_t mm_moving_ticket(struct mm *mm)
+{
+	return wait_ticket(&mm->moving_wait);
+}
+
+void mm_moving_wait(struct mm *mm, uint32_t ticket)
+{
+	wait_sleep(&mm->moving_wait, ticket, BASE_FOREVER);
+}
+
+static void entry_count(struct mm *mm, struct mm_entry *entry, uint64_t pages, bool add)
+{
+	uint64_t change = add ? pages : -pages;
+
+	entry->owner->page_count += change;
+	ATOMIC_STORE_RELAXED(&mm->entry_pages, mm->entry_pages + change);
+	if (entry->state == MM_ENTRY_MOVING)
+		mm->moving_pages += change;
+	if (!add && entry->state == MM_ENTRY_MOVING)
+		wait_wake_all(&mm->moving_wait);
+}
+
+static void entry_set_span(struct mm *mm, struct mm_entry *entry, struct span span)
+{
+	interval_tree_remove(&mm->entries, &entry->node);
+	entry->node.span = span;
+	interval_tree_insert(&mm->entries, &entry->node);
+}
+
+static void entry_remove(struct mm *mm, struct mm_entry *entry)
+{
+	struct mm_entry_owner *owner = entry->owner;
+
+	lock_assert_held(&mm->event_lock);
+	entry_count(mm, entry, span_pages(entry->node.span), false);
+	interval_tree_remove(&mm->entries, &entry->node);
+	list_remove(&entry->owner_link);
+	mm_node_put(mm, entry);
+	if (owner->page_count == 0)
+		owner->ops->empty(owner);
+}
+
+static bool entry_continues(const struct mm_entry *entry, uint64_t addr,
+			    const struct mm_entry_owner *owner, uint64_t frame,
+			    enum mm_entry_state state)
+{
+	return entry->node.span.end == addr && entry->owner == owner &&
+	       entry->state == state &&
+	       entry->frame + span_bytes(entry->node.span) == frame;
+}
+
+/* Join @entry with the one that ends where it starts, if they are one run. */
+static void entry_join_previous(struct mm *mm, struct mm_entry *entry)
+{
+	struct span span = entry->node.span;
+	struct mm_entry *previous;
+
+	lock_assert_held(&mm->event_lock);
+	if (span.start < PAGE_BYTES)
+		return;
+	previous = mm_entry_first(mm, span_make(span.start - PAGE_BYTES, PAGE_BYTES));
+	if (!previous || !entry_continues(previous, span.start, entry->owner,
+					  entry->frame, entry->state))
+		return;
+	interval_tree_remove(&mm->entries, &entry->node);
+	list_remove(&entry->owner_link);
+	mm_node_put(mm, entry);
+	entry_set_span(mm, previous,
+		       (struct span){ previous->node.span.start, span.end });
+}
+
+static void entry_join(struct mm *mm, struct mm_entry *entry)
+{
+	struct mm_entry *next =
+		mm_entry_first(mm, span_make(entry->node.span.end, PAGE_BYTES));
+
+	if (next)
+		entry_join_previous(mm, next);
+	entry_join_previous(mm, entry);
+}
+
+void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *owner,
+		     uint64_t frame, enum mm_entry_state state)
+{
+	struct mm_entry *entry;
+
+	ASSERT(!span_is_empty(span));
+	ASSERT(!mm_entry_first(mm, span));
+	entry = mm_node_take(mm);
+	entry->node.span = span;
+	entry->owner = owner;
+	entry->frame = frame;
+	entry->state = state;
+	interval_tree_insert(&mm->entries, &entry->node);
+	list_push_back(&owner->entries, &entry->owner_link);
+	entry_count(mm, entry, span_pages(span), true);
+	entry_join(mm, entry);
+}
+
+/* Make @addr a border between entries. */
+void mm_entry_split(struct mm *mm, uint64_t addr)
+{
+	struct mm_entry *entry = entry_of(interval_tree_find(&mm->entries, addr));
+	struct mm_entry *tail;
+	struct span span;
+
+	if (!entry || entry->node.span.start == addr)
+		return;
+	span = entry->node.span;
+	tail = mm_node_take(mm);
+	tail->node.span = (struct span){ addr, span.end };
+	tail->owner = entry->owner;
+	tail->frame = entry->frame + (addr - span.start);
+	tail->state = entry->state;
+	entry_set_span(mm, entry, (struct span){ span.start, addr });
+	interval_tree_insert(&mm->entries, &tail->node);
+	list_push_back(&tail->owner->entries, &tail->owner_link);
+}
+
+/* The first @bytes of @entry are home: it starts behind them, or is gone. */
+void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
+{
+	struct span span = entry->node.span;
+
+	ASSERT(bytes <= span_bytes(span));
+	if (bytes == 0)
+		return;
+	if (bytes == span_bytes(span)) {
+		entry_remove(mm, entry);
+		return;
+	}
+	entry_count(mm, entry, bytes >> PAGE_SHIFT, false);
+	entry->frame += bytes;
+	entry_set_span(mm, entry, (struct span){ span.start + bytes, span.end });
+}
+
+/* The pages of @span are no more. */
+void mm_entry_drop_span(struct mm *mm, struct span span)
+{
+	struct mm_entry *entry;
+
+	mm_entry_split(mm, span.start);
+	mm_entry_split(mm, span.end);
+	while ((entry = mm_entry_first(mm, span))) {
+		struct span gone = entry->node.span;
+
+		ASSERT(span_covers(span, gone));
+		entry->owner->ops->drop(entry->owner, entry->frame, span_bytes(gone));
+		entry_remove(mm, entry);
+	}
+}
+
+/* mremap: what stood for @from stands for as many bytes at @to. */
+void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
+{
+	struct list moved;
+	struct list *node;
+	struct mm_entry *entry;
+
+	/* Nothing can be at the new place: its UNMAP came first. If the kernel
+	 * should see it otherwise, the newer mapping is right. */
+	mm_entry_drop_span(mm, span_make(to, span_bytes(from)));
+	mm_entry_split(mm, from.start);
+	mm_entry_split(mm, from.end);
+
+	/* All leave before the first arrives: the two spans may overlap. The nodes'
+	 * parent pointers are free meanwhile; owner links keep their lists. */
+	list_init(&moved);
+	while ((entry = mm_entry_first(mm, from))) {
+		interval_tree_remove(&mm->entries, &entry->node);
+		list_remove(&entry->owner_link);
+		list_push_back(&moved, &entry->owner_link);
+	}
+	while ((node = list_pop_front(&moved))) {
+		uint64_t start;
+
+		entry = LIST_ENTRY(node, struct mm_entry, owner_link);
+		start = entry->node.span.start - from.start + to;
+		entry->node.span = span_make(start, span_bytes(entry->node.span));
+		interval_tree_insert(&mm->entries, &entry->node);
+		list_push_back(&entry->owner->entries, &entry->owner_link);
+	}
+}
+
+void mm_entry_set_state(struct mm *mm, struct mm_entry *entry, enum mm_entry_state state)
+{
+	uint64_t pages = span_pages(entry->node.span);
+
+	if (entry->state == state)
+		return;
+	if (entry->state == MM_ENTRY_MOVING) {
+		mm->moving_pages -= pages;
+		wait_wake_all(&mm->moving_wait);
+	} else {
+		mm->moving_pages += pages;
+	}
+	entry->state = state;
+}
+
+void mm_entry_check(struct mm *mm)
+{
+	struct span all = { 0, UINT64_MAX };
+	struct mm_entry *entry = mm_entry_first(mm, all);
+	uint64_t pages = 0, moving = 0, end = 0;
+
+	interval_tree_check(&mm->entries);
+	for (; entry; entry = mm_entry_next(entry, all)) {
+		struct span span = entry->node.span;
+
+		ASSERT(span.start >= end);
+		ASSERT(IS_ALIGNED(span.start | span.end | entry->frame, PAGE_BYTES));
+		end = span.end;
+		pages += span_pages(span);
+		if (entry->state == MM_ENTRY_MOVING)
+			moving += span_pages(span);
+	}
+	ASSERT(pages == mm->entry_pages);
+	ASSERT(moving == mm->moving_pages);
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: fork
+ *
+ * fork() of the C library runs the gate: before it, takes are shut out and every
+ * page on a device comes home; after it, in the parent, takes go on. The child is
+ * an ordinary copy-on-write child that owes us nothing, whoever dies first. What
+ * the child inherits of the library is wiped; it opens usvm anew if it wants.
+ *
+ * A raw clone() (or _Fork()) passes the gate by. Where EVENT_FORK is allowed, the
+ * kernel holds the parent until the FORK message is read, and hands over a
+ * userfaultfd of the child: every page on a device is copied into the child
+ * there, with engines stopped. The child runs meanwhile: what it unmaps or
+ * remaps is heard on its userfaultfd and followed in a private list of edits.
+ * When all is pushed the child's userfaultfd is closed: holes are holes. A page
+ * that could not be pushed is poisoned: SIGBUS, never zeros. Where EVENT_FORK is
+ * not allowed, VMAs with device pages are not inherited at all (vma.c).
+ *
+ * The close is left to the collector: it walks the child's mappings.
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+#include "mm/call.h"
+
+#define PUSH_EDITS_MAX 128
+#define PUSH_DEPTH_MAX 4
+#define EDIT_DEAD UINT64_MAX
+
+/* What the child did to its address space since the clone, in order. */
+struct push_edit {
+	struct span span;
+	uint64_t to; /* EDIT_DEAD: nothing of the parent's is there any more */
+};
+
+struct push {
+	struct mm *mm;
+	int uffd;
+	uint32_t depth;
+	bool gone;   /* the child died */
+	bool failed; /* the rest is poisoned */
+	uint32_t edit_count;
+	struct push_edit edits[PUSH_EDITS_MAX];
+};
+
+/* The hooks of fork() have no argument. One mm a process; LOCK_MM_GATE keeps it alive. */
+static struct mm *fork_mm;
+static struct lock fork_lock = { .rank = LOCK_MM_GATE, .name = "mm.gate" };
+
+static int gate_close(void *argument)
+{
+	struct mm *mm = *(struct mm **)argument;
+
+	mm_lock(mm);
+	mm->gate_closed++;
+	mm_unlock(mm, 0);
+	return mm_bring_home(mm, (struct span){ 0, UINT64_MAX & ~(PAGE_BYTES - 1) }, NULL);
+}
+
+static int gate_open(void *argument)
+{
+	struct mm *mm = *(struct mm **)argument;
+
+	mm_lock(mm);
+	ASSERT(mm->gate_closed);
+	mm->gate_closed--;
+	mm_unlock(mm, 0);
+	return 0;
+}
+
+/* prepare() to parent() or child(): across functions, which clang cannot follow. */
+static void fork_prepare(void) NO_LOCK_ANALYSIS;
+static void fork_parent(void) NO_LOCK_ANALYSIS;
+void mm_process_lock(void) NO_LOCK_ANALYSIS;
+void mm_process_unlock(void) NO_LOCK_ANALYSIS;
+
+static void fork_prepare(void)
+{
+	lock_acquire(&fork_lock);
+	if (fork_mm && !fork_mm->why_not) {
+		struct mm *mm = fork_mm;
+
+		/* What could not come home is pushed at the FORK event. */
+		mm_call(mm, gate_close, &mm, sizeof(mm));
+	}
+}
+
+static void fork_parent(void)
+{
+	if (fork_mm && !fork_mm->why_not) {
+		struct mm *mm = fork_mm;
+
+		mm_call(mm, gate_open, &mm, sizeof(mm));
+	}
+	lock_release(&fork_lock);
+}
+
+static void fork_child(void)
+{
+	/* The memory behind it is wiped. */
+	fork_mm = NULL;
+	lock_init(&fork_lock, LOCK_MM_GATE, "mm.gate");
+	base_host->self()->held_count = 0;
+}
+
+void mm_process_lock(void)
+{
+	lock_acquire(&fork_lock);
+}
+
+void mm_process_unlock(void)
+{
+	lock_release(&fork_lock);
+}
+
+void mm_process_forget(void)
+{
+	fork_child();
+}
+
+int mm_fork_init(struct mm *mm)
+{
+	static const struct sys_fork_hooks hooks = {
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+	int err;
+
+	err = mm->sys->ops->fork_hooks(mm->sys, &hooks);
+	if (err)
+		return err;
+	fork_mm = mm;
+	return 0;
+}
+
+void mm_fork_fini(struct mm *mm)
+{
+	ASSERT(fork_mm == mm);
+	fork_mm = NULL;
+}
+
+/* Where the child has the page now. */
+static uint64_t push_address(const struct push *push, uint64_t addr)
+{
+	for (uint32_t i = 0; i < push->edit_count; i++) {
+		const struct push_edit *edit = &push->edits[i];
+
+		if (!span_contains(edit->span, addr))
+			continue;
+		if (edit->to == EDIT_DEAD)
+			return EDIT_DEAD;
+		addr = edit->to + (addr - edit->span.start);
+	}
+	return addr;
+}
+
+static void push_edit(struct push *push, struct span span, uint64_t to)
+{
+	if (push->edit_count == PUSH_EDITS_MAX) {
+		push->failed = true;
+		return;
+	}
+	push->edits[push->edit_count++] = (struct push_edit){ span, to };
+}
+
+static void push_all(struct push *push);
+static void child_close(struct mm *mm, int child_uffd);
+
+/* A child of the child: it lacks what the child lacked at that time, at the most. */
+static void push_grandchild(struct push *push, int uffd)
+{
+	struct push *next = base_host->pages_alloc(ALIGN_UP(sizeof(*next), PAGE_BYTES));
+
+	if (!next) {
+		push->failed = true;
+		child_close(push->mm, uffd);
+		return;
+	}
+	*next = *push;
+	next->uffd = uffd;
+	next->depth++;
+	if (next->depth > PUSH_DEPTH_MAX)
+		next->failed = true;
+	push_all(next);
+	child_close(push->mm, uffd);
+	base_host->pages_free(next, ALIGN_UP(sizeof(*next), PAGE_BYTES));
+}
+
+/* Read one message of the child's. Return: false if there was none. */
+static bool push_read(struct push *push)
+{
+	struct sys *sys = push->mm->sys;
+	struct sys_event event;
+	int err = sys->ops->uffd_read(sys, push->uffd, &event);
+
+	if (err == -ESRCH)
+		push->gone = true;
+	if (err)
+		return false;
+	switch (event.type) {
+	case SYS_EVENT_FAULT: /* it is woken by the copy, or by the close */
+		break;
+	case SYS_EVENT_UNMAP:
+	case SYS_EVENT_REMOVE:
+		push_edit(push, event.span, EDIT_DEAD);
+		break;
+	case SYS_EVENT_REMAP:
+		push_edit(push, event.span, event.to);
+		break;
+	case SYS_EVENT_FORK:
+		push_grandchild(push, event.child_uffd);
+		break;
+	}
+	return true;
+}
+
+/* One page. The child's own events come between; an error counts when it comes twice
+ * with none in between. */
+static void push_page(struct push *push, uint64_t addr, uint64_t buffer)
+{
+	struct sys *sys = push->mm->sys;
+	int last = 0;
+
+	for (uint32_t tries = 0; tries < MM_RETRY_MAX; tries++) {
+		uint64_t to = push_address(push, addr);
+		uint64_t copied;
+		int err;
+
+		if (to == EDIT_DEAD || push->gone)
+			return;
+		if (push->failed) {
+			err = sys->ops->uffd_poison(sys, push->uffd,
+						    span_make(to, PAGE_BYTES));
+		} else {
+			err = sys->ops->uffd_copy(sys, push->uffd, to, buffer, PAGE_BYTES,
+						  &copied);
+		}
+		if (!err || err == -EEXIST)
+			return;
+		if (err == -ESRCH) {
+			push->gone = true;
+			return;
+		}
+		if (push_read(push)) {
+			last = 0;
+			continue;
+		}
+		if (err != -EAGAIN && err == last)
+			return; /* the child has no such memory */
+		last = err;
+		base_host->cpu_yield();
+	}
+	push->failed = true;
+}
+
+static void push_entry(struct push *push, struct mm_entry *entry)
+{
+	struct mm *mm = push->mm;
+	struct span span = entry->node.span;
+	uint8_t *buffer = mm->sys->ops->pointer(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
+
+	for (uint64_t at = 0; at < span_bytes(span) && !push->gone; at += PAGE_BYTES) {
+		/* Read anew for every page: a push of a grandchild uses the buffer too. */
+		entry->owner->ops->read(entry->owner, entry->frame + at,
+					entry->state == MM_ENTRY_MOVING, buffer,
+					PAGE_BYTES);
+		push_page(push, span.start + at, mm->push_buffer);
+		mm->stats.forks_pushed_pages++;
+	}
+}
+
+static void push_all(struct push *push)
+{
+	struct span all = { 0, UINT64_MAX };
+	struct mm_entry *entry = mm_entry_first(push->mm, all);
+
+	for (; entry && !push->gone; entry = mm_entry_next(entry, all))
+		push_entry(push, entry);
+}
+
+static void child_close(struct mm *mm, int child_uffd)
+{
+	if (mm->child_uffd_count == ARRAY_SIZE(mm->child_uffds)) {
+		mm->sys->ops->uffd_close(mm->sys, child_uffd);
+		return;
+	}
+	mm->child_uffds[mm->child_uffd_count++] = child_uffd;
+	mm_work_queue_collector(mm, &mm->child_work);
+}
+
+size_t mm_push_bytes(void)
+{
+	return sizeof(struct push);
+}
+
+void mm_fork_event(struct mm *mm, int child_uffd)
+{
+	struct push *push = mm->push;
+
+	if (mm->entry_pages) {
+		push->mm = mm;
+		push->uffd = child_uffd;
+		push->depth = 0;
+		push->gone = false;
+		push->failed = false;
+		push->edit_count = 0;
+		push_all(push);
+	}
+	child_close(mm, child_uffd);
+}
+
+void mm_fork_close_children(struct mm_work *work)
+{
+	struct mm *mm = CONTAINER_OF(work, struct mm, child_work);
+
+	for (;;) {
+		int child_uffd = -1;
+
+		mm_lock(mm);
+		if (mm->child_uffd_count)
+			child_uffd = mm->child_uffds[--mm->child_uffd_count];
+		mm_unlock(mm, 0);
+		if (child_uffd < 0)
+			return;
+		mm->sys->ops->uffd_close(mm->sys, child_uffd);
+	}
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Home always works
+ *
+ * Pages come home by UFFDIO_MOVE out of the arena: no copy, no allocation, and
+ * it wakes who waits. What MOVE refuses is found out and answered here, because
+ * a CPU thread may be asleep until the page is there (law 12):
+ *
+ *     0         home
+ *     -EAGAIN   with progress: anything may have stopped it, go on behind it.
+ *               Without: an event is in flight; the caller tries again later.
+ *     -EEXIST   the frame is empty: the page was moved all the same (the kernel
+ *               does that when the place is zapped and faulted meanwhile).
+ *               The frame is full: a guard page stands there and the contents
+ *               died with its installation, as they do natively.
+ *     -EINVAL   two VMAs: one at a time. Else read-only, mlocked: COPY.
+ *     -EBUSY    somebody holds the frame for a moment: again, then COPY.
+ *     -ENOENT   nothing is mapped there any more: nobody can ask for the page.
+ *
+ * COPY leaves the frame dirty and cannot tell a guard page, so it comes last
+ * and only where page_scan shows none.
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+#define HOME_BUSY_TRIES 64
+
+static bool page_has(struct mm *mm, uint64_t addr, uint32_t flags)
+{
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+
+	if (mm->sys->ops->page_scan(mm->sys, span_make(addr, PAGE_BYTES), &run, 1, &count,
+				    &end))
+		return false;
+	return count && (run.flags & flags);
+}
+
+static bool frame_is_empty(struct mm *mm, uint64_t frame)
+{
+	return !page_has(mm, frame, SYS_PAGE_PRESENT | SYS_PAGE_SWAPPED);
+}
+
+/* One page that MOVE will not do. Return: 0 answered; -EAGAIN. */
+static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
+{
+	uint64_t copied = 0;
+	int err;
+
+	if (frame_is_empty(mm, source)) { /* zeros: a hole is as good */
+		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		return 0;
+	}
+	if (page_has(mm, addr, SYS_PAGE_GUARD)) {
+		*dirty = true;
+		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		return 0;
+	}
+	err = mm->sys->ops->uffd_copy(mm->sys, mm->uffd, addr, source, PAGE_BYTES, &copied);
+	if (!err) {
+		mm->stats.home_copied_pages++;
+		*dirty = true;
+		return 0;
+	}
+	return err;
+}
+
+static int return_existing(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
+{
+	if (frame_is_empty(mm, source)) {
+		mm->stats.lies++;
+		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		return 0;
+	}
+	if (page_has(mm, addr, SYS_PAGE_PRESENT))
+		base_host->die("usvm: a page is both on the device and in the process\n");
+	*dirty = true;
+	mm_wake(mm, span_make(addr, PAGE_BYTES));
+	return 0;
+}
+
+static int return_unmapped(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
+{
+	struct sys_vma vma;
+
+	if (!mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
+		return return_by_copy(mm, addr, source, dirty);
+	*dirty = true;
+	mm_wake(mm, span_make(addr, PAGE_BYTES));
+	return 0;
+}
+
+/* One page, by whatever works. Return: 0 answered; -EAGAIN. */
+static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
+{
+	uint64_t moved;
+	int err = -EBUSY;
+
+	for (int i = 0; i < HOME_BUSY_TRIES && err == -EBUSY; i++) {
+		err = mm->sys->ops->uffd_move(mm->sys, mm->uffd, addr, source, PAGE_BYTES,
+					      SYS_MOVE_ALLOW_SRC_HOLES, &moved);
+		if (err == -EBUSY)
+			cpu_relax();
+	}
+	switch (err) {
+	case 0:
+		mm->stats.home_moved_pages++;
+		return 0;
+	case -EAGAIN:
+		return -EAGAIN;
+	case -EEXIST:
+		return return_existing(mm, addr, source, dirty);
+	case -ENOENT:
+		err = return_unmapped(mm, addr, source, dirty);
+		break;
+	default:
+		err = return_by_copy(mm, addr, source, dirty);
+		break;
+	}
+	if (err && err != -EAGAIN)
+		base_host->die("usvm: a page on the device cannot come home\n");
+	return err;
+}
+
+/* How far a MOVE that said -EINVAL could go if it was for crossing a VMA's end. */
+static uint64_t bytes_in_vma(struct mm *mm, struct span span)
+{
+	struct sys_vma vma;
+
+	if (mm->sys->ops->vma_query(mm->sys, span.start, false, &vma))
+		return PAGE_BYTES;
+	return span_bytes(span_intersect(vma.span, span));
+}
+
+int mm_return_locked(struct mm *mm, struct span span, uint64_t source, uint64_t *done,
+		     bool *dirty)
+{
+	uint64_t bytes = span_bytes(span);
+	uint64_t limit = bytes; /* offset where the VMA at hand ends, once known */
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	*done = 0;
+	while (*done < bytes) {
+		uint64_t addr = span.start + *done;
+		uint64_t moved = 0;
+
+		if (limit <= *done)
+			limit = bytes;
+		err = mm->sys->ops->uffd_move(mm->sys, mm->uffd, addr, source + *done,
+					      limit - *done, SYS_MOVE_ALLOW_SRC_HOLES,
+					      &moved);
+		*done += moved;
+		mm->stats.home_moved_pages += moved >> PAGE_SHIFT;
+		if (!err || (err == -EAGAIN && moved))
+			continue;
+		if (err == -EAGAIN)
+			return err;
+		if (err == -EINVAL) {
+			struct span rest = { addr, span.start + limit };
+			uint64_t in_vma = bytes_in_vma(mm, rest);
+
+			if (in_vma < span_bytes(rest)) {
+				limit = *done + in_vma;
+				continue;
+			}
+		}
+		err = return_page(mm, addr, source + *done, dirty);
+		if (err)
+			return err;
+		*done += PAGE_BYTES;
+	}
+	return 0;
+}
+
+/*
+ * Bring home what of @span is on a device. Translations are revoked already; two
+ * nodes are reserved. Return: 0; -EAGAIN an event is in flight; -EBUSY some of it
+ * is MOVING.
+ */
+int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
+{
+	struct mm_entry *entry;
+	bool moving = false;
+	int err;
+
+	mm_entry_split(mm, span.start);
+	mm_entry_split(mm, span.end);
+	entry = mm_entry_first(mm, span);
+	while (entry) {
+		struct span home = entry->node.span;
+		uint64_t done = 0;
+
+		if (entry->state == MM_ENTRY_MOVING || (owner && entry->owner != owner)) {
+			moving |= entry->state == MM_ENTRY_MOVING &&
+				  (!owner || entry->owner == owner);
+			entry = mm_entry_next(entry, span);
+			continue;
+		}
+		err = entry->owner->ops->bring_home(entry->owner, home, entry->frame,
+						    &done);
+		mm_entry_shrink(mm, entry, done);
+		if (err)
+			return err;
+		entry = mm_entry_first(mm, (struct span){ home.end, span.end });
+	}
+	return moving ? -EBUSY : 0;
+}
+
+/* At most 2 MiB of @span, from its first device page on; *@rest: where to go on. */
+static int bring_home_step(struct mm *mm, struct span span, const struct mm_entry_owner *owner,
+			   uint64_t *rest)
+{
+	struct mm_entry *entry = mm_entry_first(mm, span);
+	struct span step;
+
+	lock_assert_held(&mm->event_lock);
+	while (entry && owner && entry->owner != owner)
+		entry = mm_entry_next(entry, span);
+	if (!entry) {
+		*rest = span.end;
+		return 0;
+	}
+	step = span_intersect(entry->node.span, span);
+	step.end = MIN(step.end, step.start + HUGE_BYTES);
+	*rest = step.start;
+	mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE);
+	return mm_bring_home_locked(mm, step, owner);
+}
+
+/* After a step that could not finish: let those run who can end it. */
+static void home_retry(struct mm *mm, int err, uint32_t moving_ticket)
+{
+	if (err == -EBUSY)
+		wait_sleep(&mm->moving_wait, moving_ticket, BASE_FOREVER);
+	else
+		base_host->cpu_yield();
+}
+
+int mm_bring_home(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
+{
+	uint32_t tries = 0;
+	int err;
+
+	while (span.start < span.end) {
+		uint32_t ticket = wait_ticket(&mm->moving_wait);
+
+		err = mm_reserve(mm, 2);
+		if (err)
+			return -EBUSY;
+		mm_lock(mm);
+		err = bring_home_step(mm, span, owner, &span.start);
+		if (err == -EAGAIN)
+			mm->stats.retries++;
+		mm_unlock(mm, 2);
+		if (err && tries++ > MM_RETRY_MAX)
+			return -EBUSY;
+		if (err)
+			home_retry(mm, err, ticket);
+	}
+	return 0;
+}
+
+int mm_evict_owner(struct mm *mm, struct mm_entry_owner *owner)
+{
+	uint32_t tries = 0;
+	int err;
+
+	for (;;) {
+		uint32_t ticket = wait_ticket(&mm->moving_wait);
+		uint64_t rest;
+
+		err = mm_reserve(mm, 2);
+		if (err)
+			return -EBUSY;
+		mm_lock(mm);
+		if (list_is_empty(&owner->entries)) {
+			mm_unlock(mm, 2);
+			return 0;
+		}
+		/* The back reference: where the page is mapped now, not where it was
+		 * when it was taken. */
+		struct mm_entry *entry = LIST_ENTRY(owner->entries.next, struct mm_entry,
+						    owner_link);
+
+		err = bring_home_step(mm, entry->node.span, owner, &rest);
+		if (err == -EAGAIN)
+			mm->stats.retries++;
+		mm_unlock(mm, 2);
+		if (err && tries++ > MM_RETRY_MAX)
+			return -EBUSY;
+		if (err)
+			home_retry(mm, err, ticket);
+	}
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mm/mm_internal.h - what the files of mm share.
+ */
+#ifndef MM_MM_INTERNAL_H
+#define MM_MM_INTERNAL_H
+
+#include "base/atomic.h"
+#include "base/pool.h"
+#include "mm/mm.h"
+#include "mm/probe.h"
+
+/* Faults that wait for an event; a fault beyond them is woken and comes again. */
+#define MM_STASH_MAX 64
+/* Event spans remembered for mm_changed_since(); older ones count as a change. */
+#define MM_LOG_MAX 64
+#define MM_ACCESSORS_MAX 64
+#define MM_EXCLUSIONS_MAX 1024
+/* Nodes that one event can need at most: two splits in each tree, twice for REMAP. */
+#define MM_EVENT_NODES 16
+/* How often a worker tries again when events are in flight, before it says -EBUSY. */
+#define MM_RETRY_MAX 100000
+
+/* A VMA that we registered; what is missing here is only unknown, never wrong data. */
+struct mm_registration {
+	struct interval_node node;
+	uint32_t mode; /* enum sys_register_mode */
+	bool dontfork; /* we said MADV_DONTFORK, for lack of EVENT_FORK */
+};
+
+/* Pages that were HOME when a REMOVE named them: they may be zapped any time now. */
+struct mm_quarantine {
+	struct interval_node node;
+	bool protected; /* write-protected since: WRITTEN tells they are new */
+};
+
+/* An engine thread. Written by itself, read by monitor and workers. */
+struct mm_accessor {
+	uint32_t thread_id; /* atomic; 0: free */
+	const void *device; /* atomic */
+	uint64_t page;      /* atomic: page-aligned address in access, or MM_ACCESSOR_IDLE */
+};
+#define MM_ACCESSOR_IDLE 1u
+
+struct mm_work_list {
+	struct mm_work *head; /* atomic: newest first, any thread pushes */
+	struct wait wait;
+	struct lock lock;     /* of takers: LOCK_MM_WORK */
+	struct mm_work *ready GUARDED_BY(&lock); /* oldest first */
+};
+
+struct push;
+struct mm_calls;
+
+struct mm {
+	struct sys *sys;
+	struct mm_config config;
+	int uffd;            /* -1: none */
+	const char *why_not; /* NULL: pages can be taken */
+
+	/* Entries, frames' contents, reads and moves: law 9. */
+	struct lock event_lock;
+	/* Under event_lock: */
+	struct interval_tree entries;
+	struct interval_tree notifiers;
+	struct interval_tree registrations;
+	struct interval_tree quarantine;
+	struct list quiesce;
+	struct span log[MM_LOG_MAX]; /* of event number seq: log[seq % MM_LOG_MAX] */
+	uint64_t event_seq;          /* atomic reads: how many were logged */
+	uint64_t stash[MM_STASH_MAX];
+	uint32_t stash_count;
+	uint32_t gate_closed; /* forks under way */
+	uint64_t moving_pages;
+	uint64_t entry_pages; /* atomic reads */
+	struct mm_stats stats;
+
+	struct wait moving_wait; /* moving_pages went down */
+
+	/* Nodes of every tree here: one size, so that one reservation covers an event. */
+	struct pool node_pool;
+	uint64_t nodes_taken; /* under event_lock: since mm_lock() */
+
+	struct mm_accessor accessors[MM_ACCESSORS_MAX];
+
+	/* Spans that never migrate; refreshed by workers under exclusion_lock. */
+	struct lock exclusion_lock;
+	struct span exclusions[MM_EXCLUSIONS_MAX];
+	size_t exclusion_count;
+
+	struct mm_work_list work;
+	struct mm_work_list collect;
+
+	/* Children of raw clones whose userfaultfd is to be closed by the collector. */
+	int child_uffds[64];
+	uint32_t child_uffd_count; /* under event_lock */
+	struct mm_work child_work;
+
+	uint64_t fence_page;  /* own, present, registered: mm_submit_fence() */
+	uint64_t push_buffer; /* library memory, for pushing pages to a child */
+	struct push *push;    /* the monitor's, for a raw clone */
+	struct mm_calls *calls;
+	struct trace_ring *trace; /* atomic */
+
+	struct sys_thread *monitor;
+	struct sys_thread *workers[8];
+	struct sys_thread *collector;
+	uint32_t stopping;    /* atomic: 1 workers, 2 the collector, 3 the monitor ends */
+	uint32_t started;     /* atomic: 1 once the monitor is ready; see start_error */
+	int start_error;
+	struct wait start_wait;
+};
+
+#define MM_PUSH_BYTES PAGE_BYTES
+
+/* A node of mm.node_pool. */
+union mm_node {
+	struct mm_entry entry;
+	struct mm_registration registration;
+	struct mm_quarantine quarantine;
+};
+
+/* mm.c: event_lock, with nodes that were reserved by mm_reserve() before. */
+MUST_CHECK int mm_reserve(struct mm *mm, size_t nodes);
+void mm_lock(struct mm *mm) ACQUIRES(&mm->event_lock);
+void mm_unlock(struct mm *mm, size_t nodes) RELEASES(&mm->event_lock);
+void *mm_node_take(struct mm *mm) MUST_HOLD(&mm->event_lock);
+void mm_node_put(struct mm *mm, void *node) MUST_HOLD(&mm->event_lock);
+
+/* entry.c */
+void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *owner,
+		     uint64_t frame, enum mm_entry_state state) MUST_HOLD(&mm->event_lock);
+void mm_entry_split(struct mm *mm, uint64_t addr) MUST_HOLD(&mm->event_lock);
+void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
+	MUST_HOLD(&mm->event_lock);
+void mm_entry_drop_span(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
+	MUST_HOLD(&mm->event_lock);
+void mm_entry_set_state(struct mm *mm, struct mm_entry *entry, enum mm_entry_state state)
+	MUST_HOLD(&mm->event_lock);
+void mm_entry_check(struct mm *mm) MUST_HOLD(&mm->event_lock);
+
+/* home.c */
+int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
+	MUST_HOLD(&mm->event_lock);
+
+/* notifier.c */
+void mm_log_locked(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+bool mm_changed_since(struct mm *mm, uint64_t seq, struct span span)
+	MUST_HOLD(&mm->event_lock);
+void mm_quiesce_stop(struct mm *mm) MUST_HOLD(&mm->event_lock);
+void mm_quiesce_resume(struct mm *mm) MUST_HOLD(&mm->event_lock);
+void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
+	MUST_HOLD(&mm->event_lock);
+
+/* vma.c */
+bool mm_span_excluded(struct mm *mm, struct span span);
+int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode);
+void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+
+/* quarantine.c */
+void mm_quarantine_add(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_quarantine_clear(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+bool mm_quarantine_meets(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_quarantine_release(struct mm *mm, struct span span);
+void mm_quarantine_fini(struct mm *mm);
+
+/* monitor.c */
+void mm_monitor_run(void *arg);
+void mm_wake(struct mm *mm, struct span span);
+
+/* work.c */
+void mm_work_list_init(struct mm_work_list *list, const char *name);
+bool mm_work_list_step(struct mm_work_list *list);
+void mm_work_list_run(struct mm *mm, struct mm_work_list *list, uint32_t stopping);
+
+/* fork.c */
+int mm_fork_init(struct mm *mm);
+void mm_fork_fini(struct mm *mm);
+void mm_fork_event(struct mm *mm, int child_uffd) MUST_HOLD(&mm->event_lock);
+size_t mm_push_bytes(void);
+void mm_fork_close_children(struct mm_work *work);
+
+/* access.c */
+struct mm_accessor *mm_accessor_find(struct mm *mm, uint32_t thread_id);
+
+#endif

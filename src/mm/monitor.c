@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: The monitor
+ *
+ * One thread reads the userfaultfd. For each message: take event_lock, stop the
+ * engines, read *one* message, put its effect into the tables, let the engines
+ * run, unlock (laws 7 and 9). The thread that made the change is held by the
+ * kernel until its message is read; by then nothing uses device memory, and when
+ * it is used again nothing stale is left.
+ *
+ *     FAULT   no entry: a hole: zeros.  MOVING: its owner will wake it.
+ *             DEVICE: revoke, bring home. An engine of that device: kick it.
+ *     UNMAP   revoke, drop entries, wake who slept there
+ *     REMOVE  revoke, drop entries, quarantine what was HOME
+ *     REMAP   revoke both places, entries follow
+ *     FORK    see fork.c
+ *
+ * The kernel hands out faults before events. A fault at an address that mremap()
+ * has just made is seen before its REMAP; whatever is tried for it gives -EAGAIN.
+ * It is remembered in the stash, and tried again after the next message. While
+ * the stash is not empty the monitor does not sleep: it yields, for it waits for
+ * a thread that has to run (law 6).
+ *
+ * Every answer but success and -EAGAIN ends in a WAKE: the thread tries again and
+ * the kernel tells it what it would have told natively (law 14).
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+/* How many pages around a hole are filled by one answer. */
+#define HOLE_BYTES KIB(64)
+
+void mm_wake(struct mm *mm, struct span span)
+{
+	int err = mm->sys->ops->uffd_wake(mm->sys, mm->uffd, span);
+
+	/* -ENOENT and -EINVAL: the mapping is gone, and nobody can sleep on it. */
+	(void)err;
+}
+
+static void stash(struct mm *mm, uint64_t addr)
+{
+	if (mm->stash_count == MM_STASH_MAX) {
+		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		return;
+	}
+	mm->stash[mm->stash_count++] = addr;
+	mm->stats.stashed++;
+}
+
+/* Zeros for @addr and for the holes behind it in its 64 KiB. */
+static void fill_hole(struct mm *mm, uint64_t addr)
+{
+	struct span span = { addr, span_block(addr, HOLE_BYTES).end };
+	struct mm_entry *next = mm_entry_first(mm, span);
+	uint64_t done = 0;
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	if (next)
+		span.end = next->node.span.start;
+	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, span, &done);
+	if (done) {
+		mm->stats.hole_faults++;
+		mm_quarantine_clear(mm, span_make(addr, done));
+		return;
+	}
+	if (err == -EAGAIN)
+		stash(mm, addr);
+	else
+		mm_wake(mm, span_make(addr, PAGE_BYTES));
+}
+
+/* The device pages around @addr that one CPU fault brings home. */
+static struct span home_span(const struct mm_entry *entry, uint64_t addr)
+{
+	return span_intersect(span_block(addr, entry->owner->home_bytes), entry->node.span);
+}
+
+static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint32_t thread_id)
+{
+	struct mm_accessor *a = mm_accessor_find(mm, thread_id);
+
+	if (!a || ATOMIC_LOAD(&a->device) != entry->owner->device)
+		return false;
+	mm->stats.kicks++;
+	mm->sys->ops->thread_kick(mm->sys, thread_id);
+	return true;
+}
+
+static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
+{
+	struct mm_entry *entry = mm_entry_first(mm, span_make(addr, PAGE_BYTES));
+	uint64_t start = mm_trace_start(mm);
+	struct span span;
+
+	lock_assert_held(&mm->event_lock);
+	if (!entry) {
+		fill_hole(mm, addr);
+		return;
+	}
+	if (kick_engine(mm, entry, thread_id))
+		return;
+	if (entry->state == MM_ENTRY_MOVING)
+		return;
+	span = home_span(entry, addr);
+	mm_notify(mm, span, MM_EVENT_MIGRATE);
+	/* An error is -EAGAIN: then the page has its entry still. */
+	if (mm_bring_home_locked(mm, span, entry->owner) &&
+	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {
+		mm->stats.retries++;
+		stash(mm, addr);
+		return;
+	}
+	mm->stats.cpu_faults++;
+	mm_trace(mm, TRACE_CPU_FAULT, addr, span_bytes(span), 0, start);
+}
+
+static void handle_unmap(struct mm *mm, struct span span)
+{
+	lock_assert_held(&mm->event_lock);
+	mm->stats.events_unmap++;
+	mm_log_locked(mm, span);
+	mm_notify(mm, span, MM_EVENT_UNMAP);
+	mm_entry_drop_span(mm, span);
+	mm_quarantine_clear(mm, span);
+	mm_registration_forget(mm, span);
+	mm_wake(mm, span);
+}
+
+static void handle_remove(struct mm *mm, struct span span)
+{
+	lock_assert_held(&mm->event_lock);
+	mm->stats.events_remove++;
+	mm_log_locked(mm, span);
+	mm_notify(mm, span, MM_EVENT_CLEAR);
+	mm_entry_drop_span(mm, span);
+	mm_quarantine_add(mm, span);
+	mm_wake(mm, span);
+}
+
+static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
+{
+	struct span to = span_make(to_addr, span_bytes(from));
+
+	lock_assert_held(&mm->event_lock);
+	mm->stats.events_remap++;
+	mm_log_locked(mm, from);
+	mm_log_locked(mm, to);
+	mm_notify(mm, from, MM_EVENT_UNMAP);
+	mm_notify(mm, to, MM_EVENT_UNMAP);
+	mm_entry_rekey(mm, from, to_addr);
+	mm_quarantine_clear(mm, from);
+	mm_quarantine_clear(mm, to);
+	mm_registration_forget(mm, from);
+	mm_registration_forget(mm, to);
+	mm_wake(mm, from);
+}
+
+static void handle_event(struct mm *mm, const struct sys_event *event)
+{
+	lock_assert_held(&mm->event_lock);
+	if (event->type != SYS_EVENT_FAULT)
+		mm_trace(mm, TRACE_EVENT, event->span.start, span_bytes(event->span),
+			 event->type, 0);
+	switch (event->type) {
+	case SYS_EVENT_FAULT:
+		if (event->fault_flags & SYS_FAULT_WP) {
+			/* Only a kernel without WP_ASYNC asks; we never protect there. */
+			mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd,
+							span_make(event->addr, PAGE_BYTES),
+							false);
+			mm_wake(mm, span_make(event->addr, PAGE_BYTES));
+			break;
+		}
+		handle_fault(mm, event->addr, event->thread_id);
+		break;
+	case SYS_EVENT_UNMAP:
+		handle_unmap(mm, event->span);
+		break;
+	case SYS_EVENT_REMOVE:
+		handle_remove(mm, event->span);
+		break;
+	case SYS_EVENT_REMAP:
+		handle_remap(mm, event->span, event->to);
+		break;
+	case SYS_EVENT_FORK:
+		mm->stats.events_fork++;
+		mm_fork_event(mm, event->child_uffd);
+		break;
+	}
+}
+
+/* Each remembered fault once. */
+static void retry_stash(struct mm *mm)
+{
+	uint64_t addrs[MM_STASH_MAX];
+	uint32_t count = mm->stash_count;
+
+	for (uint32_t i = 0; i < count; i++)
+		addrs[i] = mm->stash[i];
+	mm->stash_count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		handle_fault(mm, addrs[i], 0);
+}
+
+bool mm_monitor_step(struct mm *mm)
+{
+	struct sys_event event;
+	size_t nodes = MM_EVENT_NODES + 2 * MM_STASH_MAX;
+	int err;
+
+	if (mm_reserve(mm, nodes)) {
+		/* No memory for a split now. Whoever waits, waits; nothing is lost. */
+		base_host->cpu_yield();
+		return true;
+	}
+	mm_lock(mm);
+	mm_quiesce_stop(mm);
+	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event);
+	if (!err)
+		handle_event(mm, &event);
+	if (mm->stash_count)
+		retry_stash(mm);
+	mm_quiesce_resume(mm);
+	INVARIANT(mm_entry_check(mm));
+	mm_unlock(mm, nodes);
+	return err == 0;
+}
+
+static bool stash_is_empty(struct mm *mm)
+{
+	bool empty;
+
+	mm_lock(mm);
+	empty = mm->stash_count == 0;
+	mm_unlock(mm, 0);
+	return empty;
+}
+
+static void monitor_start(struct mm *mm)
+{
+	int err = 0;
+
+	if (!mm->why_not)
+		err = mm->sys->ops->uffd_open(mm->sys, &mm->uffd);
+	if (err) {
+		mm->uffd = -1;
+		mm->why_not = "userfaultfd could not be opened";
+	}
+}
+
+static void work_thread(void *arg)
+{
+	struct mm *mm = arg;
+
+	base_host->self()->is_worker = true;
+	mm_work_list_run(mm, &mm->work, 1);
+}
+
+static void collector_thread(void *arg)
+{
+	struct mm *mm = arg;
+
+	base_host->self()->is_worker = true;
+	mm_work_list_run(mm, &mm->collect, 2);
+	/* Only a thread with the monitor's file table can end its wait. */
+	ATOMIC_STORE(&mm->stopping, 3);
+	mm->sys->ops->uffd_kick(mm->sys);
+}
+
+/* Workers share the monitor's file table, so it is the monitor that makes them, and
+ * before the first registration: making a thread touches the program's heap. */
+static int monitor_make_workers(struct mm *mm)
+{
+	struct sys_thread_attr attr = {
+		.name = "usvm-worker",
+		.run = work_thread,
+		.arg = mm,
+		.flags = SYS_THREAD_SHARE_FILES,
+	};
+	int err = 0;
+
+	for (uint32_t i = 0; i < mm->config.worker_count && !err; i++)
+		err = mm->sys->ops->thread_create(mm->sys, &attr, &mm->workers[i]);
+	if (err)
+		return err;
+	attr.name = "usvm-collector";
+	attr.run = collector_thread;
+	return mm->sys->ops->thread_create(mm->sys, &attr, &mm->collector);
+}
+
+void mm_monitor_run(void *arg)
+{
+	struct mm *mm = arg;
+
+	monitor_start(mm);
+	mm->start_error = monitor_make_workers(mm);
+	ATOMIC_STORE(&mm->started, 1);
+	wait_wake_all(&mm->start_wait);
+
+	while (ATOMIC_LOAD(&mm->stopping) < 3) {
+		if (mm->uffd >= 0 && mm_monitor_step(mm))
+			continue;
+		if (mm->uffd >= 0 && !stash_is_empty(mm)) {
+			base_host->cpu_yield();
+			continue;
+		}
+		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, BASE_FOREVER);
+	}
+	if (mm->uffd >= 0)
+		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
+	mm->uffd = -1;
+}

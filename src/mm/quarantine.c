@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Quarantine
+ *
+ * A REMOVE message (MADV_DONTNEED, MADV_FREE) is read *before* the kernel zaps
+ * the pages it names. A take in between would carry the dying contents to the
+ * device, where they would outlive the call (T2, law 13). So pages that were
+ * HOME when a REMOVE named them are left alone until one of these is seen:
+ *
+ *  - the page is a hole: the zap is over (or there was nothing to zap);
+ *  - no thread of the process is inside madvise(): every zap that was announced
+ *    is over. Threads that wait for the GPU are where this mostly finds them;
+ *  - the page was write-protected (async), which succeeds only when no event is
+ *    in flight, and has been WRITTEN since: 0 of 298,776 takes went wrong by it.
+ *
+ * Until then the GPU uses the page in place, through a system PTE.
+ *
+ * Spans are kept in a tree and trimmed as they are released. Who cannot get a
+ * node for a split keeps the larger span: to leave a page alone is always right.
+ */
+#include "mm/mm_internal.h"
+
+#include "base/assert.h"
+
+#define QUARANTINE_RUNS 64
+
+static struct mm_quarantine *first(struct mm *mm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&mm->quarantine, span);
+
+	return node ? CONTAINER_OF(node, struct mm_quarantine, node) : NULL;
+}
+
+static void insert(struct mm *mm, struct span span, bool protected)
+{
+	struct mm_quarantine *q;
+
+	lock_assert_held(&mm->event_lock);
+	if (span_is_empty(span))
+		return;
+	q = mm_node_take(mm);
+	q->node.span = span;
+	q->protected = protected;
+	interval_tree_insert(&mm->quarantine, &q->node);
+}
+
+void mm_quarantine_clear(struct mm *mm, struct span span)
+{
+	struct mm_quarantine *q;
+
+	while ((q = first(mm, span))) {
+		struct span old = q->node.span;
+		bool protected = q->protected;
+
+		interval_tree_remove(&mm->quarantine, &q->node);
+		mm_node_put(mm, q);
+		insert(mm, (struct span){ old.start, MAX(old.start, span.start) }, protected);
+		insert(mm, (struct span){ MIN(old.end, span.end), old.end }, protected);
+	}
+}
+
+void mm_quarantine_add(struct mm *mm, struct span span)
+{
+	mm_quarantine_clear(mm, span);
+	insert(mm, span, false);
+	mm->stats.quarantined += span_pages(span);
+}
+
+bool mm_quarantine_meets(struct mm *mm, struct span span)
+{
+	return first(mm, span) != NULL;
+}
+
+/* Clear the gaps between @runs: holes, up to @seen. Then the runs that are new. */
+static void clear_seen(struct mm *mm, struct span span, const struct sys_page_run *runs,
+		       size_t count)
+{
+	uint64_t hole = span.start;
+
+	lock_assert_held(&mm->event_lock);
+	for (size_t i = 0; i < count; i++) {
+		struct mm_quarantine *q;
+		struct span run = span_intersect(runs[i].span, span);
+
+		if (run.start > hole)
+			mm_quarantine_clear(mm, (struct span){ hole, run.start });
+		hole = run.end;
+		q = first(mm, run);
+		if (q && q->protected && (runs[i].flags & SYS_PAGE_WRITTEN) &&
+		    span_covers(q->node.span, run))
+			mm_quarantine_clear(mm, run);
+	}
+	if (hole < span.end)
+		mm_quarantine_clear(mm, (struct span){ hole, span.end });
+}
+
+/* Write-protect what is left, so that a later look can tell that it is new. */
+static void protect(struct mm *mm, struct span span)
+{
+	struct mm_quarantine *q = first(mm, span);
+	struct span part;
+
+	lock_assert_held(&mm->event_lock);
+	if (!q || q->protected || !sys_has(mm->sys, SYS_FEATURE_WP_ASYNC))
+		return;
+	part = span_intersect(q->node.span, span);
+	if (mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, part, true))
+		return;
+	mm_quarantine_clear(mm, part);
+	insert(mm, part, true);
+}
+
+/* A worker looks whether the pages of @span may be taken again. */
+void mm_quarantine_release(struct mm *mm, struct span span)
+{
+	struct sys_page_run runs[QUARANTINE_RUNS];
+	const size_t nodes = 4 * QUARANTINE_RUNS + 8;
+	uint64_t seq, end;
+	size_t count = 0;
+	bool busy = true;
+
+	mm_lock(mm);
+	seq = mm->event_seq;
+	if (!mm_quarantine_meets(mm, span)) {
+		mm_unlock(mm, 0);
+		return;
+	}
+	mm_unlock(mm, 0);
+
+	/* Sampled before the look: what is announced later has a larger seq. */
+	if (mm->sys->ops->madvise_in_flight(mm->sys, &busy))
+		busy = true;
+	if (mm_reserve(mm, nodes))
+		return;
+	mm_lock(mm);
+	if (!busy && !mm_changed_since(mm, seq, span)) {
+		mm_quarantine_clear(mm, span);
+	} else if (!mm->sys->ops->page_scan(mm->sys, span, runs, QUARANTINE_RUNS, &count,
+					    &end)) {
+		clear_seen(mm, (struct span){ span.start, end }, runs, count);
+		protect(mm, span);
+	}
+	mm_unlock(mm, nodes);
+}
+
+void mm_quarantine_fini(struct mm *mm)
+{
+	struct mm_quarantine *q;
+
+	mm_lock(mm);
+	while ((q = first(mm, (struct span){ 0, UINT64_MAX }))) {
+		interval_tree_remove(&mm->quarantine, &q->node);
+		mm_node_put(mm, q);
+	}
+	mm_unlock(mm, 0);
+}

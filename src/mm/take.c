@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Taking pages
+ *
+ * A take moves what is present in a span of the program into frames and puts
+ * entries in its place, in one step under event_lock. Before that step nothing
+ * it learnt may have become untrue (law 4):
+ *
+ *     seq = event sequence
+ *     VMA query, REGISTER of the whole VMA, VMA query again: the same?
+ *     lock
+ *     event of this span since seq? a fork under way? start again, or give up
+ *     MOVE ... look ... insert entries
+ *     unlock
+ *
+ * The second query closes the window in which a part of the VMA was unmapped
+ * before REGISTER and mapped anew after it: the new part is a VMA of its own,
+ * not registered, and the two answers differ.
+ *
+ * What was taken is what the frames hold afterwards, whatever MOVE answered: it
+ * can move a page and say -EEXIST (A4). The frames were empty before. Pages that
+ * MOVE passed over as holes, inside of @fill, get an entry too: registered as
+ * MISSING, a hole can only be filled by the monitor, which needs event_lock
+ * (law 5). Their frames are holes as well and read as zeros.
+ *
+ * -EBUSY is a page that a fork made shared, or that is pinned for DMA. A write
+ * that changes nothing breaks the sharing; what stays busy stays HOME (law 11).
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+#define TAKE_BUSY_TRIES 3
+
+/* -Dplant=home_only: nothing is ever taken, and every live test must notice. */
+#if defined(USVM_PLANT_HOME_ONLY)
+#define TAKE_NEVER true
+#else
+#define TAKE_NEVER false
+#endif
+
+/* What one attempt found out, by page of the span. */
+struct take_map {
+	uint64_t taken[PAGES_PER_HUGE / 64];  /* now in their frames */
+	uint64_t unsure[PAGES_PER_HUGE / 64]; /* MOVE did not say "hole" */
+	uint64_t busy[PAGES_PER_HUGE / 64];
+};
+
+static void bit_set(uint64_t *bits, uint64_t i)
+{
+	bits[i / 64] |= 1ull << (i % 64);
+}
+
+static bool bit_get(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
+static void bits_set(uint64_t *bits, uint64_t from, uint64_t to)
+{
+	for (; from < to; from++)
+		bit_set(bits, from);
+}
+
+/* The part of the span from @start on that has no entry and may be taken. */
+static bool next_piece(struct mm *mm, struct span span, uint64_t start, struct span *piece)
+{
+	while (start < span.end) {
+		struct span rest = { start, span.end };
+		struct mm_entry *entry = mm_entry_first(mm, rest);
+		struct interval_node *q = interval_tree_first(&mm->quarantine, rest);
+		uint64_t end = span.end;
+
+		if (entry && entry->node.span.start <= start) {
+			start = entry->node.span.end;
+			continue;
+		}
+		if (q && q->span.start <= start) {
+			start = q->span.end;
+			continue;
+		}
+		if (entry)
+			end = MIN(end, entry->node.span.start);
+		if (q)
+			end = MIN(end, q->span.start);
+		*piece = (struct span){ start, end };
+		return true;
+	}
+	return false;
+}
+
+/* Frames that hold something no entry stands for: left by a page that died. */
+static int empty_frames(struct mm *mm, struct span frames)
+{
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+	int err;
+
+	err = mm->sys->ops->page_scan(mm->sys, frames, &run, 1, &count, &end);
+	if (!err && count)
+		err = mm->sys->ops->empty(mm->sys, frames);
+	return err;
+}
+
+/*
+ * MOVE one piece, past what it refuses. Return: 0 the whole piece was looked at;
+ * -EAGAIN an event is in flight; -EOPNOTSUPP this memory does not move.
+ */
+static int move_piece(struct mm *mm, const struct mm_take *take, struct span piece,
+		      struct take_map *map)
+{
+	uint64_t offset = piece.start - take->span.start;
+	uint64_t end = piece.end - take->span.start;
+
+	while (offset < end) {
+		uint64_t page = offset >> PAGE_SHIFT;
+		uint64_t moved = 0;
+		int err;
+
+		err = mm->sys->ops->uffd_move(mm->sys, mm->uffd, take->destination + offset,
+					      take->span.start + offset, end - offset,
+					      SYS_MOVE_ALLOW_SRC_HOLES | SYS_MOVE_DONTWAKE,
+					      &moved);
+		offset += moved;
+		if (!err || (err == -EAGAIN && moved))
+			continue;
+		if (err == -EBUSY)
+			bit_set(map->busy, page);
+		else if (err != -EEXIST)
+			return err == -EAGAIN || err == -ENOENT ? -EAGAIN : -EOPNOTSUPP;
+		bit_set(map->unsure, page);
+		offset += PAGE_BYTES;
+	}
+	return 0;
+}
+
+/* Look at the frames of @piece: what is there was taken. */
+static int scan_piece(struct mm *mm, struct mm_take *take, struct span piece,
+		      struct take_map *map)
+{
+	uint64_t to_frame = take->destination - take->span.start;
+	struct span rest = { piece.start + to_frame, piece.end + to_frame };
+	struct sys_page_run runs[32];
+
+	while (!span_is_empty(rest)) {
+		uint64_t end = rest.end;
+		size_t count = 0;
+		int err;
+
+		err = mm->sys->ops->page_scan(mm->sys, rest, runs, ARRAY_SIZE(runs), &count,
+					      &end);
+		if (err)
+			return err;
+		for (size_t i = 0; i < count; i++) {
+			struct span run = span_intersect(runs[i].span, rest);
+
+			bits_set(map->taken, (run.start - take->destination) >> PAGE_SHIFT,
+				 (run.end - take->destination) >> PAGE_SHIFT);
+			take->huge |= (runs[i].flags & SYS_PAGE_HUGE) != 0;
+		}
+		rest.start = end;
+	}
+	return 0;
+}
+
+/* Insert entries for the pages of @piece that were taken, and for holes in fill. */
+static void insert_piece(struct mm *mm, struct mm_take *take, struct span piece,
+			 const struct take_map *map, bool complete)
+{
+	uint64_t first = (piece.start - take->span.start) >> PAGE_SHIFT;
+	uint64_t last = (piece.end - take->span.start) >> PAGE_SHIFT;
+	uint64_t run = first;
+	bool in_run = false;
+
+	lock_assert_held(&mm->event_lock);
+	for (uint64_t i = first; i <= last; i++) {
+		uint64_t addr = take->span.start + (i << PAGE_SHIFT);
+		bool taken = i < last && bit_get(map->taken, i);
+		bool filled = i < last && !taken && complete &&
+			      span_contains(take->fill, addr) && !bit_get(map->unsure, i);
+
+		take->taken_pages += taken;
+		take->filled_pages += filled;
+		if ((taken || filled) && !in_run)
+			run = i;
+		if (!(taken || filled) && in_run) {
+			struct span span = { take->span.start + (run << PAGE_SHIFT), addr };
+
+			mm_entry_insert(mm, span, take->owner,
+					take->frame + (run << PAGE_SHIFT),
+					take->moving ? MM_ENTRY_MOVING : MM_ENTRY_DEVICE);
+		}
+		in_run = taken || filled;
+	}
+}
+
+static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
+		      struct take_map *map)
+{
+	uint64_t to_frame = take->destination - take->span.start;
+	int err, scan_err;
+
+	err = empty_frames(mm, (struct span){ piece.start + to_frame, piece.end + to_frame });
+	if (err)
+		return -EOPNOTSUPP;
+	err = move_piece(mm, take, piece, map);
+	scan_err = scan_piece(mm, take, piece, map);
+	if (scan_err)
+		base_host->die("usvm: cannot look at frames that pages were moved to\n");
+	insert_piece(mm, take, piece, map, err == 0);
+	return err;
+}
+
+static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct take_map *map)
+	MUST_HOLD(&mm->event_lock);
+static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct take_map *map)
+{
+	uint64_t start = take->span.start;
+	struct span piece;
+	int err;
+
+	if (TAKE_NEVER)
+		return 0;
+	if (mm->gate_closed)
+		return -EBUSY;
+	/* Again: who bound a system PTE since the first time must not keep it. */
+	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
+	if (mm_changed_since(mm, seq, take->span))
+		return -EAGAIN;
+	while (next_piece(mm, take->span, start, &piece)) {
+		err = take_piece(mm, take, piece, map);
+		if (err)
+			return err;
+		start = piece.end;
+	}
+	return 0;
+}
+
+/* Is the memory one that migrates, and registered, and still what it was? */
+static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma)
+{
+	struct sys_vma again;
+	uint32_t flags;
+	int err;
+
+	err = mm_vma_find(mm, take->span.start, false, vma, &flags);
+	if (err)
+		return err;
+	if (!span_covers(vma->span, take->span))
+		return -ENOENT;
+	if (!(flags & MM_VMA_MIGRATES))
+		return -EOPNOTSUPP;
+	err = mm_vma_register(mm, vma, SYS_REGISTER_WP | SYS_REGISTER_MISSING);
+	if (err == -ENOENT)
+		return -EAGAIN;
+	if (err)
+		return err == -ENOMEM ? err : -EOPNOTSUPP;
+	if (mm_span_excluded(mm, take->span))
+		return -EOPNOTSUPP;
+	err = mm_vma_find(mm, take->span.start, false, &again, NULL);
+	if (err || again.span.start != vma->span.start || again.span.end != vma->span.end ||
+	    again.prot != vma->prot || again.kind != vma->kind)
+		return -EAGAIN;
+	return 0;
+}
+
+/* Write to the busy pages without changing them: a sharing that a fork left is broken.
+ * They are known to be present; the kernel writes, and a fault on the way is served
+ * by the monitor, for we hold nothing. */
+static void break_sharing(struct mm *mm, const struct mm_take *take, const struct take_map *map)
+{
+	uint64_t pages = span_pages(take->span);
+
+	for (uint64_t i = 0; i < pages; i++) {
+		uint64_t run = i;
+
+		while (i < pages && bit_get(map->busy, i))
+			i++;
+		if (i == run)
+			continue;
+		struct span span = { take->span.start + (run << PAGE_SHIFT),
+				     take->span.start + (i << PAGE_SHIFT) };
+
+		if (mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_POPULATE_WRITE))
+			return;
+	}
+}
+
+/* One attempt. Return: as mm_take(), or -EAGAIN: again from the start. */
+static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
+{
+	size_t nodes = span_pages(take->span) / 2 + 8;
+	uint64_t seq = ATOMIC_LOAD_ACQUIRE(&mm->event_seq);
+	uint64_t before = take->taken_pages + take->filled_pages;
+	struct sys_vma vma;
+	int err;
+
+	err = take_prepare(mm, take, &vma);
+	if (err)
+		return err;
+	mm_quarantine_release(mm, take->span);
+	err = mm_reserve(mm, nodes);
+	if (err)
+		return err;
+
+	/* Law 16: revoke, drain, take. */
+	mm_lock(mm);
+	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
+	mm_unlock(mm, 0);
+	mm_drain(mm, take->span);
+
+	mm_lock(mm);
+	err = take_locked(mm, take, seq, map);
+	if (err == -EAGAIN)
+		mm->stats.retries++;
+	if (err == -EAGAIN && take->taken_pages + take->filled_pages > before)
+		err = 0; /* what moved has entries; the rest stays for the next fault */
+	INVARIANT(mm_entry_check(mm));
+	mm_unlock(mm, nodes);
+	return err;
+}
+
+static uint64_t count_busy(const struct take_map *map)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(map->busy); i++)
+		count += (uint64_t)__builtin_popcountll(map->busy[i]);
+	return count;
+}
+
+static void take_account(struct mm *mm, const struct mm_take *take)
+{
+	mm_lock(mm);
+	mm->stats.taken_pages += take->taken_pages;
+	mm->stats.filled_pages += take->filled_pages;
+	mm->stats.busy_pages += take->busy_pages;
+	mm_unlock(mm, 0);
+}
+
+int mm_take(struct mm *mm, struct mm_take *take)
+{
+	struct take_map map;
+	uint32_t tries = 0, busy_tries = 0;
+	int err;
+
+	ASSERT(IS_ALIGNED(take->span.start | take->span.end | take->destination, PAGE_BYTES));
+	ASSERT(!span_is_empty(take->span) && span_bytes(take->span) <= HUGE_BYTES);
+	take->taken_pages = 0;
+	take->filled_pages = 0;
+	take->busy_pages = 0;
+	take->huge = false;
+	if (mm->why_not)
+		return -EOPNOTSUPP;
+
+	for (;;) {
+		memset(&map, 0, sizeof(map));
+		err = take_once(mm, take, &map);
+		take->busy_pages = count_busy(&map);
+		if (err == -EAGAIN) {
+			if (++tries > MM_RETRY_MAX)
+				err = -EBUSY;
+			else
+				base_host->cpu_yield();
+		} else if (!err && take->busy_pages && busy_tries++ < TAKE_BUSY_TRIES) {
+			break_sharing(mm, take, &map);
+			continue;
+		}
+		if (err != -EAGAIN)
+			break;
+	}
+	take_account(mm, take);
+	return err;
+}
+
+static struct mm_entry *first_moving(const struct mm_take *take)
+{
+	LIST_FOR_EACH(node, &take->owner->entries) {
+		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
+
+		/* Wherever the page is by now, its frame says that it was ours. */
+		if (entry->state == MM_ENTRY_MOVING && entry->frame >= take->frame &&
+		    entry->frame < take->frame + span_bytes(take->span))
+			return entry;
+	}
+	return NULL;
+}
+
+void mm_take_abort(struct mm *mm, struct mm_take *take)
+{
+	struct mm_entry *entry;
+
+	mm_lock(mm);
+	while ((entry = first_moving(take))) {
+		struct span span = entry->node.span;
+		uint64_t done = 0;
+		bool dirty = false;
+		int err;
+
+		err = mm_return_locked(mm, span,
+				       take->destination + (entry->frame - take->frame),
+				       &done, &dirty);
+		mm_entry_shrink(mm, entry, done);
+		if (!err)
+			continue;
+		mm_unlock(mm, 0);
+		base_host->cpu_yield();
+		mm_lock(mm);
+	}
+	mm_unlock(mm, 0);
+}
+
+void mm_take_finish(struct mm *mm, struct mm_take *take)
+{
+	struct mm_entry *entry;
+
+	mm_lock(mm);
+	while ((entry = first_moving(take))) {
+		mm_entry_set_state(mm, entry, MM_ENTRY_DEVICE);
+		mm_wake(mm, entry->node.span);
+	}
+	mm_unlock(mm, 0);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: VMAs and registration
+ *
+ * A VMA whose pages are taken is registered with the userfaultfd *whole*: a part
+ * would split it, and the program's mremap() over the split would fail (T1).
+ * First in write-protect mode alone, which costs the program nothing and lets us
+ * hear of its end; with MISSING once pages are to be taken. REGISTER is repeated
+ * before every take: it is idempotent, cheap (0.6 us), and what our own table
+ * says may be about a mapping that is gone (law 4).
+ *
+ * What never migrates, though it is private anonymous memory: the library's own,
+ * the writable segments of libc and ld.so, stacks with TLS. sys knows where they
+ * are; threads come and go, so the list is read again for each VMA that is seen
+ * for the first time.
+ */
+#include "mm/mm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+
+static void exclusions_refresh(struct mm *mm)
+{
+	size_t count = 0;
+
+	lock_acquire(&mm->exclusion_lock);
+	if (!mm->sys->ops->exclusions(mm->sys, mm->exclusions, MM_EXCLUSIONS_MAX, &count))
+		mm->exclusion_count = MIN(count, (size_t)MM_EXCLUSIONS_MAX);
+	lock_release(&mm->exclusion_lock);
+}
+
+bool mm_span_excluded(struct mm *mm, struct span span)
+{
+	bool excluded = false;
+
+	lock_acquire(&mm->exclusion_lock);
+	for (size_t i = 0; i < mm->exclusion_count && !excluded; i++)
+		excluded = span_overlaps(mm->exclusions[i], span);
+	/* A list that did not fit excludes everything: never take a stack. */
+	excluded |= mm->exclusion_count == MM_EXCLUSIONS_MAX;
+	lock_release(&mm->exclusion_lock);
+	return excluded;
+}
+
+static uint32_t vma_flags(const struct mm *mm, const struct sys_vma *vma)
+{
+	const uint32_t rw = SYS_PROT_READ | SYS_PROT_WRITE;
+
+	/* MOVE refuses executable memory, whose protection differs from a frame's. */
+	if (mm->why_not || vma->kind != SYS_VMA_ANON_PRIVATE ||
+	    (vma->prot & (rw | SYS_PROT_EXEC)) != rw)
+		return 0;
+	return MM_VMA_MIGRATES;
+}
+
+int mm_vma_find(struct mm *mm, uint64_t addr, bool or_next, struct sys_vma *vma,
+		uint32_t *flags)
+{
+	int err = mm->sys->ops->vma_query(mm->sys, addr, or_next, vma);
+
+	if (!err && flags)
+		*flags = vma_flags(mm, vma);
+	return err;
+}
+
+static struct mm_registration *first(struct mm *mm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&mm->registrations, span);
+
+	return node ? CONTAINER_OF(node, struct mm_registration, node) : NULL;
+}
+
+static void remember(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
+{
+	struct mm_registration *r;
+
+	lock_assert_held(&mm->event_lock);
+	if (span_is_empty(span))
+		return;
+	r = mm_node_take(mm);
+	r->node.span = span;
+	r->mode = mode;
+	r->dontfork = dontfork;
+	interval_tree_insert(&mm->registrations, &r->node);
+}
+
+/* The mapping of @span is gone. */
+void mm_registration_forget(struct mm *mm, struct span span)
+{
+	struct mm_registration *r;
+
+	while ((r = first(mm, span))) {
+		struct span old = r->node.span;
+		uint32_t mode = r->mode;
+		bool dontfork = r->dontfork;
+
+		interval_tree_remove(&mm->registrations, &r->node);
+		mm_node_put(mm, r);
+		remember(mm, (struct span){ old.start, MAX(old.start, span.start) }, mode,
+			 dontfork);
+		remember(mm, (struct span){ MIN(old.end, span.end), old.end }, mode, dontfork);
+	}
+}
+
+static bool is_remembered(struct mm *mm, struct span span, uint32_t mode)
+{
+	struct mm_registration *r = first(mm, span);
+
+	return r && span_covers(r->node.span, span) && (r->mode & mode) == mode;
+}
+
+/*
+ * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
+ * children: a raw clone gets SIGSEGV there, never zeros.
+ */
+int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
+{
+	bool dontfork = (mode & SYS_REGISTER_MISSING) &&
+			!sys_has(mm->sys, SYS_FEATURE_EVENT_FORK);
+	uint64_t seq;
+	bool known;
+	int err;
+
+	err = mm_reserve(mm, MM_EVENT_NODES);
+	if (err)
+		return err;
+	mm_lock(mm);
+	seq = mm->event_seq;
+	known = is_remembered(mm, vma->span, mode);
+	mm_unlock(mm, known ? MM_EVENT_NODES : 0);
+	if (!known)
+		exclusions_refresh(mm);
+
+	err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
+	if (!err && dontfork)
+		err = mm->sys->ops->advise(mm->sys, vma->span, SYS_ADVICE_DONTFORK);
+	if (known)
+		return err;
+	mm_lock(mm);
+	if (!err && !mm_changed_since(mm, seq, vma->span)) {
+		/* Splits of neighbours need nodes; a VMA seen with other borders before
+		 * replaces what it meets. */
+		mm_registration_forget(mm, vma->span);
+		remember(mm, vma->span, mode, dontfork);
+	}
+	mm_unlock(mm, MM_EVENT_NODES);
+	return err;
+}
+
+void mm_vma_watch(struct mm *mm, const struct sys_vma *vma)
+{
+	if (mm->uffd < 0 || vma->kind != SYS_VMA_ANON_PRIVATE)
+		return;
+	/* Best effort: without it a range that was unmapped is found at its next fault. */
+	if (mm_vma_register(mm, vma, SYS_REGISTER_WP))
+		return;
+}

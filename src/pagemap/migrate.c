@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Migration
+ *
+ * To the device, move mode: one mm_take() straight into the frames. Where a 2 MiB
+ * block was empty, its frames are given a zeroed huge page afterwards, so that
+ * the engine's first touch is not 512 of the kernel's page faults.
+ *
+ * To the device, copy mode:
+ *
+ *     mm_take() to staging, MOVING     a CPU fault sleeps
+ *     ops->copy() of each run          no lock: the monitor answers others
+ *     mm_take_finish(): DEVICE         wakes who sleeps
+ *
+ * Runs that were unmapped meanwhile are copied in vain; runs that were remapped
+ * are found by their frames. If the device cannot copy, the pages go home from
+ * staging.
+ *
+ * Home, move mode: mm_return_locked() out of the frames. Copy mode: the device
+ * copies to staging, under event_lock and without waiting for anything, and the
+ * same call moves staging home. What could not go home stays on the device.
+ */
+#include "pagemap/pagemap_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+struct run {
+	uint64_t frame;
+	uint64_t bytes;
+};
+
+#define RUNS_MAX (PAGES_PER_HUGE / 2 + 1)
+
+static struct sys *sys_of(const struct pagemap *pagemap)
+{
+	return mm_sys(pagemap->config.mm);
+}
+
+static void *pointer(const struct pagemap *pagemap, uint64_t addr, uint64_t bytes)
+{
+	return sys_of(pagemap)->ops->pointer(sys_of(pagemap), addr, bytes);
+}
+
+static int device_copy(struct pagemap *pagemap, uint64_t vram_offset, uint64_t staging,
+		       uint64_t bytes, bool to_device)
+{
+	return pagemap->config.ops->copy(pagemap->config.owner, vram_offset,
+					 pointer(pagemap, staging, bytes), bytes, to_device);
+}
+
+/* A whole block of zeros: one huge page instead of 512 first touches. */
+static void fill_huge(struct pagemap_devmem *devmem, struct span span)
+{
+	struct pagemap *pagemap = devmem->pagemap;
+	struct mm *mm = pagemap->config.mm;
+	uint64_t frame = span.start - devmem->addr;
+	uint64_t to = pagemap->frames + devmem->vram_offset + frame;
+	struct mm_entry *entry;
+
+	if (!pagemap->zeros || span_bytes(span) != HUGE_BYTES || !IS_ALIGNED(to, HUGE_BYTES))
+		return;
+	lock_acquire(&pagemap->take_lock);
+	if (sys_of(pagemap)->ops->advise(sys_of(pagemap), span_make(pagemap->zeros, HUGE_BYTES),
+					 SYS_ADVICE_POPULATE_WRITE))
+		goto unlock;
+	lock_acquire(mm_event_lock(mm));
+	entry = mm_entry_first(mm, span);
+	if (entry && entry->owner == &devmem->zdd.owner && entry->frame == frame &&
+	    span_covers(entry->node.span, span))
+		mm_frames_fill_locked(mm, to, pagemap->zeros, HUGE_BYTES);
+	lock_release(mm_event_lock(mm));
+unlock:
+	lock_release(&pagemap->take_lock);
+}
+
+static int populate_by_move(struct pagemap_devmem *devmem, struct mm_take *take)
+{
+	struct mm *mm = devmem->pagemap->config.mm;
+	int err;
+
+	take->destination = devmem->pagemap->frames + devmem->vram_offset + take->frame;
+	err = mm_take(mm, take);
+	if (!err && take->filled_pages == PAGES_PER_HUGE)
+		fill_huge(devmem, take->span);
+	return err;
+}
+
+/* The runs of a take that are still MOVING. */
+static size_t moving_runs(struct pagemap_devmem *devmem, const struct mm_take *take,
+			  struct run *runs)
+{
+	struct lock *event_lock = mm_event_lock(devmem->pagemap->config.mm);
+	size_t count = 0;
+
+	lock_acquire(event_lock);
+	LIST_FOR_EACH(node, &devmem->zdd.owner.entries) {
+		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
+
+		if (entry->state != MM_ENTRY_MOVING || entry->frame < take->frame ||
+		    entry->frame >= take->frame + span_bytes(take->span))
+			continue;
+		ASSERT(count < RUNS_MAX);
+		runs[count++] = (struct run){ entry->frame,
+					      span_bytes(entry->node.span) };
+	}
+	lock_release(event_lock);
+	return count;
+}
+
+static int copy_runs(struct pagemap_devmem *devmem, const struct mm_take *take)
+{
+	struct pagemap *pagemap = devmem->pagemap;
+	struct run runs[RUNS_MAX];
+	size_t count = moving_runs(devmem, take, runs);
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		err = device_copy(pagemap, devmem->vram_offset + runs[i].frame,
+				  take->destination + (runs[i].frame - take->frame),
+				  runs[i].bytes, true);
+	}
+	return err;
+}
+
+static void set_staging(struct pagemap_devmem *devmem, uint64_t staging)
+{
+	lock_acquire(mm_event_lock(devmem->pagemap->config.mm));
+	devmem->staging = staging;
+	lock_release(mm_event_lock(devmem->pagemap->config.mm));
+}
+
+static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
+			    struct pagemap_migration *migration)
+{
+	struct pagemap *pagemap = devmem->pagemap;
+	struct mm *mm = pagemap->config.mm;
+	uint64_t staging = pagemap_staging(pagemap, PAGEMAP_STAGING_TAKE);
+	int err, copy_err;
+
+	lock_acquire(&pagemap->take_lock);
+	take->destination = staging;
+	take->moving = true;
+	set_staging(devmem, staging - take->frame);
+	err = mm_take(mm, take);
+	if (take->taken_pages + take->filled_pages) {
+		uint64_t start = sys_of(pagemap)->ops->clock_ns(sys_of(pagemap));
+
+		copy_err = copy_runs(devmem, take);
+		migration->copy_ns = sys_of(pagemap)->ops->clock_ns(sys_of(pagemap)) - start;
+		if (copy_err) {
+			mm_take_abort(mm, take);
+			err = -EIO;
+		} else {
+			mm_take_finish(mm, take);
+		}
+	}
+	set_staging(devmem, 0);
+	mm_arena_empty(mm, span_make(staging, HUGE_BYTES));
+	lock_release(&pagemap->take_lock);
+	return err;
+}
+
+int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration *migration)
+{
+	struct pagemap *pagemap = devmem->pagemap;
+	struct mm_take take = {
+		.span = migration->span,
+		.fill = migration->fill,
+		.owner = &devmem->zdd.owner,
+		.frame = migration->span.start - devmem->addr,
+	};
+	uint64_t start = mm_trace_start(pagemap->config.mm);
+	int err;
+
+	ASSERT(span_covers(span_make(devmem->addr, devmem->bytes), migration->span));
+	migration->copy_ns = 0;
+	if (!mm_can_migrate(pagemap->config.mm, NULL))
+		return -EOPNOTSUPP;
+	err = pagemap->config.copy ? populate_by_copy(devmem, &take, migration) :
+				     populate_by_move(devmem, &take);
+	migration->moved_pages = take.taken_pages;
+	migration->filled_pages = take.filled_pages;
+	migration->busy_pages = take.busy_pages;
+	migration->huge = take.huge;
+	if (take.taken_pages + take.filled_pages)
+		mm_trace(pagemap->config.mm, TRACE_MIGRATE_TO_DEVICE, take.span.start,
+			 span_bytes(take.span),
+			 (take.taken_pages + take.filled_pages) << PAGE_SHIFT, start);
+	return err;
+}
+
+int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
+		       uint64_t *done)
+{
+	struct pagemap_devmem *devmem = pagemap_owner_devmem(owner);
+	struct pagemap *pagemap = devmem->pagemap;
+	struct mm *mm = pagemap->config.mm;
+	uint64_t start = mm_trace_start(mm);
+	uint64_t source;
+	bool dirty = false;
+	int err;
+
+	if (!pagemap->config.copy) {
+		source = pagemap->frames + devmem->vram_offset + frame;
+	} else {
+		bool huge = span_bytes(span) == HUGE_BYTES &&
+			    IS_ALIGNED(span.start, HUGE_BYTES);
+
+		source = pagemap_staging(pagemap, huge ? PAGEMAP_STAGING_HOME_HUGE :
+							 PAGEMAP_STAGING_HOME);
+		if (device_copy(pagemap, devmem->vram_offset + frame, source,
+				span_bytes(span), false))
+			base_host->die("usvm: the device cannot give its pages back\n");
+	}
+	lock_assert_held(mm_event_lock(mm));
+	err = mm_return_locked(mm, span, source, done, &dirty);
+	if (*done)
+		mm_trace(mm, TRACE_MIGRATE_TO_RAM, span.start, *done, 0, start);
+	return err;
+}
+
+void pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
+		  uint64_t bytes)
+{
+	struct pagemap_devmem *devmem = pagemap_owner_devmem(owner);
+	struct pagemap *pagemap = devmem->pagemap;
+
+	if (!pagemap->config.copy) {
+		memcpy(buffer,
+		       pointer(pagemap, pagemap->frames + devmem->vram_offset + frame, bytes),
+		       bytes);
+	} else if (moving) {
+		memcpy(buffer, pointer(pagemap, devmem->staging + frame, bytes), bytes);
+	} else if (pagemap->config.ops->copy(pagemap->config.owner,
+					     devmem->vram_offset + frame, buffer, bytes,
+					     false)) {
+		base_host->die("usvm: the device cannot give its pages back\n");
+	}
+}
+
+int pagemap_evict_to_ram(struct pagemap_devmem *devmem)
+{
+	struct mm *mm = devmem->pagemap->config.mm;
+	uint64_t start = mm_trace_start(mm);
+	int err = mm_evict_owner(mm, &devmem->zdd.owner);
+
+	mm_trace(mm, TRACE_EVICT, devmem->addr, devmem->bytes, 0, start);
+	return err;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Pagemap
+ *
+ * In move mode the frames are an arena on the process's userfaultfd: a frame is
+ * the page of the program itself, moved. The arena never holds huge pages of its
+ * own making: a touch of one frame must not make its neighbours present, for
+ * what is present after a MOVE is what was taken (mm/take.c). Huge pages arrive
+ * by MOVE, whole: those of the program, and zeroed ones for blocks that were
+ * empty, made beside the arena.
+ */
+#include "pagemap/pagemap_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/host.h"
+
+static struct sys *sys_of(const struct pagemap *pagemap)
+{
+	return mm_sys(pagemap->config.mm);
+}
+
+static int create_frames(struct pagemap *pagemap)
+{
+	struct sys *sys = sys_of(pagemap);
+	uint64_t bytes = pagemap->config.vram_bytes;
+	int err;
+
+	if (!mm_can_migrate(pagemap->config.mm, NULL)) {
+		pagemap->frames_are_plain = true;
+		return sys->ops->map(sys, bytes, HUGE_BYTES, 0, &pagemap->frames);
+	}
+	err = mm_arena_create(pagemap->config.mm, bytes, &pagemap->frames);
+	if (err)
+		return err;
+	err = sys->ops->map(sys, HUGE_BYTES, HUGE_BYTES, 0, &pagemap->zeros);
+	if (!err)
+		err = sys->ops->advise(sys, span_make(pagemap->zeros, HUGE_BYTES),
+				       SYS_ADVICE_HUGEPAGE);
+	/* Without huge pages: zeros come page by page, at the first touch. */
+	if (err && pagemap->zeros) {
+		sys->ops->unmap(sys, pagemap->zeros, HUGE_BYTES);
+		pagemap->zeros = 0;
+	}
+	return 0;
+}
+
+static int create_staging(struct pagemap *pagemap)
+{
+	struct sys *sys = sys_of(pagemap);
+	uint64_t huge;
+	int err;
+
+	if (!mm_can_migrate(pagemap->config.mm, NULL))
+		return 0;
+	err = mm_arena_create(pagemap->config.mm, PAGEMAP_STAGING_COUNT * HUGE_BYTES,
+			      &pagemap->staging);
+	if (err)
+		return err;
+	huge = pagemap_staging(pagemap, PAGEMAP_STAGING_HOME_HUGE);
+	err = sys->ops->advise(sys, span_make(huge, HUGE_BYTES), SYS_ADVICE_HUGEPAGE);
+	/* A kernel without huge pages has none to lose. */
+	return err == -EINVAL ? 0 : err;
+}
+
+static void destroy_memory(struct pagemap *pagemap)
+{
+	struct sys *sys = sys_of(pagemap);
+	uint64_t bytes = pagemap->config.vram_bytes;
+
+	if (pagemap->zeros)
+		sys->ops->unmap(sys, pagemap->zeros, HUGE_BYTES);
+	if (pagemap->staging)
+		mm_arena_destroy(pagemap->config.mm, pagemap->staging,
+				 PAGEMAP_STAGING_COUNT * HUGE_BYTES);
+	if (pagemap->frames && pagemap->frames_are_plain)
+		sys->ops->unmap(sys, pagemap->frames, bytes);
+	else if (pagemap->frames)
+		mm_arena_destroy(pagemap->config.mm, pagemap->frames, bytes);
+}
+
+int pagemap_create(const struct pagemap_config *config, struct pagemap **out)
+{
+	struct pagemap *pagemap = base_host->pages_alloc(PAGE_BYTES);
+	int err;
+
+	_Static_assert(sizeof(*pagemap) <= PAGE_BYTES, "one page");
+	if (!pagemap)
+		return -ENOMEM;
+	pagemap->config = *config;
+	lock_init(&pagemap->take_lock, LOCK_PAGEMAP_TAKE, "pagemap.take_lock");
+	list_init(&pagemap->dead);
+	mm_work_init(&pagemap->dead_work, pagemap_release_dead);
+	err = config->copy ? create_staging(pagemap) : create_frames(pagemap);
+	if (err) {
+		destroy_memory(pagemap);
+		base_host->pages_free(pagemap, PAGE_BYTES);
+		return err;
+	}
+	*out = pagemap;
+	return 0;
+}
+
+void pagemap_destroy(struct pagemap *pagemap)
+{
+	if (!pagemap)
+		return;
+	ASSERT(ATOMIC_LOAD(&pagemap->devmem_count) == 0);
+	destroy_memory(pagemap);
+	base_host->pages_free(pagemap, PAGE_BYTES);
+}
+
+void *pagemap_vram(const struct pagemap *pagemap)
+{
+	if (pagemap->config.copy)
+		return NULL;
+	return sys_of(pagemap)->ops->pointer(sys_of(pagemap), pagemap->frames,
+					     pagemap->config.vram_bytes);
+}
+
+void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
+{
+	struct sys *sys = sys_of(pagemap);
+	struct span span = span_make(pagemap->frames + vram_offset, bytes);
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+	int err;
+
+	/* Copy mode: a page is written whole before it is mapped. */
+	if (pagemap->config.copy || pagemap->frames_are_plain)
+		return;
+	err = sys->ops->page_scan(sys, span, &run, 1, &count, &end);
+	if (err || count)
+		mm_arena_empty(pagemap->config.mm, span);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pagemap/pagemap_internal.h - what the files of pagemap share.
+ */
+#ifndef PAGEMAP_PAGEMAP_INTERNAL_H
+#define PAGEMAP_PAGEMAP_INTERNAL_H
+
+#include "base/lock.h"
+#include "pagemap/pagemap.h"
+
+/* Copy mode: pages pass through staging. Each part is 2 MiB, 2 MiB aligned. */
+enum pagemap_staging {
+	PAGEMAP_STAGING_TAKE,      /* under take_lock; only MOVE fills it */
+	PAGEMAP_STAGING_HOME,      /* under event_lock; 4 KiB pages */
+	PAGEMAP_STAGING_HOME_HUGE, /* under event_lock; huge pages */
+	PAGEMAP_STAGING_COUNT
+};
+
+struct pagemap {
+	struct pagemap_config config;
+	uint64_t frames;       /* move mode: arena address of device memory */
+	bool frames_are_plain; /* not on a userfaultfd: nothing migrates */
+	uint64_t staging;      /* copy mode: arena address; 0: none */
+	uint64_t zeros;        /* move mode: a huge page of zeros in the making; 0: none */
+	struct lock take_lock; /* staging for takes, zeros */
+	struct list dead;      /* devmems to release; under event_lock */
+	struct mm_work dead_work;
+	uint64_t devmem_count; /* atomic */
+};
+
+static inline uint64_t pagemap_staging(const struct pagemap *pagemap,
+				       enum pagemap_staging part)
+{
+	return pagemap->staging + part * HUGE_BYTES;
+}
+
+/* zdd.c */
+extern const struct mm_entry_ops pagemap_zdd_ops;
+struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner);
+void pagemap_release_dead(struct mm_work *work);
+
+/* migrate.c: mm_entry_ops */
+int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
+		       uint64_t *done);
+void pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
+		  uint64_t bytes);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: the real kernel
+ *
+ * One struct linux_sys a process, counted: what it stands for (signal handlers,
+ * the address space, the kernel's features) is one a process too. The first
+ * open probes and installs, the last close takes back everything that can be
+ * taken back. The first open's USVM_FEATURES count; a later open gets the same
+ * table.
+ *
+ *     linux_probe.c     features, limits        linux_pages.c    our own pages
+ *     linux_uffd.c      the userfaultfd         linux_memory.c   the arena
+ *     linux_maps.c      vma_query()             linux_access.c   guarded access
+ *     linux_pagemap.c   page_scan()             linux_signal.c   its handler
+ *     linux_exclude.c   what must not migrate   linux_thread.c   threads
+ *     linux_files.c     private file tables     linux_fork.c     fork
+ *     linux_host.c      base's needs            linux_syscall.h  the only way in
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+
+#include "base/assert.h"
+#include "sys/features.h"
+#include "sys/linux_internal.h"
+
+static const struct sys_ops linux_ops = {
+	.name = "linux",
+	.uffd_open = linux_uffd_open,
+	.uffd_close = linux_uffd_close,
+	.uffd_register = linux_uffd_register,
+	.uffd_unregister = linux_uffd_unregister,
+	.uffd_move = linux_uffd_move,
+	.uffd_copy = linux_uffd_copy,
+	.uffd_zeropage = linux_uffd_zeropage,
+	.uffd_wake = linux_uffd_wake,
+	.uffd_poison = linux_uffd_poison,
+	.uffd_writeprotect = linux_uffd_writeprotect,
+	.uffd_read = linux_uffd_read,
+	.uffd_wait = linux_uffd_wait,
+	.uffd_kick = linux_uffd_kick,
+	.vma_query = linux_vma_query,
+	.page_scan = linux_page_scan,
+	.exclusions = linux_exclusions,
+	.madvise_in_flight = linux_madvise_in_flight,
+	.map = linux_map,
+	.unmap = linux_unmap,
+	.advise = linux_advise,
+	.empty = linux_empty,
+	.pointer = linux_pointer,
+	.access = linux_access,
+	.thread_create = linux_thread_create,
+	.thread_join = linux_thread_join,
+	.thread_id = linux_thread_id,
+	.thread_kick = linux_thread_kick,
+	.clock_ns = linux_clock_ns,
+	.barrier = linux_barrier,
+	.fork_hooks = linux_fork_hooks,
+	.is_forked = linux_is_forked,
+	.check_signal_handlers = linux_check_signal_handlers,
+};
+
+struct linux_sys linux_sys;
+
+/* Opening holds nothing (sys.h), so the lowest rank fits. */
+static struct lock open_lock = { .rank = LOCK_API_DEVICE, .name = "sys.open" };
+
+static int open_first(uint32_t masked) MUST_HOLD(&open_lock);
+static int open_first(uint32_t masked)
+{
+	struct linux_sys *sys = &linux_sys;
+	int err;
+
+	*sys = (struct linux_sys){ .sys = { .ops = &linux_ops } };
+	err = linux_pages_init();
+	if (err)
+		return err;
+	err = linux_fork_init();
+	if (err)
+		goto fini_pages;
+	linux_probe_features(sys, masked);
+	linux_probe_limits(&sys->sys.limits);
+	linux_find_segments(sys);
+	if (!sys_has(&sys->sys, SYS_FEATURE_PROCMAP_QUERY))
+		linux_find_huge_devices(sys);
+	sys->stack_addr = getauxval(AT_RANDOM);
+	err = linux_check_signal_handlers(&sys->sys);
+	if (err)
+		goto fini_pages;
+	return 0;
+
+fini_pages:
+	linux_pages_fini();
+	return err;
+}
+
+int sys_linux_open(const char *feature_mask, struct sys **sys)
+{
+	uint32_t masked;
+	int err;
+
+	if (!feature_mask)
+		feature_mask = getenv("USVM_FEATURES");
+	err = sys_features_parse(feature_mask, &masked);
+	if (err)
+		return err;
+
+	base_host_install(&linux_host_ops);
+	if (linux_sys.user_count && linux_pages_are_forked())
+		linux_forget();
+	lock_acquire(&open_lock);
+	if (linux_sys.user_count == 0)
+		err = open_first(masked);
+	if (!err) {
+		linux_sys.user_count++;
+		*sys = &linux_sys.sys;
+	}
+	lock_release(&open_lock);
+	return err;
+}
+
+void sys_linux_close(struct sys *sys)
+{
+	if (!sys)
+		return;
+	lock_acquire(&open_lock);
+	ASSERT(linux_of(sys) == &linux_sys);
+	ASSERT(linux_sys.user_count > 0);
+	if (--linux_sys.user_count == 0) {
+		linux_signal_restore();
+		linux_fork_fini();
+		linux_pages_fini();
+	}
+	lock_release(&open_lock);
+}
+
+/* There is one thread now, and nobody holds a lock. */
+void linux_forget(void)
+{
+	lock_init(&open_lock, LOCK_API_DEVICE, "sys.open");
+	linux_sys.user_count = 0;
+	linux_pages_forget();
+	linux_signal_forget();
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: what must never migrate, and who may be in madvise()
+ *
+ * If a page on which the way of serving faults depends were on the device, a
+ * fault on it would wait for itself. Those pages are:
+ *
+ *  - the library's own (linux_pages.c);
+ *  - writable segments of this library, the C library and the dynamic linker
+ *    (and of sanitizers, which run in every function of theirs), found once at
+ *    the first open: they never move;
+ *  - the stack of each thread with what lies on top of it: the thread's record
+ *    of the C library, its TLS and rseq area. The kernel writes to those by
+ *    itself. get_robust_list(2) gives an address inside any thread's record;
+ *    the stack is what lies below it in the same mapping. The first thread has
+ *    its record elsewhere, with its TLS below.
+ *
+ * Threads of the program that were made by a raw clone() have no such record
+ * and are not found.
+ */
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "sys/linux_abi.h"
+#include "sys/linux_internal.h"
+#include "sys/linux_syscall.h"
+
+/* The C library's record is 2304 bytes (2.36) and holds the robust list. */
+#define RECORD_BYTES KIB(8)
+#define FIRST_THREAD_TLS_BYTES KIB(64)
+
+struct span_list {
+	struct span *spans;
+	size_t max;
+	size_t count;
+};
+
+static void add_span(struct span_list *list, struct span span)
+{
+	if (list->count < list->max)
+		list->spans[list->count] = span;
+	list->count++;
+}
+
+/* --- segments ---------------------------------------------------------------------------- */
+
+static bool is_system_library(const char *path)
+{
+	static const char *const names[] = {
+		"libc.so",    "libc-",    "ld-linux", "ld-",	 "libpthread",
+		"libpthread-", "libasan.", "libtsan.", "libubsan.", "liblsan.",
+	};
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+static struct span segment_span(const struct dl_phdr_info *module,
+				const ElfW(Phdr) *header)
+{
+	return span_align_out(span_make(module->dlpi_addr + header->p_vaddr,
+					header->p_memsz),
+			      PAGE_BYTES);
+}
+
+static bool module_contains(const struct dl_phdr_info *module, uint64_t addr)
+{
+	for (int i = 0; i < module->dlpi_phnum; i++) {
+		if (module->dlpi_phdr[i].p_type == PT_LOAD &&
+		    span_contains(segment_span(module, &module->dlpi_phdr[i]),
+				  addr))
+			return true;
+	}
+	return false;
+}
+
+static int add_segments(struct dl_phdr_info *module, size_t size UNUSED,
+			void *arg)
+{
+	struct linux_sys *sys = arg;
+	bool is_ours = module_contains(module, (uintptr_t)&linux_sys);
+	bool is_program = module->dlpi_name[0] == '\0';
+
+	if (!is_ours && !is_system_library(module->dlpi_name) &&
+	    !(LINUX_SANITIZED && is_program))
+		return 0;
+	for (int i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &module->dlpi_phdr[i];
+
+		if (header->p_type != PT_LOAD || !(header->p_flags & PF_W))
+			continue;
+		if (sys->segment_count < LINUX_SEGMENT_COUNT_MAX)
+			sys->segments[sys->segment_count++] =
+				segment_span(module, header);
+	}
+	return 0;
+}
+
+void linux_find_segments(struct linux_sys *sys)
+{
+	sys->segment_count = 0;
+	dl_iterate_phdr(add_segments, sys);
+}
+
+/* --- stacks ------------------------------------------------------------------------------ */
+
+/* An address inside the C library's record of a thread, or 0. */
+static uint64_t record_of(uint32_t thread_id)
+{
+	uint64_t head = 0;
+	size_t bytes = 0;
+
+	if (linux_call(SYS_get_robust_list, thread_id, &head, &bytes))
+		return 0;
+	return head;
+}
+
+static int add_thread(struct sys *sys, struct span_list *list,
+		      uint32_t thread_id, uint32_t process_id)
+{
+	uint64_t record = record_of(thread_id);
+	struct sys_vma vma;
+	struct span span;
+	int err;
+
+	if (!record)
+		return 0;
+	err = linux_vma_query(sys, record, false, &vma);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	span = vma.span;
+	span.end = MIN(ALIGN_UP(record + RECORD_BYTES, PAGE_BYTES), span.end);
+	if (thread_id == process_id)
+		span.start = MAX(ALIGN_DOWN(record - FIRST_THREAD_TLS_BYTES,
+					    PAGE_BYTES),
+				 span.start);
+	add_span(list, span);
+	return 0;
+}
+
+static int add_threads(struct sys *sys, struct span_list *list)
+{
+	uint32_t process_id = (uint32_t)linux_call(SYS_getpid);
+	struct linux_number_dir dir;
+	uint32_t thread_id;
+	int err = linux_number_dir_open(&dir, "/proc/self/task");
+
+	if (err)
+		return err;
+	while ((err = linux_number_dir_next(&dir, &thread_id)) > 0) {
+		if (linux_thread_is_ours(linux_of(sys), thread_id))
+			continue;
+		err = add_thread(sys, list, thread_id, process_id);
+		if (err)
+			break;
+	}
+	linux_number_dir_close(&dir);
+	return err;
+}
+
+/* [stack], whoever asks: the kernel put the program's arguments there. */
+static int add_first_stack(struct sys *sys, struct span_list *list)
+{
+	struct sys_vma vma;
+	int err = linux_vma_query(sys, linux_of(sys)->stack_addr, false, &vma);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	add_span(list, vma.span);
+	return 0;
+}
+
+int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
+		     size_t *count)
+{
+	const struct linux_sys *linux_state = linux_of(sys);
+	struct span_list list = { .spans = spans, .max = max };
+	int err;
+
+	linux_pages_spans(spans, max, &list.count);
+	for (size_t i = 0; i < linux_state->segment_count; i++)
+		add_span(&list, linux_state->segments[i]);
+	err = add_first_stack(sys, &list);
+	if (!err)
+		err = add_threads(sys, &list);
+	if (!err)
+		*count = list.count;
+	return err;
+}
+
+/* --- madvise() --------------------------------------------------------------------------- */
+
+/* /proc/self/task/TID/syscall begins with the number of the system call that
+ * the thread sleeps in, with "running", or with -1 if it sleeps elsewhere. */
+static bool may_be_in_madvise(uint32_t thread_id)
+{
+	char directory[64];
+	char file[64];
+	char text[256];
+	const char *at = text;
+	struct text path;
+	int64_t got;
+	uint64_t number;
+
+	text_init(&path, directory, sizeof(directory));
+	text_string(&path, "/proc/self/task/");
+	text_number(&path, thread_id);
+	text_init(&path, file, sizeof(file));
+	text_string(&path, directory);
+	text_string(&path, "/syscall");
+	got = linux_read_file(file, text, sizeof(text));
+	/* Gone is fine; not to be known is not. */
+	if (got <= 0)
+		return linux_call(SYS_access, directory, 0) == 0;
+	if (text[0] == '-')
+		return false;
+	if (text[0] < '0' || text[0] > '9')
+		return true;
+	number = linux_take_number(&at, 10);
+	return number == ABI_CALL_MADVISE || number == ABI_CALL_PROCESS_MADVISE;
+}
+
+int linux_madvise_in_flight(struct sys *sys, bool *busy)
+{
+	uint32_t self = linux_thread_id(sys);
+	struct linux_number_dir dir;
+	uint32_t thread_id;
+	bool found = false;
+	int err = linux_number_dir_open(&dir, "/proc/self/task");
+
+	if (err)
+		goto unknown;
+	while (!found && (err = linux_number_dir_next(&dir, &thread_id)) > 0) {
+		if (thread_id == self ||
+		    linux_thread_is_ours(linux_of(sys), thread_id))
+			continue;
+		found = may_be_in_madvise(thread_id);
+	}
+	linux_number_dir_close(&dir);
+	if (err < 0)
+		goto unknown;
+	*busy = found;
+	return 0;
+
+unknown:
+	*busy = true;
+	return 0;
+}

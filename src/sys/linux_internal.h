@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sys/linux_internal.h - what the files of the real kernel's table share.
+ *
+ * State that has to be one per process (signal handlers, the library's pages,
+ * the count of users) is static in the file that owns it or in struct
+ * linux_sys; there is one, however many users there are. A child of fork finds
+ * it stale and starts over (linux_fork.c).
+ */
+#ifndef SYS_LINUX_INTERNAL_H
+#define SYS_LINUX_INTERNAL_H
+
+#include <signal.h>
+
+#include "base/atomic.h"
+#include "base/host.h"
+#include "base/lock.h"
+#include "sys/sys.h"
+
+#if defined(__has_feature)
+#define LINUX_HAS_FEATURE(x) __has_feature(x)
+#else
+#define LINUX_HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+	LINUX_HAS_FEATURE(address_sanitizer) ||                       \
+	LINUX_HAS_FEATURE(thread_sanitizer)
+#define LINUX_SANITIZED 1
+#else
+#define LINUX_SANITIZED 0
+#endif
+
+/* Descriptors of a private file table; -1 each on a thread that has none. */
+struct linux_files {
+	int maps;
+	int pagemap;
+	int kick; /* an eventfd */
+};
+
+/* Everything the library keeps for one thread. Initial-exec: finding it never
+ * allocates, and it lies beside the stack, which never migrates. */
+struct linux_tls {
+	struct base_thread base;
+	struct linux_files files;
+	bool private_files;   /* files are those of a private table */
+	uint32_t kicked;      /* set by a kick outside guarded code */
+	const void *chain_context; /* signal handlers: see linux_signal.c */
+	uint32_t chain_behind;
+};
+
+extern _Thread_local struct linux_tls linux_tls
+	__attribute__((tls_model("initial-exec")));
+
+#define LINUX_THREAD_COUNT_MAX 256
+#define LINUX_SEGMENT_COUNT_MAX 24
+#define LINUX_HUGE_DEVICE_COUNT_MAX 8
+
+struct linux_sys {
+	struct sys sys; /* first */
+	uint32_t user_count; /* under the open lock */
+	bool scan_tells_guards;
+
+	/* Set at the first open, then constant. */
+	struct span segments[LINUX_SEGMENT_COUNT_MAX]; /* never to migrate */
+	size_t segment_count;
+	uint64_t huge_devices[LINUX_HUGE_DEVICE_COUNT_MAX]; /* hugetlbfs mounts */
+	size_t huge_device_count;
+	uint64_t stack_addr; /* in [stack]: the kernel put random bytes there */
+
+	/* Kernel ids of the library's threads, 0: free. atomic */
+	uint32_t thread_ids[LINUX_THREAD_COUNT_MAX];
+};
+
+extern struct linux_sys linux_sys;
+void linux_forget(void); /* linux.c; in a child of fork: never opened */
+extern const struct base_host_ops linux_host_ops;
+
+/* linux_probe.c */
+void linux_probe_features(struct linux_sys *sys, uint32_t masked);
+void linux_probe_limits(struct sys_limits *limits);
+/* Open a userfaultfd and say hello with what @features has of it. */
+int linux_uffd_open_with(uint32_t features, int *uffd);
+
+/* linux_files.c: descriptors, small files, numbers in them */
+int linux_open(const char *path, int flags); /* O_CLOEXEC is added */
+void linux_close(int fd);
+/* All of a small file, with a final zero. Return: bytes, or -errno. */
+int64_t linux_read_file(const char *path, char *text, size_t max);
+/* A decimal (base 10) or hexadecimal (16) number; *@text moves behind it. */
+uint64_t linux_take_number(const char **text, uint32_t base);
+/* Give the calling thread an empty file table and open its own descriptors. */
+int linux_files_become_private(void);
+/* @own if the thread has a private table, else a descriptor for this call. */
+int linux_files_borrow(int own, const char *path, int *fd);
+void linux_files_return(int own, int fd);
+
+/* The names in a directory, numbers only (/proc/self/task and the like). */
+struct linux_number_dir {
+	int fd;
+	size_t next;
+	size_t used;
+	_Alignas(8) char buffer[8192];
+};
+int linux_number_dir_open(struct linux_number_dir *dir, const char *path);
+/* Return: 1 and *@number, 0 at the end, -errno. */
+int linux_number_dir_next(struct linux_number_dir *dir, uint32_t *number);
+void linux_number_dir_close(struct linux_number_dir *dir);
+
+/* linux_maps.c */
+int linux_vma_query(struct sys *sys, uint64_t addr, bool or_next,
+		    struct sys_vma *vma);
+void linux_find_huge_devices(struct linux_sys *sys);
+
+/* linux_pagemap.c */
+int linux_page_scan(struct sys *sys, struct span span, struct sys_page_run *runs,
+		    size_t max, size_t *count, uint64_t *end);
+
+/* linux_exclude.c */
+void linux_find_segments(struct linux_sys *sys);
+int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
+		     size_t *count);
+int linux_madvise_in_flight(struct sys *sys, bool *busy);
+
+/* linux_pages.c */
+int linux_pages_init(void); /* the first region, with the mark of this process */
+void linux_pages_fini(void);
+void linux_pages_forget(void); /* in a child of fork */
+bool linux_pages_are_forked(void);
+void *linux_pages_alloc(size_t bytes);
+void linux_pages_free(void *pages, size_t bytes);
+/* One span a region; as exclusions() counts. */
+void linux_pages_spans(struct span *spans, size_t max, size_t *count);
+
+/* linux_memory.c */
+int linux_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t hint,
+	      uint64_t *addr);
+void linux_unmap(struct sys *sys, uint64_t addr, uint64_t bytes);
+int linux_advise(struct sys *sys, struct span span, enum sys_advice advice);
+int linux_empty(struct sys *sys, struct span span);
+void *linux_pointer(struct sys *sys, uint64_t addr, uint64_t bytes);
+/* Map @bytes at @hint or a little above it; 0 when there is no room. */
+uint64_t linux_map_near(uint64_t hint, uint64_t bytes, uint64_t align, int prot);
+
+/* linux_uffd.c */
+int linux_uffd_open(struct sys *sys, int *uffd);
+void linux_uffd_close(struct sys *sys, int uffd);
+int linux_uffd_register(struct sys *sys, int uffd, struct span span,
+			uint32_t mode);
+int linux_uffd_unregister(struct sys *sys, int uffd, struct span span);
+int linux_uffd_move(struct sys *sys, int uffd, uint64_t dst, uint64_t src,
+		    uint64_t bytes, uint32_t flags, uint64_t *moved);
+int linux_uffd_copy(struct sys *sys, int uffd, uint64_t dst, uint64_t src,
+		    uint64_t bytes, uint64_t *copied);
+int linux_uffd_zeropage(struct sys *sys, int uffd, struct span span,
+			uint64_t *done);
+int linux_uffd_wake(struct sys *sys, int uffd, struct span span);
+int linux_uffd_poison(struct sys *sys, int uffd, struct span span);
+int linux_uffd_writeprotect(struct sys *sys, int uffd, struct span span,
+			    bool on);
+int linux_uffd_read(struct sys *sys, int uffd, struct sys_event *event);
+int linux_uffd_wait(struct sys *sys, int uffd, uint64_t timeout_ns);
+void linux_uffd_kick(struct sys *sys);
+
+/* linux_access.c */
+int linux_access(struct sys *sys, enum sys_access_op op, uint64_t addr,
+		 void *buffer, uint32_t bytes);
+
+/* linux_signal.c */
+int linux_check_signal_handlers(struct sys *sys);
+void linux_signal_restore(void);
+void linux_signal_forget(void); /* in a child of fork */
+
+/* linux_thread.c */
+int linux_thread_create(struct sys *sys, const struct sys_thread_attr *attr,
+			struct sys_thread **thread);
+void linux_thread_join(struct sys *sys, struct sys_thread *thread);
+uint32_t linux_thread_id(struct sys *sys);
+void linux_thread_kick(struct sys *sys, uint32_t thread_id);
+uint64_t linux_clock_ns(struct sys *sys);
+void linux_barrier(struct sys *sys);
+int linux_park(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void linux_unpark(uint32_t *word, uint32_t count);
+bool linux_thread_is_ours(const struct linux_sys *sys, uint32_t thread_id);
+
+/* linux_fork.c */
+int linux_fork_init(void);
+int linux_fork_hooks(struct sys *sys, const struct sys_fork_hooks *hooks);
+void linux_fork_fini(void);
+bool linux_is_forked(struct sys *sys);
+
+static inline struct linux_sys *linux_of(struct sys *sys)
+{
+	return CONTAINER_OF(sys, struct linux_sys, sys);
+}
+
+#endif

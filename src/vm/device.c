@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: A device in the process
+ *
+ * What joins a device with the mm: its engines stop when the mm says so, its
+ * faults become work, its accesses to system pages go through the guarded
+ * accessor. Device memory is given out by vram, filled by the pagemap.
+ *
+ * The end: no vm is left; every buffer object is evicted, so every page is home;
+ * the devmems' releases, which the collector may still be at, are waited for;
+ * then nobody listens any more and the memory is given back.
+ */
+#include "vm/vm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+static bool quiesce_stop(void *user)
+{
+	struct vm_device *device = user;
+
+	return device->config.ops->stop(device->config.device);
+}
+
+static void quiesce_wait_stopped(void *user)
+{
+	struct vm_device *device = user;
+
+	device->config.ops->wait_stopped(device->config.device);
+}
+
+static void quiesce_resume(void *user)
+{
+	struct vm_device *device = user;
+
+	device->config.ops->resume(device->config.device);
+}
+
+static const struct mm_quiesce_ops quiesce_ops = {
+	.stop = quiesce_stop,
+	.wait_stopped = quiesce_wait_stopped,
+	.resume = quiesce_resume,
+};
+
+uint64_t vm_now_ns(const struct vm_device *device)
+{
+	struct sys *sys = mm_sys(device->mm);
+
+	return sys->ops->clock_ns(sys);
+}
+
+static size_t device_bytes(void)
+{
+	return ALIGN_UP(sizeof(struct vm_device), PAGE_BYTES);
+}
+
+int vm_device_create(struct mm *mm, const struct vm_device_config *config,
+		     const struct usvm_device_host *host_ops, struct vm_device **out)
+{
+	struct vm_device *device = base_host->pages_alloc(device_bytes());
+	struct pagemap_config pagemap = {
+		.mm = mm,
+		.device = config->device,
+		.vram_bytes = config->vram_bytes,
+		.home_bytes = config->home_bytes,
+		.copy = config->flags & USVM_DEVICE_OWN_MEMORY,
+		.ops = &vm_devmem_ops,
+		.owner = device,
+	};
+	int err;
+
+	if (!device)
+		return -ENOMEM;
+	device->mm = mm;
+	device->config = *config;
+	lock_init(&device->vms_lock, LOCK_LEAF, "vm_device.vms_lock");
+	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
+	wait_init(&device->faults_wait);
+	list_init(&device->quiesce.node);
+	err = vram_create(config->vram_bytes, &device->vram);
+	if (err)
+		goto free_device;
+	err = pagemap_create(&pagemap, &device->pagemap);
+	if (err)
+		goto destroy_vram;
+
+	device->host = *host_ops;
+	device->host.usvm = config->usvm;
+	device->host.vram = pagemap_vram(device->pagemap);
+	device->host.vram_bytes = config->vram_bytes;
+	*out = device;
+	return 0;
+
+destroy_vram:
+	vram_destroy(device->vram);
+free_device:
+	base_host->pages_free(device, device_bytes());
+	return err;
+}
+
+void vm_device_quiesce_on(struct vm_device *device)
+{
+	device->quiesce.ops = &quiesce_ops;
+	device->quiesce.user = device;
+	mm_quiesce_insert(device->mm, &device->quiesce);
+}
+
+int vm_device_drain(struct vm_device *device)
+{
+	int err;
+
+	lock_acquire(&device->vms_lock);
+	device->closing = true;
+	lock_release(&device->vms_lock);
+	err = vram_evict_all(device->vram);
+	if (err) {
+		lock_acquire(&device->vms_lock);
+		device->closing = false;
+		lock_release(&device->vms_lock);
+		return err;
+	}
+	pagemap_flush(device->pagemap);
+	mm_quiesce_remove(device->mm, &device->quiesce);
+	return 0;
+}
+
+void vm_device_destroy(struct vm_device *device)
+{
+	if (!device)
+		return;
+	pagemap_destroy(device->pagemap);
+	vram_destroy(device->vram);
+	pool_fini(&device->bo_pool);
+	base_host->pages_free(device, device_bytes());
+}
+
+/* The vm a fault is for, counted as pending; or NULL. */
+struct vm *vm_get(struct vm_device *device, uint32_t id)
+{
+	struct vm *vm = NULL;
+
+	lock_acquire(&device->vms_lock);
+	if (id < VM_PER_DEVICE_MAX && !device->closing)
+		vm = device->vms[id];
+	if (vm)
+		ATOMIC_ADD(&vm->pending_faults, 1);
+	lock_release(&device->vms_lock);
+	return vm;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Migration policy
+ *
+ * A GPU fault on private anonymous memory takes the pages of its range to device
+ * memory. If some of the range are there already, at their natural places, the
+ * others join them in the same buffer object; else a new one is made, and others
+ * are evicted if memory is full. What cannot move is used in place.
+ *
+ * Holes. A block that is wholly empty is taken whole, as zeros: it is most likely
+ * an output, and a huge page would have been its first touch on the CPU too. In
+ * a block that is partly in use only the holes of the 64 KiB around the fault are
+ * taken: the others stay holes, and the program's memory does not grow by what
+ * nobody touches (L10).
+ */
+#include "vm/vm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+
+/* No page of @span is present, none is on a device. */
+static bool is_empty(struct vm *vm, struct span span)
+{
+	struct mm *mm = vm->device->mm;
+	struct sys *sys = mm_sys(mm);
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+	bool has_entry;
+
+	lock_acquire(mm_event_lock(mm));
+	has_entry = mm_entry_first(mm, span) != NULL;
+	lock_release(mm_event_lock(mm));
+	if (has_entry)
+		return false;
+	return !sys->ops->page_scan(sys, span, &run, 1, &count, &end) && count == 0;
+}
+
+static struct span choose_fill(struct vm *vm, struct span range, uint64_t addr)
+{
+	if (is_empty(vm, range))
+		return range;
+	return span_intersect(span_block(addr, VM_FILL_BYTES), range);
+}
+
+static void account(struct vm *vm, const struct pagemap_migration *migration,
+		    uint64_t start_ns)
+{
+	struct vm_stats *stats = &vm->device->stats;
+	uint64_t bytes = span_bytes(migration->span);
+
+	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_MIGRATE_COUNT, bytes), 1);
+	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_MIGRATE_US, bytes),
+		    (vm_now_ns(vm->device) - start_ns) / 1000);
+	vm_stat_add(stats, VM_STAT_PAGES_TO_DEVICE, migration->moved_pages);
+	vm_stat_add(stats, VM_STAT_PAGES_FILLED, migration->filled_pages);
+	vm_stat_add(stats, VM_STAT_PAGES_BUSY, migration->busy_pages);
+}
+
+static int migrate_new(struct vm *vm, struct pagemap_migration *migration)
+{
+	struct vm_svm_bo *svm_bo;
+	int err;
+
+	err = vm_svm_bo_create(vm->device, migration->span, &svm_bo);
+	if (err)
+		return err;
+	err = pagemap_populate_mm(&svm_bo->devmem, migration);
+	vm_svm_bo_filled(svm_bo);
+	return err;
+}
+
+static int migrate_more(struct vm *vm UNUSED, struct pagemap_devmem *devmem,
+			struct pagemap_migration *migration)
+{
+	struct vram_bo *bo = vm_svm_bo_of(devmem)->bo;
+	int err;
+
+	/* Its block is only ours while it is pinned. */
+	err = vram_bo_pin(bo);
+	if (!err) {
+		err = pagemap_populate_mm(devmem, migration);
+		vram_bo_unpin(bo);
+	}
+	pagemap_devmem_put(devmem);
+	return err;
+}
+
+/*
+ * Take the pages of @range to device memory, as far as possible.
+ * Return: 0 something may have moved; -errno nothing did.
+ */
+int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
+{
+	struct pagemap_migration migration = {
+		.span = range->node.span,
+		.fill = choose_fill(vm, range->node.span, addr),
+	};
+	uint64_t start = vm_now_ns(vm->device);
+	struct pagemap_devmem *devmem;
+	int err;
+
+	if (!pagemap_find(vm->device->pagemap, migration.span, &devmem))
+		err = migrate_more(vm, devmem, &migration);
+	else
+		err = migrate_new(vm, &migration);
+	if (!err)
+		account(vm, &migration, start);
+	return err;
+}

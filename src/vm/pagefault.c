@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Page faults
+ *
+ * A device asks for a page; a worker answers. In short:
+ *
+ *     collect garbage
+ *     the bind over the address? may it be written?          -EFAULT, -EPERM
+ *     the VMA over the address? does it allow the access?    -EFAULT, -EPERM
+ *     find or make the range; is the page mapped already? done
+ *     migrate, if that is the policy; try once; device-only accesses thrice
+ *     get the pages; bring home what another device holds
+ *     notifier lock: still true? write the entries            N1
+ *     else from the top
+ *
+ * The loop is bounded (law 18), and every failure is recorded in the vm's list and
+ * told to the engine. Write permission is checked for device pages as for others
+ * (L4). The type of access counts: a read needs a readable VMA only (L8).
+ *
+ * System entries. Memory that never migrates is mapped as far as the range goes.
+ * Of memory that does, only the 64 KiB around the fault are mapped in place: the
+ * rest gets its own chance to migrate.
+ *
+ * Upstream: xe_pagefault.c, xe_svm_handle_pagefault().
+ */
+#include "vm/vm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+/* What a fault found out on its way. */
+struct service {
+	struct vm *vm;
+	uint64_t addr;
+	uint32_t access;
+	struct vm_bind *bind;
+	struct sys_vma vma;
+	bool migrates;  /* the memory can move, and the policy wants it to */
+	struct gpusvm_range *range;
+};
+
+static bool wants_write(uint32_t access)
+{
+	return access == USVM_ACCESS_WRITE || access == USVM_ACCESS_ATOMIC;
+}
+
+/* Device memory alone can serve this access. */
+static bool needs_device(const struct service *s)
+{
+	return s->access == USVM_ACCESS_ATOMIC &&
+	       (s->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS);
+}
+
+static int find_memory(struct service *s)
+{
+	struct vm *vm = s->vm;
+	uint32_t flags = 0;
+	int err;
+
+	lock_assert_held(&vm->lock);
+	s->bind = vm_bind_find(vm, s->addr);
+	if (!s->bind)
+		return -EFAULT;
+	if (s->bind->read_only && wants_write(s->access))
+		return -EPERM;
+	err = mm_vma_find(vm->device->mm, s->addr, false, &s->vma, &flags);
+	if (err)
+		return -EFAULT;
+	if (s->vma.kind == SYS_VMA_SPECIAL)
+		return -EFAULT;
+	if (!(s->vma.prot & SYS_PROT_READ) ||
+	    (wants_write(s->access) && !(s->vma.prot & SYS_PROT_WRITE)))
+		return -EPERM;
+	s->migrates = (flags & MM_VMA_MIGRATES) &&
+		      vm->device->config.migrate != VM_MIGRATE_NEVER;
+	if (needs_device(s) && !s->migrates)
+		return -EACCES;
+	return 0;
+}
+
+static bool is_writable(const struct service *s)
+{
+	return (s->vma.prot & SYS_PROT_WRITE) && !s->bind->read_only;
+}
+
+/* Another engine's fault, or an earlier one, mapped the page already. */
+static bool is_served(const struct service *s)
+{
+	return gpusvm_range_is_mapped(s->range, s->addr) && !needs_device(s) &&
+	       (!wants_write(s->access) || s->range->writable);
+}
+
+static bool is_on_device(const struct service *s)
+{
+	struct mm *mm = s->vm->device->mm;
+	bool is;
+
+	lock_acquire(mm_event_lock(mm));
+	struct mm_entry *entry = mm_entry_first(mm, span_make(s->addr & ~(PAGE_BYTES - 1),
+							     PAGE_BYTES));
+	is = entry && pagemap_entry_devmem(s->vm->device->pagemap, entry);
+	lock_release(mm_event_lock(mm));
+	return is;
+}
+
+/* Where a run of system pages is bound. */
+static struct span system_part(const struct service *s, struct span run)
+{
+	if (!s->migrates)
+		return run;
+	return span_intersect(run, span_block(s->addr, VM_FILL_BYTES));
+}
+
+static uint32_t run_flags(const struct service *s, const struct gpusvm_page_run *run)
+{
+	uint32_t flags = 0;
+
+	if (run->vram)
+		flags |= USVM_PTE_VRAM;
+	if (!is_writable(s))
+		return flags;
+	flags |= USVM_PTE_WRITE;
+	if (run->vram || !(s->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS))
+		flags |= USVM_PTE_ATOMIC;
+	return flags;
+}
+
+static void bind_run(struct service *s, const struct gpusvm_page_run *run)
+{
+	struct vm_device *device = s->vm->device;
+	struct span span = run->vram ? run->span : system_part(s, run->span);
+
+	lock_assert_held(&s->vm->svm.notifier_lock);
+	if (span_is_empty(span))
+		return;
+	device->config.ops->pt_map(device->config.device, s->vm->id, span.start,
+				   span_bytes(span),
+				   run->target + (span.start - run->span.start),
+				   run_flags(s, run));
+	gpusvm_range_set_mapped(&s->vm->svm, s->range, span);
+}
+
+/* Entries of one range all allow writes or none does. */
+static void change_permission(struct service *s)
+{
+	struct mm *mm = s->vm->device->mm;
+
+	if (s->range->writable == is_writable(s))
+		return;
+	if (gpusvm_range_has_mapped(s->range)) {
+		lock_acquire(mm_event_lock(mm));
+		mm_invalidate_locked(mm, s->range->node.span, MM_EVENT_RELEASE);
+		lock_release(mm_event_lock(mm));
+	}
+	s->range->writable = is_writable(s);
+}
+
+/* Return: 0; -EAGAIN something changed since the pages were collected. */
+static int bind(struct service *s, const struct gpusvm_pages *pages)
+{
+	struct vm *vm = s->vm;
+	struct vm_device *device = vm->device;
+	struct span span = s->range->node.span;
+	uint64_t start = vm_now_ns(device);
+	int err;
+
+	err = device->config.ops->pt_prepare(device->config.device, vm->id, span.start,
+					     span_bytes(span));
+	if (err)
+		return err;
+	lock_acquire(&vm->svm.notifier_lock);
+	if (!gpusvm_range_pages_valid(&vm->svm, s->range, pages)) {
+		lock_release(&vm->svm.notifier_lock);
+		return -EAGAIN;
+	}
+	for (size_t i = 0; i < pages->count; i++)
+		bind_run(s, &pages->runs[i]);
+	lock_release(&vm->svm.notifier_lock);
+	vm_stat_add(&device->stats, vm_stat_sized(VM_STAT_SIZED_BIND_US, span_bytes(span)),
+		    (vm_now_ns(device) - start) / 1000);
+	mm_trace(device->mm, TRACE_BIND, span.start, span_bytes(span), 0, 0);
+	return 0;
+}
+
+static int get_pages_and_bind(struct service *s)
+{
+	struct vm *vm = s->vm;
+	uint64_t start = vm_now_ns(vm->device);
+	uint64_t bytes = span_bytes(s->range->node.span);
+	int err;
+
+	lock_assert_held(&vm->lock);
+	change_permission(s);
+	err = gpusvm_range_get_pages(&vm->svm, s->range, vm->device->pagemap, vm->pages);
+	if (err == -EOPNOTSUPP) {
+		err = gpusvm_range_evict(&vm->svm, s->range);
+		return err ? err : -EAGAIN;
+	}
+	if (err)
+		return err;
+	vm_stat_add(&vm->device->stats, vm_stat_sized(VM_STAT_SIZED_GET_PAGES_US, bytes),
+		    (vm_now_ns(vm->device) - start) / 1000);
+	return bind(s, vm->pages);
+}
+
+/* One pass from the top. Return: 0; -EAGAIN again; else the answer. */
+static int service_once(struct service *s, uint32_t *migrate_tries)
+{
+	struct vm *vm = s->vm;
+	struct vm_stats *stats = &vm->device->stats;
+	uint64_t bytes;
+	int err;
+
+	lock_assert_held(&vm->lock);
+	vm_collect(vm);
+	if (vm->closed)
+		return -ECANCELED;
+	err = find_memory(s);
+	if (err)
+		return err;
+	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, s->bind->node.span,
+					  &s->range);
+	if (err)
+		return err;
+	bytes = span_bytes(s->range->node.span);
+	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_PAGEFAULT_COUNT, bytes), 1);
+	if (is_served(s)) {
+		vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_VALID_PAGEFAULT_COUNT, bytes),
+			    1);
+		return 0;
+	}
+	if (s->migrates && *migrate_tries && !is_on_device(s)) {
+		(*migrate_tries)--;
+		err = vm_migrate(vm, s->range, s->addr);
+		if (err == -ENOMEM)
+			return err;
+	}
+	if (needs_device(s) && !is_on_device(s))
+		return *migrate_tries ? -EAGAIN : -EACCES;
+	if (!s->migrates)
+		mm_vma_watch(vm->device->mm, &s->vma);
+	return get_pages_and_bind(s);
+}
+
+/*
+ * Map the page of @addr for @access. *@handled_end (may be NULL): where the range that
+ * was mapped ends. Return: 0; -EFAULT, -EPERM, -EACCES, -ECANCELED, -ENOMEM; -EBUSY after
+ * VM_FAULT_TRIES.
+ */
+int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_end)
+{
+	struct service s = { .vm = vm, .addr = addr, .access = access };
+	uint32_t migrate_tries = needs_device(&s) ? VM_MIGRATE_TRIES : 1;
+	uint64_t start = vm_now_ns(vm->device);
+	int err = -EAGAIN;
+
+	lock_assert_held(&vm->lock);
+	for (uint32_t tries = 0; err == -EAGAIN && tries < VM_FAULT_TRIES; tries++) {
+		if (tries)
+			vm_stat_add(&vm->device->stats, VM_STAT_RETRIES, 1);
+		err = service_once(&s, &migrate_tries);
+	}
+	if (err)
+		return err == -EAGAIN ? -EBUSY : err;
+	if (handled_end)
+		*handled_end = s.range->node.span.end;
+	vm_stat_add(&vm->device->stats,
+		    vm_stat_sized(VM_STAT_SIZED_PAGEFAULT_US, span_bytes(s.range->node.span)),
+		    (vm_now_ns(vm->device) - start) / 1000);
+	return 0;
+}
+
+static void record(struct vm *vm, uint64_t addr, uint32_t access, int err)
+{
+	struct vm_fault_record *r;
+
+	lock_acquire(&vm->fault_lock);
+	r = &vm->faults[vm->fault_count++ % VM_FAULTS_KEPT];
+	*r = (struct vm_fault_record){ addr, vm_now_ns(vm->device), access, err };
+	lock_release(&vm->fault_lock);
+}
+
+/* usvm's part of struct usvm_device_fault. */
+struct fault_work {
+	struct mm_work work;
+	struct vm *vm;
+};
+
+static void fault_run(struct mm_work *work)
+{
+	struct fault_work *fw = CONTAINER_OF(work, struct fault_work, work);
+	struct usvm_device_fault *fault =
+		CONTAINER_OF((void *)fw, struct usvm_device_fault, reserved);
+	struct vm *vm = fw->vm;
+	struct vm_device *device = vm->device;
+	uint64_t start = mm_trace_start(device->mm);
+	uint64_t addr = fault->addr;
+	uint32_t access = fault->access;
+	int err;
+
+	vm_stat_add(&device->stats, VM_STAT_PAGEFAULT_COUNT, 1);
+	lock_acquire(&vm->lock);
+	err = vm_service(vm, addr, access, NULL);
+	lock_release(&vm->lock);
+	if (err) {
+		vm_stat_add(&device->stats, VM_STAT_FAULTS_FAILED, 1);
+		record(vm, addr, access, err);
+	}
+	mm_trace(device->mm, TRACE_GPU_FAULT, addr, PAGE_BYTES, access, start);
+	/* The fault is the device's again; the vm may be destroyed as soon as it is not
+	 * pending any more. */
+	device->config.ops->fault_done(device->config.device, fault, err);
+	ATOMIC_SUB(&vm->pending_faults, 1);
+	wait_wake_all(&device->faults_wait);
+}
+
+int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault)
+{
+	struct fault_work *fw = (struct fault_work *)fault->reserved;
+
+	_Static_assert(sizeof(*fw) <= sizeof(fault->reserved), "fits the device's struct");
+	if (fault->access > USVM_ACCESS_PREFETCH)
+		return -EINVAL;
+	fw->vm = vm_get(device, fault->vm);
+	if (!fw->vm)
+		return -ENOENT;
+	mm_work_init(&fw->work, fault_run);
+	mm_work_queue(device->mm, &fw->work);
+	return 0;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Where is this page?
+ *
+ * Looks at the tables and the VMAs and moves nothing. The answer is true at the
+ * moment it was made.
+ */
+#include "vm/vm_internal.h"
+
+#include "base/assert.h"
+
+static void query_entry(struct vm *vm, uint64_t page, struct vm_page_info *info)
+{
+	struct mm *mm = vm->device->mm;
+	struct span rest = { page, UINT64_MAX };
+	struct mm_entry *entry;
+
+	lock_acquire(mm_event_lock(mm));
+	entry = mm_entry_first(mm, rest);
+	if (entry && entry->node.span.start <= page) {
+		struct pagemap_devmem *devmem = pagemap_entry_devmem(vm->device->pagemap,
+								     entry);
+
+		info->has_entry = true;
+		info->moving = entry->state == MM_ENTRY_MOVING;
+		info->owner_device = entry->owner->device;
+		info->run_bytes = entry->node.span.end - page;
+		if (devmem)
+			info->vram_offset = devmem->vram_offset + entry->frame +
+					    (page - entry->node.span.start);
+	} else if (entry) {
+		info->run_bytes = entry->node.span.start - page;
+	} else {
+		info->run_bytes = UINT64_MAX - page;
+	}
+	lock_release(mm_event_lock(mm));
+}
+
+void vm_query(struct vm *vm, uint64_t addr, struct vm_page_info *info)
+{
+	uint64_t page = ALIGN_DOWN(addr, PAGE_BYTES);
+	struct gpusvm_range *range;
+	struct sys_vma vma;
+
+	*info = (struct vm_page_info){ 0 };
+	info->has_vma = !mm_vma_find(vm->device->mm, page, false, &vma, NULL);
+	query_entry(vm, page, info);
+	if (info->has_vma)
+		info->run_bytes = MIN(info->run_bytes, vma.span.end - page);
+	lock_acquire(&vm->lock);
+	range = gpusvm_range_find(&vm->svm, page);
+	if (range && gpusvm_range_is_mapped(range, page)) {
+		info->mapped = true;
+		info->writable = range->writable;
+	}
+	lock_release(&vm->lock);
+}
+
+/* Pages of @span that a VMA holds. */
+static uint64_t mapped_pages(struct vm *vm, struct span span)
+{
+	uint64_t pages = 0;
+	struct sys_vma vma;
+
+	while (span.start < span.end &&
+	       !mm_vma_find(vm->device->mm, span.start, true, &vma, NULL)) {
+		pages += span_pages(span_intersect(vma.span, span));
+		span.start = MAX(span.start, vma.span.end);
+	}
+	return pages;
+}
+
+void vm_query_span(struct vm *vm, struct span span, uint64_t pages[4])
+{
+	struct mm *mm = vm->device->mm;
+	uint64_t moving = 0, on_device = 0;
+	uint64_t mapped = mapped_pages(vm, span);
+	struct mm_entry *entry;
+
+	lock_acquire(mm_event_lock(mm));
+	entry = mm_entry_first(mm, span);
+	for (; entry; entry = mm_entry_next(entry, span)) {
+		uint64_t n = span_pages(span_intersect(entry->node.span, span));
+
+		if (entry->state == MM_ENTRY_MOVING)
+			moving += n;
+		else
+			on_device += n;
+	}
+	lock_release(mm_event_lock(mm));
+	/* The VMAs were seen a moment earlier than the entries. */
+	mapped = MAX(mapped, moving + on_device);
+	pages[0] = span_pages(span) - MIN(span_pages(span), mapped);
+	pages[1] = mapped - moving - on_device;
+	pages[2] = moving;
+	pages[3] = on_device;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Names
+ *
+ * One table, in the order of enum vm_stat; a family has three entries.
+ */
+#include "vm/stats.h"
+
+#define SIZED(stat, name)                          \
+	[stat] = "svm_4K_" name,                   \
+	[stat + 1] = "svm_64K_" name,              \
+	[stat + 2] = "svm_2M_" name
+
+const char *const vm_stat_names[VM_STAT_COUNT] = {
+	[VM_STAT_PAGEFAULT_COUNT] = "svm_pagefault_count",
+	[VM_STAT_TLB_INVAL_COUNT] = "tlb_inval_count",
+	[VM_STAT_SVM_TLB_INVAL_COUNT] = "svm_tlb_inval_count",
+	[VM_STAT_SVM_TLB_INVAL_US] = "svm_tlb_inval_us",
+	[VM_STAT_VMA_PAGEFAULT_COUNT] = "vma_pagefault_count",
+	[VM_STAT_VMA_PAGEFAULT_KB] = "vma_pagefault_kb",
+	[VM_STAT_INVALID_PREFETCH_PAGEFAULT_COUNT] = "invalid_prefetch_pagefault_count",
+	SIZED(VM_STAT_SIZED_PAGEFAULT_COUNT, "pagefault_count"),
+	SIZED(VM_STAT_SIZED_VALID_PAGEFAULT_COUNT, "valid_pagefault_count"),
+	SIZED(VM_STAT_SIZED_PAGEFAULT_US, "pagefault_us"),
+	SIZED(VM_STAT_SIZED_MIGRATE_COUNT, "migrate_count"),
+	SIZED(VM_STAT_SIZED_MIGRATE_US, "migrate_us"),
+	SIZED(VM_STAT_SIZED_GET_PAGES_US, "get_pages_us"),
+	SIZED(VM_STAT_SIZED_BIND_US, "bind_us"),
+	SIZED(VM_STAT_SIZED_DEVICE_COPY_US, "device_copy_us"),
+	SIZED(VM_STAT_SIZED_CPU_COPY_US, "cpu_copy_us"),
+	SIZED(VM_STAT_SIZED_DEVICE_COPY_KB, "device_copy_kb"),
+	SIZED(VM_STAT_SIZED_CPU_COPY_KB, "cpu_copy_kb"),
+	[VM_STAT_DEVICE_COPY_US] = "svm_device_copy_us",
+	[VM_STAT_CPU_COPY_US] = "svm_cpu_copy_us",
+	[VM_STAT_DEVICE_COPY_KB] = "svm_device_copy_kb",
+	[VM_STAT_CPU_COPY_KB] = "svm_cpu_copy_kb",
+	[VM_STAT_FAULTS_FAILED] = "usvm_faults_failed",
+	[VM_STAT_RETRIES] = "usvm_retries",
+	[VM_STAT_RANGES_COLLECTED] = "usvm_ranges_collected",
+	[VM_STAT_PAGES_TO_DEVICE] = "usvm_pages_to_device",
+	[VM_STAT_PAGES_FILLED] = "usvm_pages_filled",
+	[VM_STAT_PAGES_BUSY] = "usvm_pages_busy",
+};

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Address spaces
+ *
+ * A vm is born with one bind over everything a process can map, unless it is
+ * asked not to. Its lock is the driver lock of gpusvm: faults of one vm are
+ * served one at a time. It dies in this order: no new faults; the pending ones
+ * are answered; the garbage; every range, each revoked with the engines stopped;
+ * the binds; then the device forgets the page table.
+ *
+ * Upstream: xe_vm_close_and_put(), xe_svm_close(), xe_svm_fini().
+ */
+#include "vm/vm_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+/* What user space has of the 47 bits; the first page is never mapped. */
+#define VM_MIRROR_START PAGE_BYTES
+#define VM_MIRROR_END ((1ull << 47) - PAGE_BYTES)
+
+static size_t vm_bytes(void)
+{
+	return ALIGN_UP(sizeof(struct vm), PAGE_BYTES);
+}
+
+static size_t scratch_bytes(void)
+{
+	return ALIGN_UP(sizeof(struct gpusvm_pages), PAGE_BYTES);
+}
+
+static void svm_invalidate(struct gpusvm *svm, struct gpusvm_range *range UNUSED,
+			   struct span span)
+{
+	struct vm *vm = CONTAINER_OF(svm, struct vm, svm);
+	struct vm_device *device = vm->device;
+	const struct usvm_device_ops *ops = device->config.ops;
+
+	vm_stat_add(&device->stats, VM_STAT_SVM_TLB_INVAL_COUNT, 1);
+	if (!ops->pt_clear(device->config.device, vm->id, span.start, span_bytes(span)))
+		return;
+	vm_stat_add(&device->stats, VM_STAT_TLB_INVAL_COUNT, 1);
+	ops->tlb_flush(device->config.device, vm->id, span.start, span_bytes(span));
+}
+
+static void svm_garbage(struct gpusvm *svm)
+{
+	struct vm *vm = CONTAINER_OF(svm, struct vm, svm);
+
+	mm_work_queue_collector(svm->mm, &vm->collect_work);
+}
+
+static const struct gpusvm_ops svm_ops = {
+	.invalidate = svm_invalidate,
+	.garbage = svm_garbage,
+};
+
+static void vm_free(struct vm *vm)
+{
+	if (vm->pages)
+		base_host->pages_free(vm->pages, scratch_bytes());
+	base_host->pages_free(vm, vm_bytes());
+}
+
+static struct vm *vm_alloc(struct vm_device *device)
+{
+	struct vm *vm = base_host->pages_alloc(vm_bytes());
+
+	if (!vm)
+		return NULL;
+	vm->device = device;
+	lock_init(&vm->lock, LOCK_VM, "vm.lock");
+	lock_init(&vm->fault_lock, LOCK_LEAF, "vm.fault_lock");
+	interval_tree_init(&vm->binds);
+	pool_init(&vm->bind_pool, sizeof(struct vm_bind), "vm.binds");
+	mm_work_init(&vm->collect_work, vm_collect_work);
+	vm->pages = base_host->pages_alloc(scratch_bytes());
+	if (!vm->pages) {
+		vm_free(vm);
+		return NULL;
+	}
+	return vm;
+}
+
+static int id_claim(struct vm_device *device, struct vm *vm)
+{
+	int err = -ENOSPC;
+
+	lock_acquire(&device->vms_lock);
+	for (uint32_t i = 0; i < VM_PER_DEVICE_MAX && err; i++) {
+		if (device->vms[i])
+			continue;
+		device->vms[i] = vm;
+		vm->id = i;
+		err = 0;
+	}
+	lock_release(&device->vms_lock);
+	return err;
+}
+
+static void id_release(struct vm *vm)
+{
+	lock_acquire(&vm->device->vms_lock);
+	vm->device->vms[vm->id] = NULL;
+	lock_release(&vm->device->vms_lock);
+}
+
+int vm_create(struct vm_device *device, uint32_t flags, struct vm **out)
+{
+	struct span all = { VM_MIRROR_START, VM_MIRROR_END };
+	struct vm *vm = vm_alloc(device);
+	int err;
+
+	if (!vm)
+		return -ENOMEM;
+	err = gpusvm_init(&vm->svm, device->mm, device->config.notifier_bytes, &svm_ops);
+	if (err)
+		goto free_vm;
+	err = id_claim(device, vm);
+	if (err)
+		goto free_vm;
+	err = device->config.ops->vm_create(device->config.device, vm->id);
+	if (err)
+		goto release_id;
+	if (!(flags & VM_NO_MIRROR))
+		err = vm_bind_mirror(vm, all, flags & VM_READ_ONLY);
+	if (err)
+		goto destroy_device_vm;
+	*out = vm;
+	return 0;
+
+destroy_device_vm:
+	device->config.ops->vm_destroy(device->config.device, vm->id);
+release_id:
+	id_release(vm);
+free_vm:
+	vm_free(vm);
+	return err;
+}
+
+static void wait_for_faults(struct vm *vm)
+{
+	struct vm_device *device = vm->device;
+
+	for (;;) {
+		uint32_t ticket = wait_ticket(&device->faults_wait);
+
+		if (!ATOMIC_LOAD(&vm->pending_faults))
+			return;
+		wait_sleep(&device->faults_wait, ticket, BASE_FOREVER);
+	}
+}
+
+static void remove_all(struct vm *vm)
+{
+	struct span all = { 0, UINT64_MAX };
+	struct gpusvm_range *range;
+	struct interval_node *node;
+
+	lock_acquire(&vm->lock);
+	vm->closed = true;
+	vm_collect(vm);
+	while ((range = gpusvm_range_first(&vm->svm, all)))
+		gpusvm_range_remove(&vm->svm, range);
+	while ((node = interval_tree_first(&vm->binds, all))) {
+		interval_tree_remove(&vm->binds, node);
+		pool_put(&vm->bind_pool, CONTAINER_OF(node, struct vm_bind, node));
+	}
+	lock_release(&vm->lock);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	struct vm_device *device;
+
+	if (!vm)
+		return;
+	device = vm->device;
+	id_release(vm);
+	wait_for_faults(vm);
+	remove_all(vm);
+	device->config.ops->vm_destroy(device->config.device, vm->id);
+	/* Nothing queues it any more; a run that has begun must end. */
+	mm_collector_flush(device->mm);
+	gpusvm_fini(&vm->svm);
+	pool_fini(&vm->bind_pool);
+	vm_free(vm);
+}
+
+uint32_t vm_id(const struct vm *vm)
+{
+	return vm->id;
+}
+
+size_t vm_faults(struct vm *vm, struct vm_fault_record *records, size_t max)
+{
+	uint64_t kept, first;
+	size_t count;
+
+	lock_acquire(&vm->fault_lock);
+	kept = MIN(vm->fault_count, (uint64_t)VM_FAULTS_KEPT);
+	count = MIN(kept, max);
+	first = vm->fault_count - kept;
+	for (size_t i = 0; i < count; i++)
+		records[i] = vm->faults[(first + i) % VM_FAULTS_KEPT];
+	lock_release(&vm->fault_lock);
+	return count;
+}
+
+void vm_check(struct vm *vm)
+{
+	mm_check(vm->device->mm);
+	vram_check(vm->device->vram);
+}

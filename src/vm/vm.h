@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vm/vm.h - the driver: devices, their address spaces, and what happens on a fault.
+ *
+ * A vm_device joins a device (usvm_device_ops) with the process's mm: it owns the
+ * pagemap and the accounting of device memory, stops the engines when the mm asks,
+ * and takes the device's faults. A vm is one GPU address space: binds that mirror
+ * the process's addresses, ranges under them, a list of faults that failed.
+ *
+ * Every function here runs on a library thread ([worker], by mm_call()) unless it
+ * says "any".
+ *
+ * Upstream: drivers/gpu/drm/xe/xe_vm.c, xe_svm.c, xe_pagefault.c.
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/span.h"
+#include "gpusvm/gpusvm.h"
+#include "mm/mm.h"
+#include "pagemap/pagemap.h"
+#include "usvm/device.h"
+#include "vm/stats.h"
+#include "vram/bo.h"
+
+#define VM_PER_DEVICE_MAX 64
+#define VM_FAULTS_KEPT 50
+
+struct vm;
+
+enum vm_migrate_policy {
+	VM_MIGRATE_AUTO,
+	VM_MIGRATE_NEVER,
+};
+
+struct vm_device_config {
+	const char *name;                  /* not copied; lives as long as the device */
+	const struct usvm_device_ops *ops;
+	void *device;
+	uint64_t vram_bytes;
+	uint32_t flags;                    /* enum usvm_device_flag */
+	enum vm_migrate_policy migrate;
+	uint64_t notifier_bytes;
+	uint64_t home_bytes;
+	struct usvm *usvm;                 /* handed to the device */
+};
+
+struct vm_device {
+	struct vm_device_config config;
+	struct mm *mm;
+	struct pagemap *pagemap;
+	struct vram *vram;
+	struct mm_quiesce quiesce;
+	struct usvm_device_host host;
+	struct vm_stats stats;
+	struct pool bo_pool;               /* of struct vm_svm_bo */
+	struct lock vms_lock;              /* leaf */
+	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock);
+	bool closing GUARDED_BY(&vms_lock);
+	struct wait faults_wait;           /* some vm's pending_faults went down */
+};
+
+/**
+ * vm_device_create() - make device memory for a device and wire it to the mm
+ * @host_ops: functions of usvm_device_host that are not the driver's (threads, pages);
+ *   the driver fills in fault and access and the memory
+ * Context: [worker]. The device is not attached yet: the caller does that, on the thread
+ * that opens. Return: 0, -ENOMEM.
+ */
+MUST_CHECK int vm_device_create(struct mm *mm, const struct vm_device_config *config,
+				const struct usvm_device_host *host_ops,
+				struct vm_device **device);
+
+/** vm_device_quiesce_on() - the device is attached: stop its engines from now on. [worker] */
+void vm_device_quiesce_on(struct vm_device *device);
+
+/** vm_device_drain() - no vm is left: bring everything home, stop listening. [worker]
+ * Return: 0; -EBUSY something would not come home (the device stays usable). */
+MUST_CHECK int vm_device_drain(struct vm_device *device);
+
+/** vm_device_destroy() - after drain; the device is detached. NULL is accepted. [worker] */
+void vm_device_destroy(struct vm_device *device);
+
+/** vm_device_take_fault() - host->fault() of a device: queue it for a worker.
+ * Context: [engine]. Return: 0; -ENOENT no such vm, or closing; -EINVAL. */
+int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault);
+
+enum vm_flag {
+	VM_NO_MIRROR = 1 << 0,
+	VM_READ_ONLY = 1 << 1,
+};
+
+/** vm_create() - Return: 0, -ENOSPC, -ENOMEM. */
+MUST_CHECK int vm_create(struct vm_device *device, uint32_t flags, struct vm **vm);
+
+/** vm_destroy() - waits for faults that are being served; revokes all. The device runs no
+ * job in it any more. NULL is accepted. */
+void vm_destroy(struct vm *vm);
+
+/** vm_id() - the number the device knows it by. Context: any. */
+uint32_t vm_id(const struct vm *vm);
+
+/** vm_bind_mirror() - GPU address = CPU address in @span.
+ * Return: 0, -EINVAL not page-aligned or empty, -EBUSY overlaps a bind, -ENOMEM. */
+MUST_CHECK int vm_bind_mirror(struct vm *vm, struct span span, bool read_only);
+
+/** vm_unbind() - Return: 0; -ENOENT no such bind; -EBUSY ranges live in it. */
+MUST_CHECK int vm_unbind(struct vm *vm, struct span span);
+
+/** vm_prefetch() - best effort. Return: 0, -EFAULT nothing in @span is mapped, -ENOMEM. */
+MUST_CHECK int vm_prefetch(struct vm *vm, struct span span, bool to_device);
+
+/* Where a page is. */
+struct vm_page_info {
+	bool has_vma;
+	bool has_entry;
+	bool moving;
+	bool mapped;
+	bool writable;
+	const void *owner_device; /* compared with vm_device.config.device */
+	uint64_t vram_offset;
+	uint64_t run_bytes;
+};
+
+/** vm_query() - where is the page of @addr? */
+void vm_query(struct vm *vm, uint64_t addr, struct vm_page_info *info);
+
+/** vm_query_span() - pages without VMA, at home, moving, on a device; in this order */
+void vm_query_span(struct vm *vm, struct span span, uint64_t pages[4]);
+
+/* A fault that failed. */
+struct vm_fault_record {
+	uint64_t addr;
+	uint64_t time_ns;
+	uint32_t access;
+	int error;
+};
+
+/** vm_faults() - the last that failed, oldest first, at most @max. Context: any but the
+ * monitor. Return: how many. */
+size_t vm_faults(struct vm *vm, struct vm_fault_record *records, size_t max);
+
+/** vm_check() - assert the invariants of the vm and what is below it */
+void vm_check(struct vm *vm);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vm/vm_internal.h - what the files of vm share.
+ */
+#ifndef VM_VM_INTERNAL_H
+#define VM_VM_INTERNAL_H
+
+#include "base/interval_tree.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "vm/vm.h"
+
+/* How often a fault starts again from the top before it is answered with -EBUSY (law 18).
+ * Each time something was invalidated in between. */
+#define VM_FAULT_TRIES 1000
+/* How often migration is tried for an access that device memory alone can serve. */
+#define VM_MIGRATE_TRIES 3
+/* Holes around a fault that are taken as zeros when their block is in use already. */
+#define VM_FILL_BYTES KIB(64)
+
+/* A span that mirrors the process's addresses. */
+struct vm_bind {
+	struct interval_node node;
+	bool read_only;
+};
+
+struct vm {
+	struct vm_device *device;
+	uint32_t id;
+	struct lock lock;                /* the driver lock of svm */
+	struct gpusvm svm;
+	struct interval_tree binds;      /* under lock */
+	struct pool bind_pool;
+	struct gpusvm_pages *pages;      /* scratch, under lock */
+	bool closed;                     /* under lock */
+	struct mm_work collect_work;     /* the garbage collector */
+	uint64_t pending_faults;         /* atomic: accepted and not answered */
+
+	struct lock fault_lock;          /* leaf: the records */
+	struct vm_fault_record faults[VM_FAULTS_KEPT] GUARDED_BY(&fault_lock);
+	uint64_t fault_count GUARDED_BY(&fault_lock); /* of all times */
+};
+
+/* A piece of device memory that holds pages of the process. It lives until both the
+ * devmem was released and the buffer object is gone. */
+struct vm_svm_bo {
+	struct pagemap_devmem devmem;
+	struct vm_device *device;
+	struct vram_bo *bo;
+};
+
+/* device.c */
+struct vm *vm_get(struct vm_device *device, uint32_t id);
+uint64_t vm_now_ns(const struct vm_device *device);
+
+/* svm_bo.c */
+extern const struct pagemap_devmem_ops vm_devmem_ops;
+int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **bo);
+void vm_svm_bo_filled(struct vm_svm_bo *bo);
+struct vm_svm_bo *vm_svm_bo_of(struct pagemap_devmem *devmem);
+
+/* pagefault.c */
+int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_end)
+	MUST_HOLD(&vm->lock);
+
+/* garbage_collector.c */
+void vm_collect(struct vm *vm) MUST_HOLD(&vm->lock);
+void vm_collect_work(struct mm_work *work);
+
+/* bind.c */
+struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
+struct vm_bind *vm_bind_next(struct vm *vm, struct span span) MUST_HOLD(&vm->lock);
+
+/* migrate.c */
+int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
+	MUST_HOLD(&vm->lock);
+
+#endif

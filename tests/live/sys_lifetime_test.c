@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What open takes, close gives back; what pages_alloc takes, pages_free does.
+ */
+#include "sys_live.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static uint64_t seed;
+
+static size_t count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	size_t count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static size_t count_mappings(void)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	size_t count = 0;
+	int c;
+
+	assert_non_null(file);
+	while ((c = getc(file)) != EOF)
+		count += c == '\n';
+	fclose(file);
+	return count;
+}
+
+struct usage {
+	size_t files;
+	size_t threads;
+	size_t mappings;
+};
+
+static struct usage usage_now(void)
+{
+	return (struct usage){
+		.files = count_entries("/proc/self/fd"),
+		.threads = count_entries("/proc/self/task"),
+		.mappings = count_mappings(),
+	};
+}
+
+static void do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void open_and_close(const char *mask)
+{
+	struct sys *sys = open_sys(mask);
+	void *pages = base_host->pages_alloc(KIB(64));
+
+	assert_non_null(pages);
+	run_apart(sys, do_nothing, NULL);
+	base_host->pages_free(pages, KIB(64));
+	sys_linux_close(sys);
+}
+
+static void a_thousand_lives_leave_no_trace(void **state)
+{
+	struct usage before;
+	struct usage after;
+
+	(void)state;
+	open_and_close(""); /* the C library keeps what it needed once */
+	before = usage_now();
+	for (int i = 0; i < 1000; i++)
+		open_and_close(i % 2 ? "" : "-guard,-procmap_query");
+	after = usage_now();
+	assert_int_equal(after.files, before.files);
+	assert_int_equal(after.threads, before.threads);
+	assert_int_equal(after.mappings, before.mappings);
+}
+
+static void two_users_share_one(void **state)
+{
+	struct sys *a = open_sys("");
+	struct sys *b = open_sys("-move");
+
+	(void)state;
+	assert_ptr_equal(a, b);
+	sys_linux_close(a);
+	assert_false(b->ops->is_forked(b)); /* its pages are still there */
+	run_apart(b, do_nothing, NULL);
+	sys_linux_close(b);
+}
+
+static void a_failed_open_leaves_nothing(void **state)
+{
+	struct usage before = usage_now();
+	struct usage after;
+	struct sys *sys;
+
+	(void)state;
+	assert_int_equal(sys_linux_open("-nothing", &sys), -EINVAL);
+	after = usage_now();
+	assert_memory_equal(&before, &after, sizeof(after));
+}
+
+/* --- pages ------------------------------------------------------------------------------------- */
+
+static uint64_t present_pages(struct sys *sys, const void *p, uint64_t bytes)
+{
+	struct span span = span_of(p, bytes);
+	uint64_t pages = 0;
+
+	while (!span_is_empty(span)) {
+		struct sys_page_run runs[8];
+		size_t count;
+
+		assert_int_equal(sys->ops->page_scan(sys, span, runs,
+						     ARRAY_SIZE(runs), &count,
+						     &span.start),
+				 0);
+		for (size_t i = 0; i < count; i++)
+			pages += span_pages(runs[i].span);
+	}
+	return pages;
+}
+
+static void freed_pages_go_back_to_the_kernel_and_come_zeroed(void **state)
+{
+	struct sys *sys = open_sys("");
+	char *p = base_host->pages_alloc(MIB(3));
+	char *again;
+
+	(void)state;
+	memset(p, 1, MIB(3));
+	assert_int_equal(present_pages(sys, p, MIB(3)), MIB(3) / PAGE_BYTES);
+	base_host->pages_free(p, MIB(3));
+	assert_int_equal(present_pages(sys, p, MIB(3)), 0);
+	again = base_host->pages_alloc(MIB(3));
+	assert_ptr_equal(again, p);
+	for (size_t i = 0; i < MIB(3); i += 512)
+		assert_int_equal(again[i], 0);
+	base_host->pages_free(again, MIB(3));
+	sys_linux_close(sys);
+}
+
+#define BLOCK_COUNT 200
+#define STEP_COUNT 5000
+
+struct block {
+	uint64_t *words;
+	size_t bytes;
+	uint64_t tag;
+};
+
+static void block_fill(struct block *b)
+{
+	for (size_t i = 0; i < b->bytes / 8; i += 512)
+		b->words[i] = b->tag;
+}
+
+static void block_check(const struct block *b, uint64_t expected)
+{
+	for (size_t i = 0; i < b->bytes / 8; i += 512)
+		assert_int_equal(b->words[i], expected);
+}
+
+static void blocks_never_overlap(void **state)
+{
+	static struct block blocks[BLOCK_COUNT];
+	struct sys *sys = open_sys("");
+	struct prng prng;
+
+	(void)state;
+	prng_seed(&prng, seed);
+	for (uint64_t step = 1; step <= STEP_COUNT; step++) {
+		struct block *b = &blocks[prng_below(&prng, BLOCK_COUNT)];
+
+		if (b->words) {
+			block_check(b, b->tag);
+			base_host->pages_free(b->words, b->bytes);
+			b->words = NULL;
+			continue;
+		}
+		b->bytes = (1 + prng_below(&prng, prng_below(&prng, 10) ? 8 : 700)) *
+			   PAGE_BYTES;
+		b->words = base_host->pages_alloc(b->bytes);
+		assert_non_null(b->words);
+		block_check(b, 0);
+		b->tag = step;
+		block_fill(b);
+	}
+	for (size_t i = 0; i < BLOCK_COUNT; i++) {
+		if (blocks[i].words)
+			block_check(&blocks[i], blocks[i].tag);
+		if (blocks[i].words)
+			base_host->pages_free(blocks[i].words, blocks[i].bytes);
+	}
+	sys_linux_close(sys);
+}
+
+static void pages_that_outlive_the_last_close_stay(void **state)
+{
+	size_t before = count_mappings();
+	struct sys *sys = open_sys("");
+	uint64_t *page = base_host->pages_alloc(PAGE_BYTES);
+
+	(void)state;
+	*page = 42;
+	sys_linux_close(sys);
+	assert_int_equal(*page, 42);
+	base_host->pages_free(page, PAGE_BYTES);
+	assert_int_equal(count_mappings(), before);
+}
+
+/* In a child: little address space, so no large reservation. */
+static void live_in_little_space(void)
+{
+	struct rlimit limit = { MIB(256), MIB(256) };
+	size_t total = 0;
+	struct sys *sys;
+	struct span spans[128];
+	size_t count;
+	char *p;
+
+	if (setrlimit(RLIMIT_AS, &limit))
+		_exit(1);
+	sys = open_sys("");
+	while ((p = base_host->pages_alloc(MIB(5)))) {
+		memset(p, 1, MIB(5));
+		total += MIB(5);
+	}
+	CHECK(total >= MIB(100) && total < MIB(256));
+	CHECK(sys->ops->exclusions(sys, spans, ARRAY_SIZE(spans), &count) == 0);
+	CHECK(count > total / MIB(16));
+	_exit(0);
+}
+
+static void a_limit_of_address_space_is_lived_with(void **state)
+{
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	if (child == 0)
+		live_in_little_space();
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+/* --- map --------------------------------------------------------------------------------------------- */
+
+static void maps_are_aligned_and_near_the_hint_if_that_is_free(void **state)
+{
+	const uint64_t hint = 0x7a0000000000;
+	struct sys *sys = open_sys("");
+	uint64_t a;
+	uint64_t b;
+	uint64_t c;
+
+	(void)state;
+	assert_int_equal(sys->ops->map(sys, MIB(64), HUGE_BYTES, hint, &a), 0);
+	assert_int_equal(a, hint);
+	assert_int_equal(sys->ops->map(sys, MIB(64), GIB(1), hint, &b), 0);
+	assert_true(b > a && b < a + GIB(16));
+	assert_true(IS_ALIGNED(b, GIB(1)));
+	assert_int_equal(sys->ops->map(sys, MIB(3), MIB(32), 0, &c), 0);
+	assert_true(IS_ALIGNED(c, MIB(32)));
+	*(char *)sys->ops->pointer(sys, c + MIB(3) - 1, 1) = 1;
+	sys->ops->unmap(sys, a, MIB(64));
+	sys->ops->unmap(sys, b, MIB(64));
+	sys->ops->unmap(sys, c, MIB(3));
+	sys_linux_close(sys);
+}
+
+static void maps_do_not_reach_a_child(void **state)
+{
+	struct sys *sys = open_sys("");
+	uint64_t addr;
+	int status;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(sys->ops->map(sys, MIB(2), HUGE_BYTES, 0, &addr), 0);
+	child = fork();
+	if (child == 0)
+		_exit(msync(pointer_to(addr), MIB(2), MS_ASYNC) == 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	sys->ops->unmap(sys, addr, MIB(2));
+	sys_linux_close(sys);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_thousand_lives_leave_no_trace),
+		cmocka_unit_test(two_users_share_one),
+		cmocka_unit_test(a_failed_open_leaves_nothing),
+		cmocka_unit_test(freed_pages_go_back_to_the_kernel_and_come_zeroed),
+		cmocka_unit_test(blocks_never_overlap),
+		cmocka_unit_test(pages_that_outlive_the_last_close_stay),
+		cmocka_unit_test(a_limit_of_address_space_is_lived_with),
+		cmocka_unit_test(maps_are_aligned_and_near_the_hint_if_that_is_free),
+		cmocka_unit_test(maps_do_not_reach_a_child),
+	};
+
+	seed = seed_of(argc, argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MM_GOOD_H
+#define MM_GOOD_H
+
+int good(int number);
+
+#endif

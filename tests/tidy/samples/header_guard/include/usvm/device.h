@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef USVM_DEVICE_H
+#define USVM_DEVICE_H
+#endif

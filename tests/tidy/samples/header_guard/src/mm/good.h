@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MM_GOOD_H
+#define MM_GOOD_H
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+int bad(int first,
+	int second)
+{
+    first++;
+	second++;
+        first++;
+ 	second++;
+	return first +
+	       second;
+}

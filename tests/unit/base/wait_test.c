@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* wait_test.c - no wake is lost, and none is paid for that nobody waits for. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/lock.h"
+#include "base/wait.h"
+#include "host_posix.h"
+
+enum { ROUND_COUNT = 100000, SLEEPER_COUNT = 4 };
+
+/* One ball: whose turn it is. Each side waits for its own parity. */
+struct game {
+	struct wait wait;
+	uint32_t turn; /* atomic */
+};
+
+static void play(struct game *game, uint32_t parity)
+{
+	for (int round = 0; round < ROUND_COUNT; round++) {
+		for (;;) {
+			uint32_t ticket = wait_ticket(&game->wait);
+
+			if (ATOMIC_LOAD(&game->turn) % 2 == parity)
+				break;
+			wait_sleep(&game->wait, ticket, BASE_FOREVER);
+		}
+		ATOMIC_ADD(&game->turn, 1);
+		wait_wake_all(&game->wait);
+	}
+}
+
+static void *odd_player(void *argument)
+{
+	host_posix_become(true, false);
+	play(argument, 1);
+	return NULL;
+}
+
+static void ping_pong_loses_no_wake(void **state)
+{
+	struct game game = { .turn = 0 };
+	pthread_t thread;
+
+	(void)state;
+	wait_init(&game.wait);
+	assert_int_equal(pthread_create(&thread, NULL, odd_player, &game), 0);
+	play(&game, 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(game.turn, 2 * ROUND_COUNT);
+	assert_int_equal(game.wait.waiters, 0);
+}
+
+static void a_wake_after_the_ticket_ends_the_sleep_at_once(void **state)
+{
+	uint64_t parks = host_posix_park_count();
+	struct wait wait;
+	uint32_t ticket;
+
+	(void)state;
+	wait_init(&wait);
+	ticket = wait_ticket(&wait);
+	wait_wake_all(&wait);
+	assert_int_equal(wait_sleep(&wait, ticket, BASE_FOREVER), 0);
+	assert_int_equal(host_posix_park_count(), parks);
+	assert_int_equal(wait.waiters, 0);
+}
+
+static void a_wake_that_nobody_waits_for_makes_no_system_call(void **state)
+{
+	uint64_t unparks = host_posix_unpark_count();
+	struct wait wait;
+
+	(void)state;
+	wait_init(&wait);
+	for (int i = 0; i < 100; i++)
+		wait_wake_all(&wait);
+	assert_int_equal(host_posix_unpark_count(), unparks);
+}
+
+static void a_sleep_without_a_wake_times_out(void **state)
+{
+	struct wait wait;
+
+	(void)state;
+	wait_init(&wait);
+	assert_int_equal(wait_sleep(&wait, wait_ticket(&wait), 1000), -ETIMEDOUT);
+	assert_int_equal(wait.waiters, 0);
+	assert_int_equal(wait_sleep(&wait, wait_ticket(&wait), 0), -ETIMEDOUT);
+}
+
+struct crowd {
+	struct wait wait;
+	bool open; /* atomic */
+};
+
+static void *sleeper(void *argument)
+{
+	struct crowd *crowd = argument;
+
+	host_posix_become(true, false);
+	for (;;) {
+		uint32_t ticket = wait_ticket(&crowd->wait);
+
+		if (ATOMIC_LOAD(&crowd->open))
+			return NULL;
+		wait_sleep(&crowd->wait, ticket, BASE_FOREVER);
+	}
+}
+
+static void one_wake_reaches_all_sleepers(void **state)
+{
+	struct crowd crowd = { .open = false };
+	pthread_t threads[SLEEPER_COUNT];
+
+	(void)state;
+	wait_init(&crowd.wait);
+	for (int i = 0; i < SLEEPER_COUNT; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, sleeper, &crowd), 0);
+	host_posix_wait_parked(SLEEPER_COUNT);
+	ATOMIC_STORE(&crowd.open, true);
+	wait_wake_all(&crowd.wait);
+	for (int i = 0; i < SLEEPER_COUNT; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(crowd.wait.waiters, 0);
+}
+
+#if defined(USVM_YIELD_POINTS)
+
+/* A wake by "another thread" just before the nth atomic access from now. */
+static struct {
+	struct wait wait;
+	int countdown;
+	bool has_fired;
+	uint64_t park_count; /* when it fired */
+} sudden;
+
+static void wake_when_due(void)
+{
+	if (sudden.countdown-- != 0)
+		return;
+	sudden.has_fired = true;
+	sudden.park_count = host_posix_park_count();
+	host_posix_at_yield = NULL;
+	wait_wake_all(&sudden.wait);
+}
+
+static void a_wake_at_any_step_before_the_sleep_prevents_it(void **state)
+{
+	int step = 0;
+
+	(void)state;
+	wait_init(&sudden.wait);
+	do {
+		uint32_t ticket = wait_ticket(&sudden.wait);
+		uint64_t parks = host_posix_park_count();
+		int err;
+
+		sudden.countdown = step++;
+		sudden.has_fired = false;
+		host_posix_at_yield = wake_when_due;
+		/* No time to wait: a sleep, however short, shows as a timeout. */
+		err = wait_sleep(&sudden.wait, ticket, 0);
+		host_posix_at_yield = NULL;
+		if (sudden.has_fired && sudden.park_count == parks)
+			assert_int_equal(err, 0);
+	} while (sudden.has_fired);
+	assert_true(step > 3);
+}
+#endif
+
+#if defined(USVM_LOCK_CHECK)
+static void a_sleep_with_a_monitor_lock_is_caught(void **state)
+{
+	struct wait wait;
+	struct lock lock;
+	char text[4096];
+
+	(void)state;
+	wait_init(&wait);
+	lock_init(&lock, LOCK_MM_EVENT, "mm.event_lock");
+	lock_acquire(&lock);
+	DIES_WITH(text, wait_sleep(&wait, wait_ticket(&wait), 0));
+	lock_release(&lock);
+	assert_non_null(strstr(text, "wait_sleep may sleep"));
+	assert_non_null(strstr(text, "holds mm.event_lock (rank 4, "));
+}
+#endif
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ping_pong_loses_no_wake),
+		cmocka_unit_test(a_wake_after_the_ticket_ends_the_sleep_at_once),
+		cmocka_unit_test(a_wake_that_nobody_waits_for_makes_no_system_call),
+		cmocka_unit_test(a_sleep_without_a_wake_times_out),
+		cmocka_unit_test(one_wake_reaches_all_sleepers),
+#if defined(USVM_YIELD_POINTS)
+		cmocka_unit_test(a_wake_at_any_step_before_the_sleep_prevents_it),
+#endif
+#if defined(USVM_LOCK_CHECK)
+		cmocka_unit_test(a_sleep_with_a_monitor_lock_is_caught),
+#endif
+	};
+
+	host_posix_start();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

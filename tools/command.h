@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tools/command.h - what the subcommands of `usvm` share.
+ *
+ * A subcommand is one .c with a `struct command`. Its run() gets the arguments
+ * after `usvm`, so argv[0] is the subcommand's name, and returns the exit status.
+ */
+#ifndef TOOLS_COMMAND_H
+#define TOOLS_COMMAND_H
+
+#include <stdint.h>
+
+enum {
+	EXIT_WRONG = 1, /* it ran, and the answer is no */
+	EXIT_USAGE = 2, /* it was asked for something that does not exist */
+};
+
+struct command {
+	const char *name;
+	const char *summary; /* one line, no full stop */
+	const char *usage;   /* whole help text, from "Usage: " on */
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct command demo_command;
+extern const struct command doctor_command;
+
+/**
+ * command_usage_error() - say what is wrong with the command line, and where help is
+ * @command: or NULL: `usvm` itself
+ * Return: EXIT_USAGE.
+ */
+__attribute__((format(printf, 2, 3))) int
+command_usage_error(const struct command *command, const char *format, ...);
+
+/** command_bad_option() - after getopt_long() said '?': name the option.
+ * Return: EXIT_USAGE. */
+int command_bad_option(const struct command *command, char **argv);
+
+/** command_help() - print the help text. Return: 0, or EXIT_WRONG: it was not written. */
+int command_help(const struct command *command);
+
+/** command_flush() - the last act of a command. Return: @status, or EXIT_WRONG where what
+ * was printed did not reach its reader. */
+int command_flush(int status);
+
+struct usvm;
+
+/**
+ * trace_write_file() - write what a device's trace has as a timeline for Perfetto
+ * @path: the file to write; what it held is lost
+ * @event_count: out, or NULL: how many events were written
+ * Return: 0 or -errno; a message was printed.
+ */
+int trace_write_file(struct usvm *device, const char *path, uint64_t *event_count);
+
+#endif

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The usvm command: its manners, and that what it writes can be read.
+
+    test-usvm.py USVM
+
+Bad usage ends with 2, a message on stderr and nothing on stdout; every help text
+names its options; doctor's JSON agrees with its exit status; a trace is what
+Perfetto asks of the Trace Event Format. Status 77 where nothing migrates here.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+USVM = sys.argv[1]
+failures = []
+
+
+def run(*arguments, **environment):
+    return subprocess.run([USVM, *arguments], capture_output=True, text=True,
+                          env={**os.environ, **environment}, check=False)
+
+
+def check(claim, holds):
+    print(('ok   ' if holds else 'FAIL ') + claim)
+    if not holds:
+        failures.append(claim)
+
+
+def test_bad_usage(*arguments):
+    done = run(*arguments)
+    name = 'usvm ' + ' '.join(arguments)
+    check(f'{name}: status 2', done.returncode == 2)
+    check(f'{name}: says what is wrong, and where help is',
+          done.stderr.startswith('usvm') and '--help' in done.stderr and done.stdout == '')
+
+
+def test_usage():
+    for arguments in ([], ['dance'], ['--dance'], ['-x'], ['help', 'dance'],
+                      ['help', 'demo', 'doctor'], ['--version', 'x'],
+                      ['demo', '--dance'], ['demo', '-x'], ['demo', '--help=yes'],
+                      ['demo', '--vram'], ['demo', '--vram', '12Q'],
+                      ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
+                      ['doctor', '--dance'], ['doctor', 'x']):
+        test_bad_usage(*arguments)
+
+    version = run('--version')
+    check('--version', re.fullmatch(r'usvm \d+\.\d+\.\d+\n', version.stdout) is not None
+          and version.returncode == 0)
+    for arguments, words in (
+            (['--help'], ['demo', 'doctor', '--version']),
+            (['demo', '--help'], ['--mode', '--vram', '--trace', '--require-migration']),
+            (['doctor', '--help'], ['--json'])):
+        done = run(*arguments)
+        check(f'{" ".join(arguments)}: names what there is',
+              done.returncode == 0 and all(word in done.stdout for word in words))
+    check('help demo is demo --help', run('help', 'demo').stdout == run('demo', '--help').stdout)
+    check('help is --help', run('help').stdout == run('--help').stdout)
+    for command in (['--help'], ['doctor'], ['demo']):
+        with open('/dev/full', 'w', encoding='ascii') as full:
+            done = subprocess.run([USVM, *command], stdout=full, stderr=subprocess.DEVNULL,
+                                  check=False)
+        check(f'{" ".join(command)}: a full disk is an error', done.returncode == 1)
+
+
+def test_doctor():
+    """Return: pages migrate on this system."""
+    text, answer = run('doctor'), run('doctor', '--json')
+    report = json.loads(answer.stdout)
+    bad = [c for c in report['checks'] if c['status'] != 'ok']
+    check('doctor: both forms agree', text.returncode == answer.returncode
+          and all(c['name'] in text.stdout for c in report['checks']))
+    check('doctor: status and result agree',
+          {0: 'full', 1: 'partly', 2: 'none'}[answer.returncode] == report['result'])
+    check('doctor: full means that nothing is missing',
+          (report['result'] == 'full') == (not bad))
+    check('doctor: what is missing has its loss and its mend',
+          all(c['lost'] and c['mend'] for c in bad))
+    names = [c['name'] for c in report['checks']]
+    check('doctor: a check is told once', len(names) == len(set(names)) and 'library' in names)
+
+    masked = run('doctor', '--json', USVM_FEATURES='-move')
+    library = {c['name']: c for c in json.loads(masked.stdout)['checks']}['library']
+    check('doctor: without MOVE nothing migrates, status 2',
+          masked.returncode == 2 and library['status'] == 'missing')
+    return report['result'] != 'none'
+
+
+def test_home_only_demo():
+    done = run('demo', USVM, USVM_FEATURES='-move')
+    check('demo without MOVE: runs at home, and names the doctor',
+          done.returncode == 0 and 'usvm doctor' in done.stdout
+          and 'wrong bytes: 0' in done.stdout)
+    check('demo without MOVE, --require-migration: status 1',
+          run('demo', '--require-migration', USVM, USVM_FEATURES='-move').returncode == 1)
+
+
+def number_after(text, label):
+    found = re.findall(rf'^ *{label} +(\d+)', text, re.M)
+    return int(found[-1]) if found else -1
+
+
+def test_demo(migrates):
+    for arguments, says in ((['/nowhere/at/all'], '/nowhere/at/all'),
+                            (['/dev/null'], 'empty'), (['/'], '/'),
+                            (['--vram', '1K', USVM], 'GPU'),
+                            (['--trace', '/nowhere/t', USVM], '/nowhere/t')):
+        done = run('demo', *arguments)
+        check(f'demo {" ".join(arguments)}: status 1, and says so',
+              done.returncode == 1 and says in done.stderr)
+    if not migrates:
+        return
+    for mode in ('move', 'copy'):
+        done = run('demo', '--mode', mode, '--require-migration')
+        check(f'demo --mode {mode}: right', done.returncode == 0
+              and 'wrong bytes: 0, wrong counts: 0' in done.stdout)
+        for label in ('GPU faults', 'pages to the device', 'CPU faults', 'pages home'):
+            check(f'demo --mode {mode}: {label}', number_after(done.stdout, label) > 0)
+        places = [tuple(map(int, place)) for place in
+                  re.findall(r'where the pages are +(\d+) on the device, (\d+) at home',
+                             done.stdout)]
+        check(f'demo --mode {mode}: all home, all on the device, all home',
+              len(places) == 3 and places[0] == places[2] and places[0][0] == 0
+              and places[1] == (places[0][1], 0))
+
+
+def test_trace():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'trace.json')
+        done = run('demo', '--trace', path, '--vram', '8M')
+        check('demo --trace: runs', done.returncode == 0)
+        with open(path, encoding='utf-8') as file:
+            trace = json.load(file)
+    events = trace['traceEvents']
+    steps = [e for e in events if e['ph'] == 'X']
+    named = {e['tid'] for e in events if e['ph'] == 'M' and e['name'] == 'thread_name'}
+    check('trace: steps and metadata, nothing else',
+          len(steps) > 0 and {e['ph'] for e in events} == {'X', 'M'})
+    check('trace: every step has a time, a length and a place',
+          all(isinstance(e[key], (int, float)) and e[key] >= 0
+              for e in steps for key in ('ts', 'dur', 'pid', 'tid')))
+    check('trace: it starts at 0, in order',
+          steps[0]['ts'] == 0 and [e['ts'] for e in steps] == sorted(e['ts'] for e in steps))
+    check('trace: address and bytes of every step',
+          all(re.fullmatch('0x[0-9a-f]+', e['args']['addr']) and e['args']['bytes'] >= 0
+              for e in steps))
+    check('trace: every thread has a name', {e['tid'] for e in steps} <= named)
+    kinds = {e['name'] for e in steps}
+    check('trace: faults, migrations both ways and evictions',
+          {'gpu_fault', 'cpu_fault', 'migrate_to_device', 'migrate_to_ram', 'evict'} <= kinds)
+
+
+def main():
+    test_usage()
+    migrates = test_doctor()
+    test_home_only_demo()
+    test_demo(migrates)
+    if migrates:
+        test_trace()
+    if failures:
+        print(f'{len(failures)} failed', file=sys.stderr)
+        sys.exit(1)
+    if not migrates:
+        print('SKIP: nothing migrates here, see usvm doctor')
+        sys.exit(77)
+
+
+if __name__ == '__main__':
+    main()
