@@ -52,27 +52,43 @@ static void stash(struct mm *mm, uint64_t addr)
 	mm->stats.stashed++;
 }
 
-/* Zeros for @addr and for the holes behind it in its 64 KiB. */
-static void fill_hole(struct mm *mm, uint64_t addr)
+/* The holes behind @addr in its 64 KiB, if they lie in one VMA: nobody waits for them. */
+static void fill_ahead(struct mm *mm, uint64_t addr)
 {
-	struct span span = { addr, span_block(addr, HOLE_BYTES).end };
+	struct span span = { addr + PAGE_BYTES, span_block(addr, HOLE_BYTES).end };
 	struct mm_entry *next = mm_entry_first(mm, span);
 	uint64_t done = 0;
-	int err;
 
 	lock_assert_held(&mm->event_lock);
 	if (next)
 		span.end = next->node.span.start;
-	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, span, &done);
-	if (done) {
-		mm->stats.hole_faults++;
-		mm_quarantine_clear(mm, span_make(addr, done));
+	if (span_is_empty(span))
+		return;
+	if (mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, span, &done) && !done)
+		return; /* the VMA ends before, or something is there */
+	mm_quarantine_clear(mm, span_make(span.start, done));
+}
+
+/* Zeros for @addr. */
+static void fill_hole(struct mm *mm, uint64_t addr)
+{
+	struct span page = span_make(addr, PAGE_BYTES);
+	uint64_t done = 0;
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
+	if (err == -EAGAIN) {
+		stash(mm, addr);
 		return;
 	}
-	if (err == -EAGAIN)
-		stash(mm, addr);
-	else
-		mm_wake(mm, span_make(addr, PAGE_BYTES));
+	if (err) {
+		mm_wake(mm, page);
+		return;
+	}
+	mm->stats.hole_faults++;
+	mm_quarantine_clear(mm, page);
+	fill_ahead(mm, addr);
 }
 
 /* The device pages around @addr that one CPU fault brings home. */

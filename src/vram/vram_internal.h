@@ -18,16 +18,19 @@ enum vram_bo_state {
 };
 
 struct vram_bo {
-	struct vram *vram;             /* these four: set at birth, then constant */
+	/* Set at birth, then constant: */
+	struct vram *vram;
 	const struct vram_bo_ops *ops;
 	void *owner;
 	struct span span;
+
 	uint32_t reference_count; /* atomic; 0: the last put is on its way */
-	uint32_t state;           /* atomic enum vram_bo_state; written under the lock */
-	uint32_t pin_count GUARDED_BY(&vram->lock);
-	uint64_t pass_tried GUARDED_BY(&vram->lock); /* the last pass that tried evict() */
-	struct list lru_node GUARDED_BY(&vram->lock);
-	struct list object_node GUARDED_BY(&vram->lock);
+	uint32_t state;           /* atomic enum vram_bo_state; written under vram.lock */
+	/* Under vram.lock: */
+	uint32_t pin_count;
+	uint64_t pass_tried; /* the last pass that tried evict() */
+	struct list lru_node;
+	struct list object_node;
 };
 
 struct vram {

@@ -4,6 +4,8 @@
  */
 #include "sys_live.h"
 
+#include "sys/linux_internal.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -43,8 +45,13 @@ struct usage {
 	size_t mappings;
 };
 
+/* A thread that was joined is still listed for a moment. */
 static struct usage usage_now(void)
 {
+	const size_t alone = 3; /* with "." and ".." */
+
+	while (count_entries("/proc/self/task") > alone && !LINUX_SANITIZED)
+		base_host->cpu_yield();
 	return (struct usage){
 		.files = count_entries("/proc/self/fd"),
 		.threads = count_entries("/proc/self/task"),
@@ -81,7 +88,8 @@ static void a_thousand_lives_leave_no_trace(void **state)
 	after = usage_now();
 	assert_int_equal(after.files, before.files);
 	assert_int_equal(after.threads, before.threads);
-	assert_int_equal(after.mappings, before.mappings);
+	if (!LINUX_SANITIZED) /* they map as they like */
+		assert_int_equal(after.mappings, before.mappings);
 }
 
 static void two_users_share_one(void **state)
@@ -244,9 +252,12 @@ static void live_in_little_space(void)
 static void a_limit_of_address_space_is_lived_with(void **state)
 {
 	int status;
-	pid_t child = fork();
+	pid_t child;
 
 	(void)state;
+	if (LINUX_SANITIZED)
+		skip(); /* sanitizers take terabytes */
+	child = fork();
 	if (child == 0)
 		live_in_little_space();
 	assert_int_equal(waitpid(child, &status, 0), child);

@@ -259,6 +259,8 @@ static void it_does_without_close_range_too(void **state)
 	assert_exits_well(child);
 }
 
+static _Alignas(4096) char page_of_x[PAGE_BYTES];
+
 struct served {
 	char *page;
 	struct gate ready;
@@ -277,7 +279,7 @@ static void serve_one(void *arg)
 	gate_open(&served->ready);
 	CHECK(ops->uffd_wait(sys, uffd, BASE_FOREVER) == 0);
 	CHECK(ops->uffd_read(sys, uffd, &event) == 0);
-	CHECK(ops->uffd_copy(sys, uffd, event.addr, addr_of("x") & ~0xfffull,
+	CHECK(ops->uffd_copy(sys, uffd, event.addr, addr_of(page_of_x),
 			     PAGE_BYTES, &done) == 0);
 	ops->uffd_close(sys, uffd);
 }
@@ -293,13 +295,13 @@ static void close_range_of_the_program_does_not_hurt(void **state)
 	if (child == 0) {
 		struct served served = { .page = map_anonymous(PAGE_BYTES) };
 		struct sys_thread *thread;
-		const char *copied = pointer_to(addr_of("x") & ~0xfffull);
 
+		memset(page_of_x, 'x', PAGE_BYTES);
 		sys = open_sys("");
 		thread = start(sys, SYS_THREAD_OWN_FILES, serve_one, &served);
 		gate_pass(&served.ready);
 		CHECK(close_range(3, ~0u, 0) == 0);
-		CHECK(!memcmp(served.page, copied, PAGE_BYTES));
+		CHECK(!memcmp(served.page, page_of_x, PAGE_BYTES));
 		ops->thread_join(sys, thread);
 		sys_linux_close(sys);
 		_exit(0);

@@ -60,6 +60,10 @@ struct fake_sys {
 	void (*yield_hook)(void *arg);
 	void *hook_arg;
 
+	/* So many of the next moves do their work and answer -EEXIST all the same, as the
+	 * kernel may where the source is zapped and faulted meanwhile. */
+	uint32_t move_lies;
+
 	uint64_t clock_ns; /* each reading adds a microsecond */
 	bool madvise_busy;
 	bool forked; /* what is_forked() says */
@@ -78,7 +82,9 @@ struct fake_sys {
  * aborts: a test of one thread would hang.
  */
 struct fake_sys *fake_create(uint32_t features, bool real_threads);
-void fake_destroy(struct fake_sys *fake);
+/* fake_destroy() - Return: bytes of the library's own pages that leaked; a tear-down that
+ * returns it fails the test then, and does not hide why a test failed before */
+int fake_destroy(struct fake_sys *fake);
 
 /* fake_become() - what the calling thread is from here on. Return: what it was. */
 enum fake_role fake_become(enum fake_role role);

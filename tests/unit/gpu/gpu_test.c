@@ -405,6 +405,40 @@ static void destroy_ends_a_grid_that_touches_no_memory(void **state)
 	fake_stop(&fake);
 }
 
+/* --- who may call what ------------------------------------------------------------------ */
+
+/* The lock checker aborts where a program's thread takes a lock of the monitor's, or the
+ * monitor one that a program's thread takes. */
+static void programs_and_the_monitor_share_no_lock(void **state)
+{
+	struct gpu_queue *queue;
+	struct fake_job job;
+
+	(void)state;
+	start(1);
+	host_posix_become(false, false);
+	queue = fake_queue(&fake);
+	job_store(&job, fake_addr(0));
+	assert_int_equal(fake_run(queue, &job), 0);
+	assert_false(gpu_queue_is_banned(queue));
+
+	host_posix_become(true, true);
+	fake_quiet_begin(&fake);
+	assert_true(fake.ops->pt_clear(fake.gpu, FAKE_VM, fake_addr(0), PAGE_BYTES));
+	fake.ops->tlb_flush(fake.gpu, FAKE_VM, fake_addr(0), PAGE_BYTES);
+	fake.ops->pt_map(fake.gpu, FAKE_VM, fake_addr(0), PAGE_BYTES, PAGE_BYTES,
+			 USVM_PTE_VRAM | USVM_PTE_WRITE);
+	fake_quiet_end(&fake);
+
+	host_posix_become(false, false);
+	job_store(&job, fake_addr(0) + 4);
+	assert_int_equal(fake_run(queue, &job), 0);
+	assert_int_equal(*vram_word(1, 1), 1);
+	gpu_queue_destroy(queue);
+	host_posix_become(true, false);
+	fake_stop(&fake);
+}
+
 /* --- device memory of its own ------------------------------------------------------------ */
 
 static void own_memory_is_reached_by_copy(void **state)
@@ -477,6 +511,7 @@ int main(void)
 		cmocka_unit_test(a_closing_host_cancels),
 		cmocka_unit_test(destroy_ends_an_endless_kernel),
 		cmocka_unit_test(destroy_ends_a_grid_that_touches_no_memory),
+		cmocka_unit_test(programs_and_the_monitor_share_no_lock),
 		cmocka_unit_test(own_memory_is_reached_by_copy),
 		cmocka_unit_test(statistics_count),
 	};

@@ -212,6 +212,11 @@ static int op_uffd_move(struct sys *sys, int fd, uint64_t dst, uint64_t src,
 	}
 	for (; *moved < bytes && !err; *moved += err ? 0 : PAGE_BYTES)
 		err = move_page(process, dst + *moved, src + *moved, flags);
+	if (fake->move_lies) {
+		fake->move_lies--;
+		*moved = 0;
+		return -EEXIST;
+	}
 	if (!(flags & SYS_MOVE_DONTWAKE))
 		fake_wake(state, process, span_make(dst, *moved));
 	return partly(err, *moved);
@@ -236,7 +241,7 @@ static int fill(struct fake_state *state, int fd, uint64_t dst, uint64_t src,
 		struct fake_page *page = fake_page_at(process, dst + *done);
 		const void *from = (const void *)(uintptr_t)(src + *done);
 
-		if (!page || !page->vma.mapping || page->vma.uffd != uffd) {
+		if (page->vma.uffd != uffd) {
 			err = -ENOENT;
 		} else if (page->flags & full) {
 			err = -EEXIST;
@@ -293,7 +298,7 @@ static int op_uffd_poison(struct sys *sys, int fd, struct span span)
 	{
 		struct fake_page *page = fake_page_at(process, addr);
 
-		if (!page || page->vma.uffd != uffd)
+		if (page->vma.uffd != uffd)
 			return -ENOENT;
 		if (page->flags)
 			return -EEXIST;

@@ -56,8 +56,7 @@ static inline int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	fake_destroy(f->fake);
-	return 0;
+	return fake_destroy(f->fake);
 }
 
 static inline int move(struct fixture *f, uint64_t dst, uint64_t src, uint64_t pages,

@@ -341,7 +341,7 @@ static void real_threads_sleep_and_are_woken(void **state)
 		wait_sleep(&thread_wait, ticket, BASE_FOREVER);
 	}
 	f.ops->thread_join(f.sys, thread);
-	fake_destroy(f.fake);
+	assert_int_equal(fake_destroy(f.fake), 0);
 }
 
 int main(void)

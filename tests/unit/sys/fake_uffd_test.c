@@ -298,6 +298,19 @@ static void whatever_stands_at_the_destination_is_eexist(void **state)
 	assert_int_equal(fake_tag(f->fake, HEAP), 1);
 }
 
+static void a_move_can_be_told_to_lie(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t moved;
+
+	f->fake->move_lies = 1;
+	assert_int_equal(move(f, f->arena, HEAP, 1, 0, &moved), -EEXIST);
+	assert_int_equal(moved, 0);
+	assert_int_equal(fake_tag(f->fake, f->arena), 1);
+	assert_int_equal(fake_page(f->fake, HEAP), 0);
+	assert_int_equal(move(f, HEAP, f->arena, 1, 0, &moved), 0);
+}
+
 static void vmas_that_do_not_match_are_einval(void **state)
 {
 	struct fixture *f = *state;
@@ -476,6 +489,7 @@ int main(void)
 		TEST(partial_progress_hides_the_reason),
 		TEST(a_hole_is_enoent_unless_allowed),
 		TEST(whatever_stands_at_the_destination_is_eexist),
+		TEST(a_move_can_be_told_to_lie),
 		TEST(vmas_that_do_not_match_are_einval),
 		TEST(swap_and_zero_pages_move),
 		TEST(a_huge_page_stays_huge_only_if_it_moves_whole),

@@ -318,8 +318,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	fake_destroy(*state);
-	return 0;
+	return fake_destroy(*state);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -369,8 +369,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	fake_destroy(fake);
-	return 0;
+	return fake_destroy(fake);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
