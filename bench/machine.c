@@ -86,7 +86,9 @@ void bench_pin(int tid, unsigned int core)
 
 unsigned char *bench_map(size_t bytes, bool huge)
 {
-	unsigned char *map = mmap(NULL, bytes + BENCH_HUGE, PROT_READ | PROT_WRITE,
+	/* At least 2 MiB stay free behind it: usvm keeps a distance from the TLS of the
+	 * main thread, below which the kernel likes to map. */
+	unsigned char *map = mmap(NULL, bytes + 2 * BENCH_HUGE, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t before = -(uintptr_t)map & (BENCH_HUGE - 1);
 
@@ -94,8 +96,7 @@ unsigned char *bench_map(size_t bytes, bool huge)
 		bench_fail("mmap: %s", strerror(errno));
 	if (before)
 		munmap(map, before);
-	if (BENCH_HUGE - before)
-		munmap(map + before + bytes, BENCH_HUGE - before);
+	munmap(map + before + bytes, 2 * BENCH_HUGE - before);
 	if (madvise(map + before, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 		bench_fail("madvise: %s", strerror(errno));
 	return map + before;

@@ -68,11 +68,15 @@ static uint64_t event_start_ns(const struct usvm_trace_event *event)
 	return event->time_ns - event->duration_ns;
 }
 
+/* By start; of those that start together, the longer one has the other inside. */
 static int by_start(const void *a, const void *b)
 {
-	uint64_t x = event_start_ns(a), y = event_start_ns(b);
+	const struct usvm_trace_event *x = a, *y = b;
+	uint64_t x_ns = event_start_ns(x), y_ns = event_start_ns(y);
 
-	return (x > y) - (x < y);
+	if (x_ns != y_ns)
+		return x_ns < y_ns ? -1 : 1;
+	return (x->duration_ns < y->duration_ns) - (x->duration_ns > y->duration_ns);
 }
 
 /* Writes one object, which it consumes. Return: 0 or -ENOMEM or -EIO. */
@@ -84,7 +88,7 @@ static int put_object(FILE *file, bool *first, json_t *object)
 		return -ENOMEM;
 	fputs(*first ? "\n" : ",\n", file);
 	*first = false;
-	if (json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(17)))
+	if (json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(15)))
 		err = -EIO;
 	json_decref(object);
 	return err;

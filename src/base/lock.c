@@ -61,6 +61,7 @@ const struct lock_rank_info lock_rank_info[LOCK_RANK_COUNT] = {
 	[LOCK_API_DEVICE] = { "usvm.lock", false },
 	[LOCK_VM] = { "vm.lock", false },
 	[LOCK_PAGEMAP_TAKE] = { "pagemap.take_lock", false },
+	[LOCK_MM_EXCLUSION] = { "mm.exclusion_lock", false },
 	[LOCK_MM_GATE] = { "mm.gate", false },
 	[LOCK_MM_EVENT] = { "mm.event_lock", true },
 	[LOCK_GPUSVM_NOTIFIER] = { "gpusvm.notifier_lock", true },

@@ -25,6 +25,7 @@ enum lock_rank {
 	LOCK_API_DEVICE,      /* usvm.lock: open and close, lists of VMs and queues */
 	LOCK_VM,              /* vm.lock: the fault, bind and collector paths */
 	LOCK_PAGEMAP_TAKE,    /* pagemap.take_lock: staging of a take */
+	LOCK_MM_EXCLUSION,    /* mm.exclusion_lock: what never migrates */
 	LOCK_MM_GATE,         /* mm.gate: takes against fork */
 	LOCK_MM_EVENT,        /* mm.event_lock: entries, reads, moves (monitor) */
 	LOCK_GPUSVM_NOTIFIER, /* gpusvm.notifier_lock: ranges, seq, PTEs (monitor) */

@@ -104,9 +104,8 @@ static void queue_finish(struct gpu *gpu, struct gpu_queue *queue)
 {
 	queue->engine = NULL;
 	if (!list_is_empty(&queue->jobs)) {
-		/* The calling engine takes the first ready queue; is there one more? */
-		if (!list_is_empty(&gpu->ready))
-			wake_engine(gpu);
+		/* Wakes nobody: the caller takes a ready queue next, and whatever else is
+		 * ready woke an engine when it came. */
 		list_push_back(&gpu->ready, &queue->ready_node);
 	} else if (queue->destroying) {
 		/* Under the lock: the queue is freed as soon as it is dropped. */

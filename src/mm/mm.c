@@ -39,6 +39,25 @@ void mm_unlock(struct mm *mm, size_t nodes)
 		pool_unreserve(&mm->node_pool, nodes - taken);
 }
 
+/* Bring the monitor's nodes up to MM_MONITOR_NODES. Context: [worker]. */
+int mm_refill(struct mm *mm)
+{
+	uint64_t have = ATOMIC_LOAD(&mm->monitor_nodes);
+	uint64_t lacking = MM_MONITOR_NODES - MIN(have, (uint64_t)MM_MONITOR_NODES);
+	int err = mm_reserve(mm, lacking);
+
+	if (!err)
+		ATOMIC_ADD(&mm->monitor_nodes, lacking);
+	return err;
+}
+
+void mm_refill_run(struct mm_work *work)
+{
+	/* Without memory it is tried again when the monitor asks again. */
+	if (mm_refill(CONTAINER_OF(work, struct mm, refill_work)))
+		base_host->cpu_yield();
+}
+
 void *mm_node_take(struct mm *mm)
 {
 	mm->nodes_taken++;
@@ -62,7 +81,7 @@ static const char *why_not(const struct sys *sys)
 static void init_tables(struct mm *mm)
 {
 	lock_init(&mm->event_lock, LOCK_MM_EVENT, "mm.event_lock");
-	lock_init(&mm->exclusion_lock, LOCK_LEAF, "mm.exclusion_lock");
+	lock_init(&mm->exclusion_lock, LOCK_MM_EXCLUSION, "mm.exclusion_lock");
 	interval_tree_init(&mm->entries);
 	interval_tree_init(&mm->notifiers);
 	interval_tree_init(&mm->registrations);
@@ -74,6 +93,7 @@ static void init_tables(struct mm *mm)
 	mm_work_list_init(&mm->work, "mm.work");
 	mm_work_list_init(&mm->collect, "mm.collect");
 	mm_work_init(&mm->child_work, mm_fork_close_children);
+	mm_work_init(&mm->refill_work, mm_refill_run);
 }
 
 static size_t pages_of(size_t bytes)
@@ -128,6 +148,9 @@ static int open_arena(void *argument)
 
 	if (mm->why_not)
 		return 0;
+	err = mm_refill(mm);
+	if (err)
+		return err;
 	err = mm_arena_create(mm, HUGE_BYTES, &mm->fence_page);
 	if (err)
 		return err;
@@ -144,6 +167,7 @@ static int close_arena(void *argument)
 	if (mm->fence_page)
 		mm_arena_destroy(mm, mm->fence_page, HUGE_BYTES);
 	mm->fence_page = 0;
+	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
 	return 0;
 }
 

@@ -18,6 +18,8 @@
 #define MM_EXCLUSIONS_MAX 1024
 /* Nodes that one event can need at most: two splits in each tree, twice for REMAP. */
 #define MM_EVENT_NODES 16
+/* Nodes that stand ready for the monitor, which may not allocate (law 2). */
+#define MM_MONITOR_NODES 1024
 /* How often a worker tries again when events are in flight, before it says -EBUSY. */
 #define MM_RETRY_MAX 100000
 
@@ -80,6 +82,8 @@ struct mm {
 	/* Nodes of every tree here: one size, so that one reservation covers an event. */
 	struct pool node_pool;
 	uint64_t nodes_taken; /* under event_lock: since mm_lock() */
+	uint64_t monitor_nodes; /* atomic: reserved for the monitor */
+	struct mm_work refill_work; /* brings monitor_nodes up again */
 
 	struct mm_accessor accessors[MM_ACCESSORS_MAX];
 
@@ -124,6 +128,8 @@ union mm_node {
 MUST_CHECK int mm_reserve(struct mm *mm, size_t nodes);
 void mm_lock(struct mm *mm) ACQUIRES(&mm->event_lock);
 void mm_unlock(struct mm *mm, size_t nodes) RELEASES(&mm->event_lock);
+int mm_refill(struct mm *mm);
+void mm_refill_run(struct mm_work *work);
 void *mm_node_take(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_node_put(struct mm *mm, void *node) MUST_HOLD(&mm->event_lock);
 

@@ -224,13 +224,23 @@ static void retry_stash(struct mm *mm)
 		handle_fault(mm, addrs[i], 0);
 }
 
+/* A message and the stash can need that many nodes. */
+static bool has_nodes(struct mm *mm)
+{
+	const uint64_t need = MM_EVENT_NODES + 2 * MM_STASH_MAX;
+	uint64_t have = ATOMIC_LOAD(&mm->monitor_nodes);
+
+	if (have < MM_MONITOR_NODES / 2)
+		mm_work_queue_collector(mm, &mm->refill_work);
+	return have >= need;
+}
+
 bool mm_monitor_step(struct mm *mm)
 {
 	struct sys_event event;
-	size_t nodes = MM_EVENT_NODES + 2 * MM_STASH_MAX;
 	int err;
 
-	if (mm_reserve(mm, nodes)) {
+	if (!has_nodes(mm)) {
 		/* No memory for a split now. Whoever waits, waits; nothing is lost. */
 		base_host->cpu_yield();
 		return true;
@@ -244,7 +254,8 @@ bool mm_monitor_step(struct mm *mm)
 		retry_stash(mm);
 	mm_quiesce_resume(mm);
 	INVARIANT(mm_entry_check(mm));
-	mm_unlock(mm, nodes);
+	ATOMIC_SUB(&mm->monitor_nodes, mm->nodes_taken);
+	mm_unlock(mm, mm->nodes_taken);
 	return err == 0;
 }
 

@@ -29,10 +29,10 @@ static uint64_t *word(void *memory, size_t page)
 	return (uint64_t *)(void *)((char *)memory + page * PAGE_BYTES);
 }
 
-/* A page of malloc's that nothing else is in, so that only the check touches it. */
+/* Pages of malloc's that nothing else is in, so that only the check touches them. */
 static void *malloc_pages(size_t bytes)
 {
-	void *memory = aligned_alloc(PAGE_BYTES, bytes);
+	void *memory = aligned_alloc(PAGE_BYTES, bytes + CONFORMANCE_GAP);
 
 	if (!memory)
 		exit(1);
@@ -263,9 +263,12 @@ static uint64_t peek(struct conformance *run, const struct usvm_page_info *page,
 struct busy_engine {
 	struct conformance *run;
 	void *memory;
+	uint64_t rounds; /* atomic: of BUSY_ADDS, that are over */
 	bool quit;
 	int err;
 };
+
+#define BUSY_ADDS 100
 
 static void *busy_engine_run(void *arg)
 {
@@ -277,9 +280,10 @@ static void *busy_engine_run(void *arg)
 			.op = CONFORMANCE_ADD,
 			.addr = (uintptr_t)busy->memory,
 			.value = 1,
-			.count = 100,
+			.count = BUSY_ADDS,
 		};
 		busy->err = run->hooks->access(run->hooks->context, run->access);
+		__atomic_fetch_add(&busy->rounds, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
@@ -348,26 +352,27 @@ static void four_times_device_memory(struct conformance *run)
 	munmap(memory, bytes);
 }
 
+/* The CPU adds to the upper half of the word, the device to the lower one. */
 static void atomics_add_up(struct conformance *run)
 {
 	struct busy_engine busy = { .run = run, .memory = conformance_map(PAGE_BYTES) };
 	uint64_t *words = busy.memory, by_cpu = 0;
 	pthread_t thread;
 
-	/* [0] is added to by both; the engine adds in rounds of 100 until told to end. */
 	if (pthread_create(&thread, NULL, busy_engine_run, &busy)) {
 		CHECK(run, false, "no thread");
 		return;
 	}
-	while (by_cpu < 1000 && !busy.err) {
+	while ((by_cpu < 1000 || __atomic_load_n(&busy.rounds, __ATOMIC_RELAXED) < 10) &&
+	       !__atomic_load_n(&busy.err, __ATOMIC_RELAXED)) {
 		__atomic_fetch_add(words, 1ull << 32, __ATOMIC_SEQ_CST);
 		by_cpu++;
 	}
 	__atomic_store_n(&busy.quit, true, __ATOMIC_RELEASE);
 	pthread_join(thread, NULL);
 	CHECK(run, !busy.err, "an atomic failed");
-	CHECK(run, *words >> 32 == by_cpu, "an addition of the CPU is lost");
-	CHECK(run, (uint32_t)*words % 100 == 0 && (uint32_t)*words != 0,
+	CHECK(run, *words >> 32 == by_cpu % (1ull << 32), "an addition of the CPU is lost");
+	CHECK(run, (uint32_t)*words == busy.rounds * BUSY_ADDS,
 	      "an addition of the device is lost");
 	munmap(busy.memory, PAGE_BYTES);
 }

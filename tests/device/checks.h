@@ -11,6 +11,7 @@
 #include "conformance.h"
 
 #define PAGE_BYTES ((size_t)4096)
+#define CONFORMANCE_GAP ((size_t)128 << 10) /* of address space, behind each mapping */
 
 /** struct conformance - one check, with the device open */
 struct conformance {

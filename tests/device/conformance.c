@@ -74,10 +74,12 @@ bool conformance_is_at(struct conformance *run, const void *at, size_t bytes,
 
 void *conformance_map(size_t bytes)
 {
-	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			 -1, 0);
+	/* The kernel puts mappings below each other, the first below the main thread's TLS,
+	 * and usvm keeps a distance from that. So each has its own distance. */
+	char *map = mmap(NULL, bytes + CONFORMANCE_GAP, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (map == MAP_FAILED) {
+	if (map == MAP_FAILED || mprotect(map + bytes, CONFORMANCE_GAP, PROT_NONE)) {
 		perror("mmap");
 		exit(1);
 	}

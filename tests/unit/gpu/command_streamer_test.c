@@ -356,6 +356,10 @@ static void bad_commands_are_named(void **state)
 	FAILS(-EINVAL, 0, PIPE_CONTROL, 1u << 14 | 1u << 24, AT(data_addr(0)), 0, 0, END);
 	FAILS(-EINVAL, 0, PIPE_CONTROL, 1u << 14, AT(data_addr(4)), 0, 0, END);
 	FAILS(-EINVAL, 0, FLUSH_DW, AT(data_addr(0) | 4), 0, 0, END); /* GGTT */
+	FAILS(-EINVAL, 0, 0x13000004, 0, 0, 0, 0, 0,
+	      END); /* lengths that there are not */
+	FAILS(-EINVAL, 0, PIPE_CONTROL + 1, 0, 0, 0, 0, 0, 0, END);
+	FAILS(-EINVAL, 0, START + 1, AT(fake_addr(SECOND)), 0, END);
 	FAILS(-EINVAL, 0, FLUSH_DW - 1, AT(data_addr(0)), 0, END);
 	for (unsigned int i = 0; i < PAGE_BYTES; i += 8)
 		assert_int_equal(data64(i), 0);

@@ -237,8 +237,8 @@ static void engines_run_queues_side_by_side(void **state)
 	fake_stop(&fake);
 }
 
-/* A queue that goes back behind another one must not leave an engine asleep. */
-static void a_requeued_queue_wakes_another_engine(void **state)
+/* Queues that are ready again by themselves find an engine each. */
+static void queues_with_more_jobs_run_on_side_by_side(void **state)
 {
 	struct fake_job gates[2], meets[2];
 	struct gpu_queue *queues[2];
@@ -505,7 +505,7 @@ int main(void)
 		cmocka_unit_test(a_queue_needs_a_vm),
 		cmocka_unit_test(queues_take_turns_and_keep_their_order),
 		cmocka_unit_test(engines_run_queues_side_by_side),
-		cmocka_unit_test(a_requeued_queue_wakes_another_engine),
+		cmocka_unit_test(queues_with_more_jobs_run_on_side_by_side),
 		cmocka_unit_test(the_user_fence_comes_last),
 		cmocka_unit_test(a_failed_job_bans_its_queue_and_no_other),
 		cmocka_unit_test(a_closing_host_cancels),
