@@ -13,13 +13,14 @@
 #define UNSEEN UINT32_MAX
 
 struct node {
-	uint32_t level, degree;
+	uint32_t level, degree; /* level first: its address is the node's */
 	struct node **neighbours;
 };
 
 struct bfs {
 	struct node *nodes;
-	uint64_t *reached, level;
+	uint64_t *reached;
+	uint32_t level;
 };
 
 static void bfs_level(struct usvm_lane *lane, const void *args)
@@ -34,13 +35,11 @@ static void bfs_level(struct usvm_lane *lane, const void *args)
 		for (uint32_t j = 0; node.level == b->level && j < node.degree; j++) {
 			uint64_t next = usvm_load64(lane, (uintptr_t)&node.neighbours[j]);
 
-			found += usvm_atomic_compare_exchange32(
-					 lane, next + offsetof(struct node, level), UNSEEN,
-					 (uint32_t)b->level + 1) == UNSEEN;
+			found += usvm_atomic_compare_exchange32(lane, next, UNSEEN,
+								b->level + 1) == UNSEEN;
 		}
 	}
-	if (found)
-		usvm_atomic_add64(lane, (uintptr_t)b->reached, found);
+	usvm_atomic_add64(lane, (uintptr_t)b->reached, found);
 }
 
 static void connect(struct node *nodes)
@@ -80,9 +79,10 @@ static uint64_t check(const struct node *nodes)
 int main(void)
 {
 	struct example example;
-	struct bfs args = { example_alloc(NODE_COUNT * 16), example_alloc(8), 0 };
+	static struct bfs args;
 	uint64_t total, on_device, wrong;
 
+	args = (struct bfs){ example_alloc(NODE_COUNT * 16), example_alloc(8), 0 };
 	connect(args.nodes);
 	example_open(&example);
 	do {

@@ -87,5 +87,7 @@ int main(void)
 	failed |= wrong != 0;
 
 	example_close(&example);
+	free(out);
+	free(in);
 	return failed;
 }

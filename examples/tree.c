@@ -8,7 +8,6 @@
 #include "example.h"
 
 #define NODE_COUNT 50000
-#define MORE_COUNT 5000
 #define DEPTH_MAX 128 /* of a tree of random keys: about 40 */
 
 struct node {
@@ -74,9 +73,10 @@ static void cpu_walk(const struct node *node, uint64_t level, uint64_t expected[
 int main(void)
 {
 	struct example example;
-	struct walk args = { .result = example_alloc(3 * 8), .add = 7 };
+	static struct walk args;
 	int wrong = 0;
 
+	args = (struct walk){ .result = example_alloc(3 * 8), .add = 7 };
 	example_open(&example);
 	insert(&args.root, NODE_COUNT);
 	for (int round = 0; round < 3; round++) {
@@ -92,7 +92,7 @@ int main(void)
 		/* What the GPU added is seen here; what is inserted here, by the GPU. */
 		cpu_walk(args.root, 1, edited);
 		wrong += edited[0] != expected[0] + args.add * expected[2];
-		insert(&args.root, MORE_COUNT);
+		insert(&args.root, NODE_COUNT / 10);
 	}
 	example_close(&example);
 	return wrong != 0;

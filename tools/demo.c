@@ -265,6 +265,13 @@ static void print_moves(const char *label, uint64_t pages)
 	       as_mib(pages * PAGE_BYTES));
 }
 
+/* @why is what a count other than 0 comes from. */
+static void print_count(const char *label, uint64_t count, const char *why)
+{
+	printf("    %-22s %8" PRIu64 "%s%s\n", label, count, count ? "  " : "",
+	       count ? why : "");
+}
+
 static void print_start(const struct demo *demo, const struct snapshot *start)
 {
 	const struct usvm_device_info *info = &demo->info;
@@ -284,12 +291,12 @@ static void print_gpu_part(const struct snapshot *start, const struct snapshot *
 {
 	printf("\n  The GPU ran the kernel on the same pointers (%.1f ms).\n",
 	       (double)(ran->time_ns - start->time_ns) / 1e6);
-	printf("    %-22s %8" PRIu64 "  the GPU had no mapping yet\n", "GPU faults",
-	       ran->gpu_faults - start->gpu_faults);
+	print_count("GPU faults", ran->gpu_faults - start->gpu_faults,
+		    "the GPU had no mapping yet");
 	print_moves("pages to the device", ran->to_device_pages - start->to_device_pages);
 	if (ran->evictions != start->evictions) {
-		printf("    %-22s %8" PRIu64 "  device memory was full\n", "evictions",
-		       ran->evictions - start->evictions);
+		print_count("evictions", ran->evictions - start->evictions,
+			    "device memory was full");
 		print_moves("pages sent home", ran->to_ram_pages - start->to_ram_pages);
 	}
 	print_places("where the pages are", ran->pages);
@@ -299,8 +306,8 @@ static void print_cpu_part(const struct snapshot *ran, const struct snapshot *en
 {
 	printf("\n  The CPU read every byte and the result (%.1f ms).\n",
 	       (double)(end->time_ns - ran->time_ns) / 1e6);
-	printf("    %-22s %8" PRIu64 "  the pages were on the device\n", "CPU faults",
-	       end->cpu_faults - ran->cpu_faults);
+	print_count("CPU faults", end->cpu_faults - ran->cpu_faults,
+		    "the pages were on the device");
 	print_moves("pages home", end->to_ram_pages - ran->to_ram_pages);
 	print_places("where the pages are", end->pages);
 }

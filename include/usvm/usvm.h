@@ -110,7 +110,7 @@ int usvm_open_device(const struct usvm_device_config *config, const char *spec,
  * @device: or NULL
  *
  * Context: may sleep.
- * Return: 0; -EBUSY VMs of it are still there; -EBADF not a device; -ECHILD.
+ * Return: 0; -EBUSY VMs or fences of it are still there; -EBADF not a device; -ECHILD.
  */
 int usvm_close(struct usvm *device);
 

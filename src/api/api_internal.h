@@ -56,8 +56,7 @@ struct usvm {
 	struct trace_ring *trace;
 	struct pool fence_pool;   /* workers only */
 	struct usvm_fence *free_fences; /* atomic stack: pushed by any thread */
-	uint64_t fence_count;     /* atomic: jobs and fences alive */
-	struct wait fence_wait;   /* fence_count went down */
+	uint64_t fence_count;     /* atomic: fences that are not back in the pool */
 };
 
 struct usvm_vm {
@@ -103,6 +102,6 @@ MUST_CHECK int api_config_parse(const char *spec, bool is_model, struct api_conf
 extern const struct usvm_device_host api_host_ops;
 
 /* fence.c */
-void api_fences_drain(struct usvm *usvm);
+MUST_CHECK int api_fences_drain(struct usvm *usvm);
 
 #endif

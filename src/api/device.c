@@ -130,7 +130,6 @@ static void init(struct usvm *usvm, const struct usvm_device_config *device_conf
 	usvm->device_config = *device_config;
 	copy_text(usvm->name, sizeof(usvm->name), device_config->name);
 	pool_init(&usvm->fence_pool, sizeof(struct usvm_fence), "usvm.fences");
-	wait_init(&usvm->fence_wait);
 }
 
 static int open_model(struct usvm *usvm)
@@ -252,7 +251,9 @@ int usvm_close(struct usvm *usvm)
 		return err;
 	if (ATOMIC_LOAD(&usvm->vm_count))
 		return -EBUSY;
-	api_fences_drain(usvm);
+	err = api_fences_drain(usvm);
+	if (err)
+		return err;
 	mm_process_lock();
 	err = mm_call(usvm->mm, drain_device, &usvm, sizeof(usvm));
 	if (err) {

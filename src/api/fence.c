@@ -42,8 +42,6 @@ static void fence_put(struct usvm_fence *fence)
 	do {
 		fence->next = head;
 	} while (!ATOMIC_COMPARE_EXCHANGE(&usvm->free_fences, &head, fence));
-	ATOMIC_SUB(&usvm->fence_count, 1);
-	wait_wake_all(&usvm->fence_wait);
 }
 
 /* On a worker: what was given back goes to the pool, all of it. */
@@ -55,6 +53,7 @@ static void reclaim(struct usvm *usvm)
 		struct usvm_fence *next = fence->next;
 
 		pool_put(&usvm->fence_pool, fence);
+		ATOMIC_SUB(&usvm->fence_count, 1);
 		fence = next;
 	}
 }
@@ -238,9 +237,9 @@ static int reclaim_all(void *argument)
 	return 0;
 }
 
-/* Every queue is gone, so every job is over; fences that the caller still holds are
- * invalid from now on. */
-void api_fences_drain(struct usvm *usvm)
+/* Every queue is gone, so every job is over; what is left are fences the caller holds. */
+int api_fences_drain(struct usvm *usvm)
 {
 	mm_call(usvm->mm, reclaim_all, &usvm, sizeof(usvm));
+	return ATOMIC_LOAD(&usvm->fence_count) ? -EBUSY : 0;
 }

@@ -50,4 +50,9 @@ struct mm_calls {
  */
 int mm_call(struct mm *mm, int (*run)(void *argument), void *argument, size_t bytes);
 
+/** mm_call_from_engine() - the same, for an engine: a call that waits for nothing but the
+ * monitor, among the faults. Context: [engine]; sleeps. */
+int mm_call_from_engine(struct mm *mm, int (*run)(void *argument), void *argument,
+			size_t bytes);
+
 #endif

@@ -53,11 +53,18 @@ static struct lock fork_lock = { .rank = LOCK_MM_GATE, .name = "mm.gate" };
 static int gate_close(void *argument)
 {
 	struct mm *mm = *(struct mm **)argument;
+	int err;
 
 	mm_lock(mm);
 	mm->gate_closed++;
 	mm_unlock(mm, 0);
-	return mm_bring_home(mm, (struct span){ 0, UINT64_MAX & ~(PAGE_BYTES - 1) }, NULL);
+	err = mm_bring_home(mm, (struct span){ 0, ALIGN_DOWN(UINT64_MAX, PAGE_BYTES) }, NULL);
+	if (err)
+		return err;
+	mm_lock(mm);
+	mm_vma_inherit(mm);
+	mm_unlock(mm, 0);
+	return 0;
 }
 
 static int gate_open(void *argument)

@@ -91,6 +91,7 @@ static void init_tables(struct mm *mm)
 	wait_init(&mm->start_wait);
 	pool_init(&mm->node_pool, sizeof(union mm_node), "mm.nodes");
 	mm_work_list_init(&mm->work, "mm.work");
+	mm_work_list_init(&mm->request, "mm.request");
 	mm_work_list_init(&mm->collect, "mm.collect");
 	mm_work_init(&mm->child_work, mm_fork_close_children);
 	mm_work_init(&mm->refill_work, mm_refill_run);
@@ -171,14 +172,21 @@ static int close_arena(void *argument)
 	return 0;
 }
 
+static void join(struct mm *mm, struct sys_thread **threads, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (threads[i])
+			mm->sys->ops->thread_join(mm->sys, threads[i]);
+	}
+}
+
 static void stop_threads(struct mm *mm)
 {
 	ATOMIC_STORE(&mm->stopping, 1);
 	wait_wake_all(&mm->work.wait);
-	for (uint32_t i = 0; i < mm->config.worker_count; i++) {
-		if (mm->workers[i])
-			mm->sys->ops->thread_join(mm->sys, mm->workers[i]);
-	}
+	wait_wake_all(&mm->request.wait);
+	join(mm, mm->workers, mm->config.worker_count);
+	join(mm, mm->callers, MM_CALLERS);
 	ATOMIC_STORE(&mm->stopping, 2);
 	wait_wake_all(&mm->collect.wait);
 	if (mm->collector)
@@ -248,6 +256,7 @@ static int assert_idle(void *argument)
 	ASSERT(mm->entry_pages == 0);
 	ASSERT(!mm->notifiers.root);
 	ASSERT(list_is_empty(&mm->quiesce));
+	mm_vma_inherit(mm);
 	mm_registration_forget(mm, (struct span){ 0, UINT64_MAX });
 	mm_unlock(mm, 0);
 	mm_quarantine_fini(mm);

@@ -14,6 +14,8 @@
 #define MM_STASH_MAX 64
 /* Event spans remembered for mm_changed_since(); older ones count as a change. */
 #define MM_LOG_MAX 64
+/* Threads that run calls of the program. */
+#define MM_CALLERS 2
 #define MM_ACCESSORS_MAX 64
 #define MM_EXCLUSIONS_MAX 1024
 /* Nodes that one event can need at most: two splits in each tree, twice for REMAP. */
@@ -92,7 +94,8 @@ struct mm {
 	struct span exclusions[MM_EXCLUSIONS_MAX];
 	size_t exclusion_count;
 
-	struct mm_work_list work;
+	struct mm_work_list work;    /* faults: waits for nobody's call */
+	struct mm_work_list request; /* mm_call(): may wait for faults to be served */
 	struct mm_work_list collect;
 
 	/* Children of raw clones whose userfaultfd is to be closed by the collector. */
@@ -108,6 +111,7 @@ struct mm {
 
 	struct sys_thread *monitor;
 	struct sys_thread *workers[8];
+	struct sys_thread *callers[MM_CALLERS];
 	struct sys_thread *collector;
 	uint32_t stopping;    /* atomic: 1 workers, 2 the collector, 3 the monitor ends */
 	uint32_t started;     /* atomic: 1 once the monitor is ready; see start_error */
@@ -162,6 +166,7 @@ void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 /* vma.c */
 bool mm_span_excluded(struct mm *mm, struct span span);
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode);
+void mm_vma_inherit(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
 /* quarantine.c */

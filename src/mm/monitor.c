@@ -289,6 +289,14 @@ static void work_thread(void *arg)
 	mm_work_list_run(mm, &mm->work, 1);
 }
 
+static void caller_thread(void *arg)
+{
+	struct mm *mm = arg;
+
+	base_host->self()->is_worker = true;
+	mm_work_list_run(mm, &mm->request, 1);
+}
+
 static void collector_thread(void *arg)
 {
 	struct mm *mm = arg;
@@ -314,6 +322,10 @@ static int monitor_make_workers(struct mm *mm)
 
 	for (uint32_t i = 0; i < mm->config.worker_count && !err; i++)
 		err = mm->sys->ops->thread_create(mm->sys, &attr, &mm->workers[i]);
+	attr.name = "usvm-caller";
+	attr.run = caller_thread;
+	for (uint32_t i = 0; i < MM_CALLERS && !err; i++)
+		err = mm->sys->ops->thread_create(mm->sys, &attr, &mm->callers[i]);
 	if (err)
 		return err;
 	attr.name = "usvm-collector";

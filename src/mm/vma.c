@@ -103,11 +103,30 @@ void mm_registration_forget(struct mm *mm, struct span span)
 	}
 }
 
-static bool is_remembered(struct mm *mm, struct span span, uint32_t mode)
+/* Nothing is on a device: children may have again what we kept from them. */
+void mm_vma_inherit(struct mm *mm)
+{
+	struct span all = { 0, UINT64_MAX };
+	struct interval_node *node = interval_tree_first(&mm->registrations, all);
+
+	lock_assert_held(&mm->event_lock);
+	for (; node; node = interval_tree_next(node, all)) {
+		struct mm_registration *r = CONTAINER_OF(node, struct mm_registration, node);
+
+		if (!r->dontfork)
+			continue;
+		/* -ENOMEM: a part is unmapped by now; the rest was changed. */
+		if (mm->sys->ops->advise(mm->sys, node->span, SYS_ADVICE_DOFORK) != -EINVAL)
+			r->dontfork = false;
+	}
+}
+
+static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
 {
 	struct mm_registration *r = first(mm, span);
 
-	return r && span_covers(r->node.span, span) && (r->mode & mode) == mode;
+	return r && span_covers(r->node.span, span) && (r->mode & mode) == mode &&
+	       (r->dontfork || !dontfork);
 }
 
 /*
@@ -127,7 +146,7 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 		return err;
 	mm_lock(mm);
 	seq = mm->event_seq;
-	known = is_remembered(mm, vma->span, mode);
+	known = is_remembered(mm, vma->span, mode, dontfork);
 	mm_unlock(mm, known ? MM_EVENT_NODES : 0);
 	if (!known)
 		exclusions_refresh(mm);

@@ -8,6 +8,9 @@
  * turns it round, so that work runs in the order it came. A piece of work that
  * waits already is not queued twice.
  *
+ * Faults and calls have threads of their own: a call may wait for an engine (the
+ * end of a queue), and the engine for a fault.
+ *
  * mm_call() is how a program's thread gets something done: it copies its
  * arguments into a slot, queues the slot, and sleeps holding nothing (law 15).
  */
@@ -182,7 +185,8 @@ static struct mm_call *call_claim(struct mm_calls *calls)
 	}
 }
 
-int mm_call(struct mm *mm, int (*run)(void *argument), void *argument, size_t bytes)
+static int call_on(struct mm *mm, struct mm_work_list *list, int (*run)(void *argument),
+		   void *argument, size_t bytes)
 {
 	struct mm_calls *calls = mm->calls;
 	struct mm_call *call;
@@ -196,7 +200,7 @@ int mm_call(struct mm *mm, int (*run)(void *argument), void *argument, size_t by
 	memcpy(call->argument, argument, bytes);
 	call->run = run;
 	mm_work_init(&call->work, call_run);
-	mm_work_queue(mm, &call->work);
+	work_push(list, &call->work);
 	for (;;) {
 		uint32_t ticket = wait_ticket(&call->wait);
 
@@ -209,4 +213,15 @@ int mm_call(struct mm *mm, int (*run)(void *argument), void *argument, size_t by
 	ATOMIC_STORE(&call->state, MM_CALL_FREE);
 	wait_wake_all(&calls->wait);
 	return result;
+}
+
+int mm_call(struct mm *mm, int (*run)(void *argument), void *argument, size_t bytes)
+{
+	return call_on(mm, &mm->request, run, argument, bytes);
+}
+
+int mm_call_from_engine(struct mm *mm, int (*run)(void *argument), void *argument,
+			size_t bytes)
+{
+	return call_on(mm, &mm->work, run, argument, bytes);
 }

@@ -167,6 +167,7 @@ int conformance_run(const struct usvm_device_config *config,
 		    const struct conformance_hooks *hooks)
 {
 	struct conformance run = { .hooks = hooks };
+	char why_not[sizeof(run.info.why_not)] = "";
 	bool migrates = false;
 	unsigned int failed = 0;
 
@@ -185,6 +186,8 @@ int conformance_run(const struct usvm_device_config *config,
 			failed += !run_check(&run, config, check);
 			migrates = migrates || run.info.migrates;
 		}
+		if (!why_not[0]) /* of the first spec: a later one may ask for it */
+			memcpy(why_not, run.info.why_not, sizeof(why_not));
 	}
 	munmap(run.access, sizeof(*run.access));
 	if (failed) {
@@ -192,7 +195,7 @@ int conformance_run(const struct usvm_device_config *config,
 		return 1;
 	}
 	if (!migrates) {
-		printf("SKIP: %s\n", run.info.why_not);
+		printf("SKIP: %s\n", why_not);
 		return 77;
 	}
 	return 0;

@@ -320,8 +320,7 @@ static int op_uffd_writeprotect(struct sys *sys, int fd, struct span span, bool 
 	{
 		struct fake_page *page = fake_page_at(process, addr);
 
-		if (!page || page->vma.uffd != uffd ||
-		    !(page->vma.mode & SYS_REGISTER_WP))
+		if (page->vma.uffd != uffd || !(page->vma.mode & SYS_REGISTER_WP))
 			return -ENOENT;
 		if (!on)
 			page->flags &= ~(uint32_t)FAKE_PAGE_WP;
