@@ -63,7 +63,7 @@ static int host_engine_begin(struct usvm *usvm)
 	/* Only an entry can make a job see a frame of an address that was reused. */
 	if (!mm_entry_pages(mm))
 		return 0;
-	return mm_call_from_engine(mm, submit_fence, &mm, sizeof(mm));
+	return mm_call_from_engine(mm, submit_fence, &mm, sizeof(mm)); /* S1 */
 }
 
 static int host_engine_register(struct usvm *usvm)

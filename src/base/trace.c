@@ -154,7 +154,6 @@ const char *trace_type_name(uint32_t type)
 {
 	static const char *const names[TRACE_TYPE_COUNT] = {
 		[TRACE_GPU_FAULT] = "gpu_fault",
-		[TRACE_GPU_FAULT_DONE] = "gpu_fault_done",
 		[TRACE_CPU_FAULT] = "cpu_fault",
 		[TRACE_MIGRATE_TO_DEVICE] = "migrate_to_device",
 		[TRACE_MIGRATE_TO_RAM] = "migrate_to_ram",

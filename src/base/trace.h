@@ -18,7 +18,6 @@
 
 enum trace_type {
 	TRACE_GPU_FAULT,    /* addr; arg: access */
-	TRACE_GPU_FAULT_DONE, /* addr; arg: errno */
 	TRACE_CPU_FAULT,    /* addr; arg: flags */
 	TRACE_MIGRATE_TO_DEVICE, /* addr, bytes; arg: bytes that moved */
 	TRACE_MIGRATE_TO_RAM,    /* addr, bytes; arg: cause */

@@ -25,7 +25,7 @@ int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns)
 	int err = 0;
 
 	lock_assert_may_sleep("wait_sleep");
-	ATOMIC_ADD(&w->waiters, 1);
+	ATOMIC_ADD(&w->waiters, 1); /* B1 */
 	if (ATOMIC_LOAD(&w->seq) == ticket)
 		err = base_host->park(&w->seq, ticket, timeout_ns);
 	ATOMIC_SUB(&w->waiters, 1);

@@ -60,8 +60,8 @@ struct gpu_job {
 	uint64_t user_fence_value;
 
 	/* Results, valid in done(). */
-	int error;              /* 0; -EFAULT; -EINVAL a bad command; -ECANCELED; -EPROTO */
-	uint64_t fault_addr;    /* with -EFAULT; with -EINVAL where the command stood */
+	int error;              /* 0; a fault's; -EINVAL a bad command; -ECANCELED; -EPROTO */
+	uint64_t fault_addr;    /* of a fault; with -EINVAL where the command stood */
 	uint32_t fault_access;
 
 	/* [engine] The job is over; may free it. Must not block on another job. */

@@ -128,8 +128,8 @@ struct gpu {
  * @bytes: inside one page; an atomic's address is aligned
  *
  * Context: [engine], outside sections; sleeps in faults.
- * Return: 0; -EFAULT and job->fault_addr, fault_access: the access is forbidden;
- * -ECANCELED the job is to end.
+ * Return: 0; what the fault was answered with (-EFAULT, -EPERM, ...), with job->fault_addr
+ * and fault_access: the access is forbidden; -ECANCELED the job is to end.
  */
 MUST_CHECK int mmu_access(struct gpu_engine *engine, uint32_t op, uint64_t addr,
 			  void *buffer, uint32_t bytes);
@@ -154,7 +154,7 @@ static inline bool mmu_is_leaving(const struct gpu_engine *engine)
 /* --- command_streamer.c --------------------------------------------------------- */
 
 /** command_streamer_run() - the batch of engine->job, to its end. Context: [engine].
- * Return: 0; -EFAULT, -ECANCELED as mmu_access(); -EINVAL, -EPROTO and
+ * Return: 0; a fault's error, -ECANCELED as mmu_access(); -EINVAL, -EPROTO and
  * job->fault_addr: the command. */
 MUST_CHECK int command_streamer_run(struct gpu_engine *engine);
 

@@ -251,7 +251,7 @@ static int fail(struct gpu_engine *engine, uint32_t op, uint64_t addr, int err)
 		return -ECANCELED;
 	engine->job->fault_addr = addr;
 	engine->job->fault_access = access_of(op);
-	return -EFAULT;
+	return err;
 }
 
 /* Ask for the page and sleep until it is there, or never will be. */

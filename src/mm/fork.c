@@ -27,7 +27,7 @@
 #include "mm/call.h"
 
 #define PUSH_EDITS_MAX 128
-#define PUSH_DEPTH_MAX 4
+#define PUSH_DEPTH_MAX 8
 #define EDIT_DEAD UINT64_MAX
 
 /* What the child did to its address space since the clone, in order. */
@@ -56,7 +56,7 @@ static int gate_close(void *argument)
 	int err;
 
 	mm_lock(mm);
-	mm->gate_closed++;
+	ATOMIC_ADD(&mm->gate_closed, 1);
 	mm_unlock(mm, 0);
 	err = mm_bring_home(mm, (struct span){ 0, ALIGN_DOWN(UINT64_MAX, PAGE_BYTES) }, NULL);
 	if (err)
@@ -73,7 +73,7 @@ static int gate_open(void *argument)
 
 	mm_lock(mm);
 	ASSERT(mm->gate_closed);
-	mm->gate_closed--;
+	ATOMIC_SUB(&mm->gate_closed, 1);
 	mm_unlock(mm, 0);
 	return 0;
 }
@@ -180,21 +180,16 @@ static void child_close(struct mm *mm, int child_uffd);
 /* A child of the child: it lacks what the child lacked at that time, at the most. */
 static void push_grandchild(struct push *push, int uffd)
 {
-	struct push *next = base_host->pages_alloc(ALIGN_UP(sizeof(*next), PAGE_BYTES));
+	struct push *next = push + 1;
 
-	if (!next) {
-		push->failed = true;
-		child_close(push->mm, uffd);
+	/* Nobody forks that deep in a millisecond. Not closed: it waits, and reads no zeros. */
+	if (push->depth == PUSH_DEPTH_MAX)
 		return;
-	}
 	*next = *push;
 	next->uffd = uffd;
 	next->depth++;
-	if (next->depth > PUSH_DEPTH_MAX)
-		next->failed = true;
 	push_all(next);
 	child_close(push->mm, uffd);
-	base_host->pages_free(next, ALIGN_UP(sizeof(*next), PAGE_BYTES));
 }
 
 /* Read one message of the child's. Return: false if there was none. */
@@ -225,12 +220,25 @@ static bool push_read(struct push *push)
 	return true;
 }
 
+/* Fill the buffer with page @at of @entry. */
+static void push_fill(struct push *push, struct mm_entry *entry, uint64_t at)
+{
+	struct mm *mm = push->mm;
+	uint8_t *buffer = mm->sys->ops->pointer(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
+
+	entry->owner->ops->read(entry->owner, entry->frame + at,
+				entry->state == MM_ENTRY_MOVING, buffer, PAGE_BYTES);
+}
+
 /* One page. The child's own events come between; an error counts when it comes twice
  * with none in between. */
-static void push_page(struct push *push, uint64_t addr, uint64_t buffer)
+static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 {
 	struct sys *sys = push->mm->sys;
+	uint64_t addr = entry->node.span.start + at;
 	int last = 0;
+
+	push_fill(push, entry, at);
 
 	for (uint32_t tries = 0; tries < MM_RETRY_MAX; tries++) {
 		uint64_t to = push_address(push, addr);
@@ -243,7 +251,8 @@ static void push_page(struct push *push, uint64_t addr, uint64_t buffer)
 			err = sys->ops->uffd_poison(sys, push->uffd,
 						    span_make(to, PAGE_BYTES));
 		} else {
-			err = sys->ops->uffd_copy(sys, push->uffd, to, buffer, PAGE_BYTES,
+			err = sys->ops->uffd_copy(sys, push->uffd, to,
+						  push->mm->push_buffer, PAGE_BYTES,
 						  &copied);
 		}
 		if (!err || err == -EEXIST)
@@ -253,6 +262,8 @@ static void push_page(struct push *push, uint64_t addr, uint64_t buffer)
 			return;
 		}
 		if (push_read(push)) {
+			/* Anew: a push to a grandchild uses the buffer too. */
+			push_fill(push, entry, at);
 			last = 0;
 			continue;
 		}
@@ -266,17 +277,11 @@ static void push_page(struct push *push, uint64_t addr, uint64_t buffer)
 
 static void push_entry(struct push *push, struct mm_entry *entry)
 {
-	struct mm *mm = push->mm;
-	struct span span = entry->node.span;
-	uint8_t *buffer = mm->sys->ops->pointer(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
+	uint64_t bytes = span_bytes(entry->node.span);
 
-	for (uint64_t at = 0; at < span_bytes(span) && !push->gone; at += PAGE_BYTES) {
-		/* Read anew for every page: a push of a grandchild uses the buffer too. */
-		entry->owner->ops->read(entry->owner, entry->frame + at,
-					entry->state == MM_ENTRY_MOVING, buffer,
-					PAGE_BYTES);
-		push_page(push, span.start + at, mm->push_buffer);
-		mm->stats.forks_pushed_pages++;
+	for (uint64_t at = 0; at < bytes && !push->gone; at += PAGE_BYTES) {
+		push_page(push, entry, at);
+		push->mm->stats.forks_pushed_pages++;
 	}
 }
 
@@ -299,9 +304,10 @@ static void child_close(struct mm *mm, int child_uffd)
 	mm_work_queue_collector(mm, &mm->child_work);
 }
 
+/* One for a child, its child, and so on. */
 size_t mm_push_bytes(void)
 {
-	return sizeof(struct push);
+	return (PUSH_DEPTH_MAX + 1) * sizeof(struct push);
 }
 
 void mm_fork_event(struct mm *mm, int child_uffd)

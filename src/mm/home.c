@@ -53,12 +53,12 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 	int err;
 
 	if (frame_is_empty(mm, source)) { /* zeros: a hole is as good */
-		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
 	if (page_has(mm, addr, SYS_PAGE_GUARD)) {
 		*dirty = true;
-		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
 	err = mm->sys->ops->uffd_copy(mm->sys, mm->uffd, addr, source, PAGE_BYTES, &copied);
@@ -74,13 +74,13 @@ static int return_existing(struct mm *mm, uint64_t addr, uint64_t source, bool *
 {
 	if (frame_is_empty(mm, source)) {
 		mm->stats.lies++;
-		mm_wake(mm, span_make(addr, PAGE_BYTES));
+		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
 	if (page_has(mm, addr, SYS_PAGE_PRESENT))
 		base_host->die("usvm: a page is both on the device and in the process\n");
 	*dirty = true;
-	mm_wake(mm, span_make(addr, PAGE_BYTES));
+	mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 	return 0;
 }
 
@@ -91,7 +91,7 @@ static int return_unmapped(struct mm *mm, uint64_t addr, uint64_t source, bool *
 	if (!mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
 		return return_by_copy(mm, addr, source, dirty);
 	*dirty = true;
-	mm_wake(mm, span_make(addr, PAGE_BYTES));
+	mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 	return 0;
 }
 
@@ -204,7 +204,7 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 		}
 		err = entry->owner->ops->bring_home(entry->owner, home, entry->frame,
 						    &done);
-		mm_entry_shrink(mm, entry, done);
+		mm_entry_shrink(mm, entry, done); /* E1 */
 		if (err)
 			return err;
 		entry = mm_entry_first(mm, (struct span){ home.end, span.end });
@@ -229,7 +229,7 @@ static int bring_home_step(struct mm *mm, struct span span, const struct mm_entr
 	step = span_intersect(entry->node.span, span);
 	step.end = MIN(step.end, step.start + HUGE_BYTES);
 	*rest = step.start;
-	mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE);
+	mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE); /* Q3 */
 	return mm_bring_home_locked(mm, step, owner);
 }
 

@@ -111,6 +111,8 @@ static void mm_free(struct mm *mm)
 	if (mm->push_buffer)
 		mm->sys->ops->unmap(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
 	trace_ring_destroy(mm->trace);
+	/* Not before the monitor and the collector ended: one asks for more, one brings it. */
+	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
 	pool_fini(&mm->node_pool);
 	base_host->pages_free(mm, pages_of(sizeof(*mm)));
 }
@@ -168,7 +170,6 @@ static int close_arena(void *argument)
 	if (mm->fence_page)
 		mm_arena_destroy(mm, mm->fence_page, HUGE_BYTES);
 	mm->fence_page = 0;
-	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
 	return 0;
 }
 

@@ -74,7 +74,7 @@ struct mm {
 	uint64_t event_seq;          /* atomic reads: how many were logged */
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
-	uint32_t gate_closed; /* forks under way */
+	uint32_t gate_closed; /* atomic reads: forks under way */
 	uint64_t moving_pages;
 	uint64_t entry_pages; /* atomic reads */
 	struct mm_stats stats;

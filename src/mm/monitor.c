@@ -48,7 +48,7 @@ static void stash(struct mm *mm, uint64_t addr)
 		mm_wake(mm, span_make(addr, PAGE_BYTES));
 		return;
 	}
-	mm->stash[mm->stash_count++] = addr;
+	mm->stash[mm->stash_count++] = addr; /* W2 */
 	mm->stats.stashed++;
 }
 
@@ -69,6 +69,20 @@ static void fill_ahead(struct mm *mm, uint64_t addr)
 	mm_quarantine_clear(mm, span_make(span.start, done));
 }
 
+/* A marker of write-protection is no page, but ZEROPAGE takes it for one: whoever faults
+ * there would be woken to fault again, for ever. Return: true if there was one. */
+static bool remove_marker(struct mm *mm, struct span page)
+{
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+
+	if (mm->sys->ops->page_scan(mm->sys, page, &run, 1, &count, &end) || !count ||
+	    run.flags & (SYS_PAGE_PRESENT | SYS_PAGE_GUARD))
+		return false;
+	return !mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page, false);
+}
+
 /* Zeros for @addr. */
 static void fill_hole(struct mm *mm, uint64_t addr)
 {
@@ -78,12 +92,14 @@ static void fill_hole(struct mm *mm, uint64_t addr)
 
 	lock_assert_held(&mm->event_lock);
 	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
+	if (err == -EEXIST && remove_marker(mm, page))
+		err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
 	if (err == -EAGAIN) {
 		stash(mm, addr);
 		return;
 	}
 	if (err) {
-		mm_wake(mm, page);
+		mm_wake(mm, page); /* W1 */
 		return;
 	}
 	mm->stats.hole_faults++;
@@ -116,7 +132,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
 
 	lock_assert_held(&mm->event_lock);
 	if (!entry) {
-		fill_hole(mm, addr);
+		fill_hole(mm, addr); /* E2 */
 		return;
 	}
 	if (kick_engine(mm, entry, thread_id))
@@ -124,7 +140,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
 	if (entry->state == MM_ENTRY_MOVING)
 		return;
 	span = home_span(entry, addr);
-	mm_notify(mm, span, MM_EVENT_MIGRATE);
+	mm_notify(mm, span, MM_EVENT_MIGRATE); /* Q3 */
 	/* An error is -EAGAIN: then the page has its entry still. */
 	if (mm_bring_home_locked(mm, span, entry->owner) &&
 	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {
@@ -141,11 +157,11 @@ static void handle_unmap(struct mm *mm, struct span span)
 	lock_assert_held(&mm->event_lock);
 	mm->stats.events_unmap++;
 	mm_log_locked(mm, span);
-	mm_notify(mm, span, MM_EVENT_UNMAP);
+	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
 	mm_entry_drop_span(mm, span);
 	mm_quarantine_clear(mm, span);
 	mm_registration_forget(mm, span);
-	mm_wake(mm, span);
+	mm_wake(mm, span); /* W1 */
 }
 
 static void handle_remove(struct mm *mm, struct span span)
@@ -153,10 +169,10 @@ static void handle_remove(struct mm *mm, struct span span)
 	lock_assert_held(&mm->event_lock);
 	mm->stats.events_remove++;
 	mm_log_locked(mm, span);
-	mm_notify(mm, span, MM_EVENT_CLEAR);
+	mm_notify(mm, span, MM_EVENT_CLEAR); /* Q3 */
 	mm_entry_drop_span(mm, span);
 	mm_quarantine_add(mm, span);
-	mm_wake(mm, span);
+	mm_wake(mm, span); /* W1 */
 }
 
 static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
@@ -167,14 +183,14 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm->stats.events_remap++;
 	mm_log_locked(mm, from);
 	mm_log_locked(mm, to);
-	mm_notify(mm, from, MM_EVENT_UNMAP);
-	mm_notify(mm, to, MM_EVENT_UNMAP);
+	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
+	mm_notify(mm, to, MM_EVENT_UNMAP);   /* Q3 */
 	mm_entry_rekey(mm, from, to_addr);
 	mm_quarantine_clear(mm, from);
 	mm_quarantine_clear(mm, to);
 	mm_registration_forget(mm, from);
 	mm_registration_forget(mm, to);
-	mm_wake(mm, from);
+	mm_wake(mm, from); /* W1 */
 }
 
 static void handle_event(struct mm *mm, const struct sys_event *event)
@@ -227,7 +243,7 @@ static void retry_stash(struct mm *mm)
 /* A message and the stash can need that many nodes. */
 static bool has_nodes(struct mm *mm)
 {
-	const uint64_t need = MM_EVENT_NODES + 2 * MM_STASH_MAX;
+	const uint64_t need = MM_EVENT_NODES + 4 * MM_STASH_MAX;
 	uint64_t have = ATOMIC_LOAD(&mm->monitor_nodes);
 
 	if (have < MM_MONITOR_NODES / 2)
@@ -247,7 +263,7 @@ bool mm_monitor_step(struct mm *mm)
 	}
 	mm_lock(mm);
 	mm_quiesce_stop(mm);
-	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event);
+	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
 	if (!err)
 		handle_event(mm, &event);
 	if (mm->stash_count)

@@ -111,7 +111,7 @@ void mm_quiesce_stop(struct mm *mm)
 	if (!active)
 		return;
 	/* The other half of usvm_section_try_enter(). */
-	mm->sys->ops->barrier(mm->sys);
+	mm->sys->ops->barrier(mm->sys); /* Q2 */
 	LIST_FOR_EACH(node, &mm->quiesce) {
 		struct mm_quiesce *q = LIST_ENTRY(node, struct mm_quiesce, node);
 

@@ -26,9 +26,6 @@ static inline void mm_probe(enum trace_type type, uint64_t addr, uint64_t bytes,
 	case TRACE_GPU_FAULT:
 		PROBE(gpu_fault);
 		break;
-	case TRACE_GPU_FAULT_DONE:
-		PROBE(gpu_fault_done);
-		break;
 	case TRACE_CPU_FAULT:
 		PROBE(cpu_fault);
 		break;

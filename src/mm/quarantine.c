@@ -71,6 +71,20 @@ bool mm_quarantine_meets(struct mm *mm, struct span span)
 	return first(mm, span) != NULL;
 }
 
+/* The pages of @run were written since their protection, those that have one: new. */
+static void clear_written(struct mm *mm, struct span run)
+{
+	struct mm_quarantine *q;
+
+	while ((q = first(mm, run))) {
+		struct span part = span_intersect(q->node.span, run);
+
+		if (q->protected)
+			mm_quarantine_clear(mm, part);
+		run.start = part.end;
+	}
+}
+
 /* Clear the gaps between @runs: holes, up to @seen. Then the runs that are new. */
 static void clear_seen(struct mm *mm, struct span span, const struct sys_page_run *runs,
 		       size_t count)
@@ -79,35 +93,54 @@ static void clear_seen(struct mm *mm, struct span span, const struct sys_page_ru
 
 	lock_assert_held(&mm->event_lock);
 	for (size_t i = 0; i < count; i++) {
-		struct mm_quarantine *q;
 		struct span run = span_intersect(runs[i].span, span);
 
 		if (run.start > hole)
 			mm_quarantine_clear(mm, (struct span){ hole, run.start });
 		hole = run.end;
-		q = first(mm, run);
-		if (q && q->protected && (runs[i].flags & SYS_PAGE_WRITTEN) &&
-		    span_covers(q->node.span, run))
-			mm_quarantine_clear(mm, run);
+		if (runs[i].flags & SYS_PAGE_WRITTEN)
+			clear_written(mm, run);
 	}
 	if (hole < span.end)
 		mm_quarantine_clear(mm, (struct span){ hole, span.end });
 }
 
-/* Write-protect what is left, so that a later look can tell that it is new. */
+/* Make @addr a border. */
+static void cut(struct mm *mm, uint64_t addr)
+{
+	struct mm_quarantine *q = first(mm, span_make(addr, 1));
+	struct span old;
+	bool protected;
+
+	if (!q || q->node.span.start == addr)
+		return;
+	old = q->node.span;
+	protected = q->protected;
+	interval_tree_remove(&mm->quarantine, &q->node);
+	mm_node_put(mm, q);
+	insert(mm, (struct span){ old.start, addr }, protected);
+	insert(mm, (struct span){ addr, old.end }, protected);
+}
+
+/* Write-protect what is left of @span, which was looked at: no hole is among it. Then a
+ * later look can tell that a page is new. */
 static void protect(struct mm *mm, struct span span)
 {
-	struct mm_quarantine *q = first(mm, span);
-	struct span part;
+	struct interval_node *node;
 
 	lock_assert_held(&mm->event_lock);
-	if (!q || q->protected || !sys_has(mm->sys, SYS_FEATURE_WP_ASYNC))
+	if (!sys_has(mm->sys, SYS_FEATURE_WP_ASYNC))
 		return;
-	part = span_intersect(q->node.span, span);
-	if (mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, part, true))
-		return;
-	mm_quarantine_clear(mm, part);
-	insert(mm, part, true);
+	cut(mm, span.start);
+	cut(mm, span.end);
+	node = interval_tree_first(&mm->quarantine, span);
+	for (; node; node = interval_tree_next(node, span)) {
+		struct mm_quarantine *q = CONTAINER_OF(node, struct mm_quarantine, node);
+
+		if (!q->protected)
+			q->protected = !mm->sys->ops->uffd_writeprotect(
+				mm->sys, mm->uffd, node->span, true);
+	}
 }
 
 /* A worker looks whether the pages of @span may be taken again. */
@@ -137,7 +170,8 @@ void mm_quarantine_release(struct mm *mm, struct span span)
 		mm_quarantine_clear(mm, span);
 	} else if (!mm->sys->ops->page_scan(mm->sys, span, runs, QUARANTINE_RUNS, &count,
 					    &end)) {
-		clear_seen(mm, (struct span){ span.start, end }, runs, count);
+		span.end = end;
+		clear_seen(mm, span, runs, count);
 		protect(mm, span);
 	}
 	mm_unlock(mm, nodes);

@@ -48,6 +48,7 @@ struct take_map {
 	uint64_t taken[PAGES_PER_HUGE / 64];  /* now in their frames */
 	uint64_t unsure[PAGES_PER_HUGE / 64]; /* MOVE did not say "hole" */
 	uint64_t busy[PAGES_PER_HUGE / 64];
+	uint64_t used[PAGES_PER_HUGE / 64];   /* the frame has a page that moved away */
 };
 
 static void bit_set(uint64_t *bits, uint64_t i)
@@ -66,8 +67,26 @@ static void bits_set(uint64_t *bits, uint64_t from, uint64_t to)
 		bit_set(bits, from);
 }
 
+/* mremap() takes a page elsewhere, and its frame stays: no other page may go there. */
+static void find_used(const struct mm_take *take, struct take_map *map)
+{
+	LIST_FOR_EACH(node, &take->owner->entries) {
+		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
+		struct span frames = span_make(entry->frame, span_bytes(entry->node.span));
+
+		if (entry->node.span.start - entry->frame == take->span.start - take->frame)
+			continue;
+		frames = span_intersect(frames,
+					span_make(take->frame, span_bytes(take->span)));
+		if (!span_is_empty(frames))
+			bits_set(map->used, (frames.start - take->frame) >> PAGE_SHIFT,
+				 (frames.end - take->frame) >> PAGE_SHIFT);
+	}
+}
+
 /* The part of the span from @start on that has no entry and may be taken. */
-static bool next_piece(struct mm *mm, struct span span, uint64_t start, struct span *piece)
+static bool next_piece(struct mm *mm, struct span span, const struct take_map *map,
+		       uint64_t start, struct span *piece)
 {
 	while (start < span.end) {
 		struct span rest = { start, span.end };
@@ -79,15 +98,22 @@ static bool next_piece(struct mm *mm, struct span span, uint64_t start, struct s
 			start = entry->node.span.end;
 			continue;
 		}
-		if (q && q->span.start <= start) {
+		if (q && q->span.start <= start) { /* D1 */
 			start = q->span.end;
+			continue;
+		}
+		if (bit_get(map->used, (start - span.start) >> PAGE_SHIFT)) {
+			start += PAGE_BYTES;
 			continue;
 		}
 		if (entry)
 			end = MIN(end, entry->node.span.start);
 		if (q)
 			end = MIN(end, q->span.start);
-		*piece = (struct span){ start, end };
+		*piece = (struct span){ start, start + PAGE_BYTES };
+		while (piece->end < end &&
+		       !bit_get(map->used, (piece->end - span.start) >> PAGE_SHIFT))
+			piece->end += PAGE_BYTES;
 		return true;
 	}
 	return false;
@@ -131,7 +157,7 @@ static int move_piece(struct mm *mm, const struct mm_take *take, struct span pie
 			continue;
 		if (err == -EBUSY)
 			bit_set(map->busy, page);
-		else if (err != -EEXIST)
+		else if (err != -EEXIST && err != -EFAULT) /* a guard page, a marker */
 			return err == -EAGAIN || err == -ENOENT ? -EAGAIN : -EOPNOTSUPP;
 		bit_set(map->unsure, page);
 		offset += PAGE_BYTES;
@@ -205,14 +231,15 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	uint64_t to_frame = take->destination - take->span.start;
 	int err, scan_err;
 
+	/* F1 */
 	err = empty_frames(mm, (struct span){ piece.start + to_frame, piece.end + to_frame });
 	if (err)
 		return -EOPNOTSUPP;
 	err = move_piece(mm, take, piece, map);
-	scan_err = scan_piece(mm, take, piece, map);
+	scan_err = scan_piece(mm, take, piece, map); /* F1 */
 	if (scan_err)
 		base_host->die("usvm: cannot look at frames that pages were moved to\n");
-	insert_piece(mm, take, piece, map, err == 0);
+	insert_piece(mm, take, piece, map, err == 0); /* E1 */
 	return err;
 }
 
@@ -226,13 +253,14 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 
 	if (TAKE_NEVER)
 		return 0;
-	if (mm->gate_closed)
+	if (mm->gate_closed) /* G1 */
 		return -EBUSY;
 	/* Again: who bound a system PTE since the first time must not keep it. */
-	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
-	if (mm_changed_since(mm, seq, take->span))
+	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
+	if (mm_changed_since(mm, seq, take->span)) /* R1 */
 		return -EAGAIN;
-	while (next_piece(mm, take->span, start, &piece)) {
+	find_used(take, map);
+	while (next_piece(mm, take->span, map, start, &piece)) {
 		err = take_piece(mm, take, piece, map);
 		if (err)
 			return err;
@@ -248,6 +276,8 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 	uint32_t flags;
 	int err;
 
+	if (ATOMIC_LOAD(&mm->gate_closed))
+		return -EBUSY;
 	err = mm_vma_find(mm, take->span.start, false, vma, &flags);
 	if (err)
 		return err;
@@ -256,13 +286,13 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 	if (!(flags & MM_VMA_MIGRATES))
 		return -EOPNOTSUPP;
 	err = mm_vma_register(mm, vma, SYS_REGISTER_WP | SYS_REGISTER_MISSING);
-	if (err == -ENOENT)
+	if (err == -ENOENT || err == -EAGAIN)
 		return -EAGAIN;
 	if (err)
 		return err == -ENOMEM ? err : -EOPNOTSUPP;
 	if (mm_span_excluded(mm, take->span))
 		return -EOPNOTSUPP;
-	err = mm_vma_find(mm, take->span.start, false, &again, NULL);
+	err = mm_vma_find(mm, take->span.start, false, &again, NULL); /* R2 */
 	if (err || again.span.start != vma->span.start || again.span.end != vma->span.end ||
 	    again.prot != vma->prot || again.kind != vma->kind)
 		return -EAGAIN;

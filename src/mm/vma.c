@@ -20,14 +20,17 @@
 
 #include "base/assert.h"
 
-static void exclusions_refresh(struct mm *mm)
+static int exclusions_refresh(struct mm *mm)
 {
 	size_t count = 0;
+	int err;
 
 	lock_acquire(&mm->exclusion_lock);
-	if (!mm->sys->ops->exclusions(mm->sys, mm->exclusions, MM_EXCLUSIONS_MAX, &count))
+	err = mm->sys->ops->exclusions(mm->sys, mm->exclusions, MM_EXCLUSIONS_MAX, &count);
+	if (!err)
 		mm->exclusion_count = MIN(count, (size_t)MM_EXCLUSIONS_MAX);
 	lock_release(&mm->exclusion_lock);
+	return err;
 }
 
 bool mm_span_excluded(struct mm *mm, struct span span)
@@ -129,9 +132,31 @@ static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool d
 	       (r->dontfork || !dontfork);
 }
 
+/* @span was registered: put it in the table. Under event_lock, so that a fork that closed
+ * the gate and gave its child back what we keep from children finds it afterwards. */
+static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
+			   bool dontfork)
+{
+	int err = 0;
+
+	lock_assert_held(&mm->event_lock);
+	if (mm_changed_since(mm, seq, span) || (dontfork && mm->gate_closed))
+		return -EAGAIN;
+	if (dontfork)
+		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTFORK);
+	if (err)
+		return err;
+	/* Splits of neighbours need nodes; a VMA seen with other borders before replaces
+	 * what it meets. */
+	mm_registration_forget(mm, span);
+	remember(mm, span, mode, dontfork);
+	return 0;
+}
+
 /*
  * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
  * children: a raw clone gets SIGSEGV there, never zeros.
+ * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; or of REGISTER.
  */
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 {
@@ -147,22 +172,13 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	mm_lock(mm);
 	seq = mm->event_seq;
 	known = is_remembered(mm, vma->span, mode, dontfork);
-	mm_unlock(mm, known ? MM_EVENT_NODES : 0);
-	if (!known)
-		exclusions_refresh(mm);
-
-	err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
-	if (!err && dontfork)
-		err = mm->sys->ops->advise(mm->sys, vma->span, SYS_ADVICE_DONTFORK);
-	if (known)
-		return err;
+	mm_unlock(mm, 0);
+	err = known ? 0 : exclusions_refresh(mm);
+	if (!err)
+		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
 	mm_lock(mm);
-	if (!err && !mm_changed_since(mm, seq, vma->span)) {
-		/* Splits of neighbours need nodes; a VMA seen with other borders before
-		 * replaces what it meets. */
-		mm_registration_forget(mm, vma->span);
-		remember(mm, vma->span, mode, dontfork);
-	}
+	if (!err && (!known || dontfork))
+		err = register_locked(mm, vma->span, seq, mode, dontfork);
 	mm_unlock(mm, MM_EVENT_NODES);
 	return err;
 }

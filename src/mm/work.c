@@ -197,7 +197,7 @@ static int call_on(struct mm *mm, struct mm_work_list *list, int (*run)(void *ar
 		return run(argument);
 
 	call = call_claim(calls);
-	memcpy(call->argument, argument, bytes);
+	memcpy(call->argument, argument, bytes); /* C1 */
 	call->run = run;
 	mm_work_init(&call->work, call_run);
 	work_push(list, &call->work);

@@ -29,7 +29,7 @@ struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner)
 
 static bool is_last(struct pagemap_zdd *zdd)
 {
-	if (zdd->reference_count || zdd->owner.page_count || zdd->dead)
+	if (zdd->reference_count || zdd->owner.page_count || zdd->dead) /* Z1 */
 		return false;
 	zdd->dead = true;
 	return true;

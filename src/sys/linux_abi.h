@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 
-/* --- userfaultfd ----------------------------------------------------------- */
+/* --- userfaultfd --------------------------------------------------------- */
 
 enum abi_uffd_open {
 	ABI_UFFD_USER_MODE_ONLY = 1, /* a flag of userfaultfd(2), 5.11 */
@@ -59,7 +59,7 @@ struct abi_uffd_poison {
 _Static_assert(sizeof(struct abi_uffd_move) == 40, "layout");
 _Static_assert(sizeof(struct abi_uffd_poison) == 32, "layout");
 
-/* --- /proc/PID/maps, 6.11 ---------------------------------------------------- */
+/* --- /proc/PID/maps, 6.11 ------------------------------------------------ */
 
 struct abi_vma_query {
 	uint64_t struct_bytes;
@@ -91,7 +91,7 @@ enum abi_vma_flag {
 
 _Static_assert(sizeof(struct abi_vma_query) == 104, "layout");
 
-/* --- /proc/PID/pagemap, 6.7 ---------------------------------------------------- */
+/* --- /proc/PID/pagemap, 6.7 ---------------------------------------------- */
 
 struct abi_page_scan {
 	uint64_t struct_bytes;
@@ -131,7 +131,7 @@ _Static_assert(sizeof(struct abi_page_scan) == 96, "layout");
 #define ABI_PAGEMAP_PRESENT (1ull << 63)
 #define ABI_PAGEMAP_SWAPPED (1ull << 62)
 
-/* --- madvise ------------------------------------------------------------------- */
+/* --- madvise ------------------------------------------------------------- */
 
 enum abi_madvise {
 	ABI_MADV_DONTNEED_LOCKED = 24, /* 5.18 */
@@ -142,7 +142,7 @@ enum abi_madvise {
 	ABI_MADV_GUARD_REMOVE = 103,
 };
 
-/* --- signals: the kernel's own sigaction, which is not the C library's ------------ */
+/* --- signals: the kernel's own sigaction, which is not the C library's --- */
 
 struct abi_sigaction {
 	uint64_t handler; /* a function, or SIG_DFL, SIG_IGN */
@@ -153,7 +153,7 @@ struct abi_sigaction {
 
 #define ABI_SA_RESTORER 0x04000000u
 
-/* --- file tables ------------------------------------------------------------------- */
+/* --- file tables --------------------------------------------------------- */
 
 #define ABI_CLOSE_RANGE_UNSHARE 2u /* 5.9 */
 

@@ -44,7 +44,7 @@ static void add_span(struct span_list *list, struct span span)
 	list->count++;
 }
 
-/* --- segments ---------------------------------------------------------------------------- */
+/* --- segments ------------------------------------------------------------ */
 
 static bool is_system_library(const char *path)
 {
@@ -109,7 +109,7 @@ void linux_find_segments(struct linux_sys *sys)
 	dl_iterate_phdr(add_segments, sys);
 }
 
-/* --- stacks ------------------------------------------------------------------------------ */
+/* --- stacks -------------------------------------------------------------- */
 
 /* An address inside the C library's record of a thread, or 0. */
 static uint64_t record_of(uint32_t thread_id)
@@ -195,7 +195,7 @@ int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
 	return err;
 }
 
-/* --- madvise() --------------------------------------------------------------------------- */
+/* --- madvise() ----------------------------------------------------------- */
 
 /* /proc/self/task/TID/syscall begins with the number of the system call that
  * the thread sleeps in, with "running", or with -1 if it sleeps elsewhere. */

@@ -101,7 +101,7 @@ static void to_vma(const struct mapping *m, struct sys_vma *vma)
 	};
 }
 
-/* --- PROCMAP_QUERY ------------------------------------------------------------- */
+/* --- PROCMAP_QUERY ------------------------------------------------------- */
 
 static int query_by_ioctl(uint64_t addr, bool or_next, struct mapping *m)
 {
@@ -149,7 +149,7 @@ static int query_by_ioctl(uint64_t addr, bool or_next, struct mapping *m)
 	return 0;
 }
 
-/* --- the text --------------------------------------------------------------------- */
+/* --- the text ------------------------------------------------------------ */
 
 struct line_reader {
 	int fd;
@@ -268,7 +268,7 @@ int linux_vma_query(struct sys *sys, uint64_t addr, bool or_next,
 	return err;
 }
 
-/* --- hugetlbfs, for the text ------------------------------------------------------- */
+/* --- hugetlbfs, for the text --------------------------------------------- */
 
 static void add_huge_device(struct linux_sys *sys, uint64_t number)
 {

@@ -38,7 +38,7 @@ static const struct {
 	{ SYS_FEATURE_THREAD_ID, ABI_UFFD_THREAD_ID },
 };
 
-/* --- userfaultfd --------------------------------------------------------------------- */
+/* --- userfaultfd --------------------------------------------------------- */
 
 /* A bare descriptor; the call, then the device, which needs no right but that
  * of opening it. */
@@ -130,7 +130,7 @@ static uint32_t probe_uffd(uint32_t masked)
 	return found;
 }
 
-/* --- the rest -------------------------------------------------------------------------- */
+/* --- the rest ------------------------------------------------------------ */
 
 static bool probe_vma_query(void)
 {
@@ -212,7 +212,7 @@ void linux_probe_features(struct linux_sys *sys, uint32_t masked)
 	sys->sys.features = found & ~masked;
 }
 
-/* --- limits ------------------------------------------------------------------------------ */
+/* --- limits -------------------------------------------------------------- */
 
 static uint32_t count_cpus(void)
 {

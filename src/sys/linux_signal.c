@@ -75,7 +75,7 @@ static int64_t set_action(int number, const struct abi_sigaction *action)
 	return linux_call(SYS_rt_sigaction, number, action, NULL, SIGSET_BYTES);
 }
 
-/* --- in the handler ------------------------------------------------------------- */
+/* --- in the handler ------------------------------------------------------ */
 
 static void to_fixup(ucontext_t *context, int64_t error)
 {
@@ -194,7 +194,7 @@ void linux_signal_handle(int number, siginfo_t *info, void *context,
 	}
 }
 
-/* --- installing ------------------------------------------------------------------- */
+/* --- installing ---------------------------------------------------------- */
 
 /* The entry with @behind actions behind it. */
 static uint64_t entry_of(uint32_t behind)

@@ -56,7 +56,7 @@ struct sys_thread {
 	struct span block;
 };
 
-/* --- which threads are ours --------------------------------------------------------- */
+/* --- which threads are ours ---------------------------------------------- */
 
 static void thread_ids_change(struct linux_sys *sys, uint32_t from, uint32_t to)
 {
@@ -88,7 +88,7 @@ void linux_thread_kick(struct sys *sys UNUSED, uint32_t thread_id)
 	linux_call(SYS_tgkill, linux_call(SYS_getpid), thread_id, SIGSEGV);
 }
 
-/* --- life ----------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 static void thread_set_state(struct sys_thread *thread,
 			     enum thread_state state)
@@ -276,7 +276,7 @@ void linux_thread_join(struct sys *sys UNUSED, struct sys_thread *thread)
 	monitor_resume(is_monitor);
 }
 
-/* --- a barrier for everybody ------------------------------------------------------------ */
+/* --- a barrier for everybody --------------------------------------------- */
 
 /*
  * Without membarrier(): take away a page that was touched. To forget its

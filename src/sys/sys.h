@@ -221,7 +221,8 @@ struct sys_ops {
 	/* [sleep] Until @uffd is readable, uffd_kick() was called, or the time is up.
 	 * Return 0 or -ETIMEDOUT. */
 	int (*uffd_wait)(struct sys *sys, int uffd, uint64_t timeout_ns);
-	/* [any] End a uffd_wait(), this one or the next. Any thread of ours. */
+	/* [any] End a uffd_wait(), this one or the next. Threads of the private file
+	 * table only: the kick is a descriptor there. */
 	void (*uffd_kick)(struct sys *sys);
 
 	/* -- looking at the address space */
@@ -232,7 +233,7 @@ struct sys_ops {
 			 struct sys_vma *vma);
 	/* [any] Runs of pages in @span that are no holes, in order; at most @max.
 	 * *@end: where the scan stopped (span.end when all was seen). Without
-	 * PAGEMAP_SCAN it is made from /proc/self/pagemap: no ZERO, WRITTEN, GUARD. */
+	 * PAGEMAP_SCAN it is made from /proc/self/pagemap: no HUGE, ZERO, WRITTEN, GUARD. */
 	int (*page_scan)(struct sys *sys, struct span span, struct sys_page_run *runs,
 			 size_t max, size_t *count, uint64_t *end);
 	/* [sleep] Spans that must never migrate: the library's own pages and code, libc
@@ -261,20 +262,23 @@ struct sys_ops {
 
 	/* [sleep, no lock at all] See enum sys_access_op. -EFAULT: nothing mapped there,
 	 * or it forbids the access; part of a READ or WRITE may have been done.
-	 * -EINTR: kicked out by thread_kick(): translate again. */
+	 * -EINTR: kicked out by thread_kick(): translate again; an atomic has not been
+	 * done. -EINVAL: an atomic of another size or place. */
 	int (*access)(struct sys *sys, enum sys_access_op op, uint64_t addr, void *buffer,
 		      uint32_t bytes);
 
 	/* -- threads and time */
 
-	/* [sleep] All signals blocked but SIGSEGV and SIGBUS. *@thread is set before
-	 * run() starts. */
+	/* [sleep] All signals blocked but SIGSEGV, SIGBUS and the C library's own two.
+	 * *@thread is set before run() starts. The monitor may create and join its
+	 * workers too, while nothing is registered. */
 	int (*thread_create)(struct sys *sys, const struct sys_thread_attr *attr,
 			     struct sys_thread **thread);
 	void (*thread_join)(struct sys *sys, struct sys_thread *thread);
 	/* [any] The kernel's id of the caller. */
 	uint32_t (*thread_id)(struct sys *sys);
-	/* [any] Throw thread @thread_id (of ours) out of a guarded access, if it is in one. */
+	/* [any] Throw thread @thread_id (of ours) out of the guarded access that it is in,
+	 * or else out of its next one: a kick just before the access is not lost. */
 	void (*thread_kick)(struct sys *sys, uint32_t thread_id);
 	uint64_t (*clock_ns)(struct sys *sys);
 	/* [any] Every other running thread of the process passes a full barrier. */

@@ -85,11 +85,18 @@ static bool is_writable(const struct service *s)
 	return (s->vma.prot & SYS_PROT_WRITE) && !s->bind->read_only;
 }
 
+/* A prefetch moves what could stay where it is: also pages that are mapped in place, and
+ * a range of which only the first page is on the device. */
+static bool wants_move(const struct service *s)
+{
+	return s->access == USVM_ACCESS_PREFETCH && s->migrates;
+}
+
 /* Another engine's fault, or an earlier one, mapped the page already. */
 static bool is_served(const struct service *s)
 {
 	return gpusvm_range_is_mapped(s->range, s->addr) && !needs_device(s) &&
-	       (!wants_write(s->access) || s->range->writable);
+	       !wants_move(s) && (!wants_write(s->access) || s->range->writable);
 }
 
 static bool is_on_device(const struct service *s)
@@ -231,7 +238,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 			    1);
 		return 0;
 	}
-	if (s->migrates && *migrate_tries && !is_on_device(s)) {
+	if (s->migrates && *migrate_tries && (wants_move(s) || !is_on_device(s))) {
 		(*migrate_tries)--;
 		err = vm_migrate(vm, s->range, s->addr);
 		if (err == -ENOMEM)

@@ -27,9 +27,10 @@ static int svm_bo_evict(struct vram_bo *bo UNUSED, void *owner)
 	struct vm_svm_bo *svm_bo = owner;
 	int err;
 
-	/* Gone between the LRU and here: its block is being freed already. */
+	/* Dead: no page is in it, and the collector has not come to it yet. The block can go
+	 * now; what the collector drops is a reference. */
 	if (!pagemap_devmem_get(&svm_bo->devmem))
-		return -EBUSY;
+		return 0;
 	err = pagemap_evict_to_ram(&svm_bo->devmem);
 	pagemap_devmem_put(&svm_bo->devmem);
 	return err;

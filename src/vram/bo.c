@@ -173,7 +173,7 @@ bool vram_bo_try_get(struct vram_bo *bo)
 	uint32_t count = ATOMIC_LOAD(&bo->reference_count);
 
 	do {
-		if (!count)
+		if (!count) /* V1 */
 			return false;
 	} while (!ATOMIC_COMPARE_EXCHANGE(&bo->reference_count, &count, count + 1));
 	return true;
@@ -214,7 +214,7 @@ static void bo_retire(struct vram *vram, struct vram_bo *bo)
 		vram_bo_leave_begin(vram, bo);
 		lock_release(&vram->lock);
 		if (bo->ops->release)
-			bo->ops->release(bo, bo->owner);
+			bo->ops->release(bo, bo->owner); /* F2, V1 */
 		lock_acquire(&vram->lock);
 		vram_bo_leave_end(vram, bo, VRAM_BO_EVICTED);
 	}

@@ -64,7 +64,7 @@ static int victim_evict(struct vram *vram, struct vram_bo *bo)
 
 	err = bo->ops->evict(bo, bo->owner);
 	if (!err && bo->ops->release)
-		bo->ops->release(bo, bo->owner);
+		bo->ops->release(bo, bo->owner); /* F2 */
 
 	lock_acquire(&vram->lock);
 	vram_bo_leave_end(vram, bo, err ? VRAM_BO_RESIDENT : VRAM_BO_EVICTED);
