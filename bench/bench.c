@@ -87,7 +87,8 @@ static void samples_init(struct bench_samples *samples, size_t room)
 	samples->ns = malloc(room * sizeof(*samples->ns));
 	if (!samples->ns)
 		bench_fail("no memory");
-	memset(samples->ns, 0, room * sizeof(*samples->ns)); /* touched before it is timed */
+	memset(samples->ns, 0,
+	       room * sizeof(*samples->ns)); /* touched before it is timed */
 }
 
 struct bench_row *bench_row_add(struct bench *bench, const char *question,
@@ -151,8 +152,9 @@ static void cpu_name(char *name, size_t size)
 
 static json_t *side_json(const struct bench_samples *samples)
 {
-	return json_pack("{s:f, s:f, s:I}", "median_us", percentile_us(samples, 50), "p99_us",
-			 percentile_us(samples, 99), "samples", (json_int_t)samples->count);
+	return json_pack("{s:f, s:f, s:I}", "median_us", percentile_us(samples, 50),
+			 "p99_us", percentile_us(samples, 99), "samples",
+			 (json_int_t)samples->count);
 }
 
 static int write_json(const struct bench *bench, json_t *machine)
@@ -163,13 +165,15 @@ static int write_json(const struct bench *bench, json_t *machine)
 	for (size_t i = 0; i < bench->row_count; i++) {
 		const struct bench_row *row = &bench->rows[i];
 
-		json_array_append_new(
-			rows, json_pack("{s:s, s:s, s:o, s:o}", "question", row->question,
-					"place", place_names[row->place], "floor",
-					side_json(&row->floor), "usvm", side_json(&row->usvm)));
+		json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:o}", "question",
+						      row->question, "place",
+						      place_names[row->place], "floor",
+						      side_json(&row->floor), "usvm",
+						      side_json(&row->usvm)));
 	}
-	all = json_pack("{s:s, s:b, s:i, s:O, s:o}", "bench", bench->name, "smoke", bench->smoke,
-			"rounds", (int)bench->rounds, "machine", machine, "rows", rows);
+	all = json_pack("{s:s, s:b, s:i, s:O, s:o}", "bench", bench->name, "smoke",
+			bench->smoke, "rounds", (int)bench->rounds, "machine", machine,
+			"rows", rows);
 	err = !all || json_dump_file(all, bench->json_path, JSON_INDENT(2));
 	json_decref(all);
 	if (err)
@@ -185,15 +189,16 @@ int bench_report(struct bench *bench)
 	int err = 0;
 
 	cpu_name(cpu, sizeof(cpu));
-	command_line("git -C '" BENCH_SOURCE_DIR "' describe --always --dirty 2>/dev/null", commit,
-		     sizeof(commit));
+	command_line("git -C '" BENCH_SOURCE_DIR
+		     "' describe --always --dirty 2>/dev/null",
+		     commit, sizeof(commit));
 	uname(&name);
 	machine = json_pack("{s:s, s:i, s:s, s:s, s:s}", "cpu", cpu, "cores",
-			    (int)bench_core_count(), "kernel", name.release, "compiler", COMPILER,
-			    "commit", commit);
+			    (int)bench_core_count(), "kernel", name.release, "compiler",
+			    COMPILER, "commit", commit);
 
-	printf("\n%-30s %-10s | %8s %8s | %8s %8s | %6s\n", "us", "", "floor", "p99", "usvm",
-	       "p99", "ratio");
+	printf("\n%-30s %-10s | %8s %8s | %8s %8s | %6s\n", "us", "", "floor", "p99",
+	       "usvm", "p99", "ratio");
 	for (size_t i = 0; i < bench->row_count; i++) {
 		struct bench_row *row = &bench->rows[i];
 

@@ -115,22 +115,24 @@ static void expect_huge(const unsigned char *at, size_t unit, size_t bytes)
 
 	bench_present(at, bytes, &huge);
 	if (huge * BENCH_PAGE != (unit == BENCH_HUGE ? bytes : 0))
-		bench_fail("%zu of %zu pages are in huge pages", huge, bytes / BENCH_PAGE);
+		bench_fail("%zu of %zu pages are in huge pages", huge,
+			   bytes / BENCH_PAGE);
 }
 
 static void floor_round(struct floor *floor, struct bench_samples *samples)
 {
 	for (size_t i = 0; i < floor->bytes; i += floor->unit)
 		bench_must(bench_uffd_move(floor->uffd, floor->away + i, floor->home + i,
-					   floor->unit), "UFFDIO_MOVE");
+					   floor->unit),
+			   "UFFDIO_MOVE");
 	if (bench_present(floor->home, floor->bytes, NULL))
 		bench_fail("pages stayed at home");
 	expect_huge(floor->away, floor->unit, floor->bytes);
 	touch_each(floor->home, floor->unit, floor->bytes, samples);
 }
 
-static void usvm_round(const struct bench_device *device, const unsigned char *at, size_t unit,
-		       size_t bytes, struct bench_samples *samples)
+static void usvm_round(const struct bench_device *device, const unsigned char *at,
+		       size_t unit, size_t bytes, struct bench_samples *samples)
 {
 	expect_huge(at, unit, bytes);
 	bench_must(usvm_prefetch(device->vm, at, bytes, USVM_PLACE_DEVICE), "prefetch");
@@ -142,7 +144,8 @@ static void usvm_round(const struct bench_device *device, const unsigned char *a
 static void measure(struct bench *bench, const char *question, size_t unit, size_t units,
 		    enum bench_place place)
 {
-	struct bench_row *row = bench_row_add(bench, question, place, units * bench->rounds);
+	struct bench_row *row =
+		bench_row_add(bench, question, place, units * bench->rounds);
 	unsigned int core = place == BENCH_OTHER_CORE;
 	size_t bytes = unit * units;
 	struct bench_device device;
@@ -171,12 +174,13 @@ int main(int argc, char **argv)
 	struct bench bench;
 
 	bench_init(&bench, "cpu_fault",
-		   "How long does the CPU wait for a page that is on the device?", argc, argv);
+		   "How long does the CPU wait for a page that is on the device?", argc,
+		   argv);
 	for (unsigned int place = 0; place < bench_core_count(); place++) {
-		measure(&bench, "CPU fault, 4 KiB page", BENCH_PAGE, bench.smoke ? 64 : 512,
-			(enum bench_place)place);
-		measure(&bench, "CPU fault, 2 MiB huge page", BENCH_HUGE, bench.smoke ? 4 : 32,
-			(enum bench_place)place);
+		measure(&bench, "CPU fault, 4 KiB page", BENCH_PAGE,
+			bench.smoke ? 64 : 512, (enum bench_place)place);
+		measure(&bench, "CPU fault, 2 MiB huge page", BENCH_HUGE,
+			bench.smoke ? 4 : 32, (enum bench_place)place);
 	}
 	return bench_report(&bench);
 }

@@ -55,7 +55,8 @@ static void region_expect(const struct region *region, const struct bench_device
 			  enum usvm_page_state state)
 {
 	for (size_t i = 0; i < region->count; i++)
-		bench_expect(device, region->at + i * region->stride, region->unit, state);
+		bench_expect(device, region->at + i * region->stride, region->unit,
+			     state);
 }
 
 /* The CPU looks at all of it. */
@@ -94,8 +95,8 @@ static int floor_move(struct floor *floor, size_t i, bool to_device)
 	const unsigned char *home = floor->home.at + i * floor->home.stride;
 	const unsigned char *away = floor->away.at + i * floor->away.stride;
 
-	return bench_uffd_move(floor->uffd, to_device ? away : home, to_device ? home : away,
-			       floor->home.unit);
+	return bench_uffd_move(floor->uffd, to_device ? away : home,
+			       to_device ? home : away, floor->home.unit);
 }
 
 static void *floor_answer(void *arg)
@@ -124,10 +125,13 @@ static void floor_start(struct floor *floor, size_t unit, size_t count, unsigned
 	region_make(&floor->home, unit, count);
 	floor->away = (struct region){
 		.at = bench_map(unit * count, unit == BENCH_HUGE),
-		.unit = unit, .stride = unit, .count = count,
+		.unit = unit,
+		.stride = unit,
+		.count = count,
 	};
 	for (size_t i = 0; i < count; i++)
-		bench_uffd_register(floor->uffd, floor->home.at + i * floor->home.stride, unit);
+		bench_uffd_register(floor->uffd, floor->home.at + i * floor->home.stride,
+				    unit);
 	bench_uffd_register(floor->uffd, floor->away.at, unit * count);
 	sem_init(&floor->asked, 0, 0);
 	sem_init(&floor->answered, 0, 0);
@@ -198,12 +202,15 @@ static void usvm_round(const struct bench_device *device, const struct region *r
 		.times = (uintptr_t)results,
 		.sums = (uintptr_t)results + 8 * region->count,
 	};
+	struct usvm_kernel kernel = {
+		.function = touch_each,
+		.args = &args,
+		.args_bytes = sizeof(args),
+	};
 
 	region_check(region);
 	region_expect(region, device, USVM_PAGE_HOME);
-	bench_must(usvm_run_kernel(device->queue, &(struct usvm_kernel){
-		.function = touch_each, .args = &args, .args_bytes = sizeof(args)
-	}), "kernel");
+	bench_must(usvm_run_kernel(device->queue, &kernel), "kernel");
 	region_expect(region, device, USVM_PAGE_DEVICE);
 	for (size_t i = 0; i < region->count; i++) {
 		uint64_t ns;
@@ -218,7 +225,8 @@ static void usvm_round(const struct bench_device *device, const struct region *r
 static void measure(struct bench *bench, const char *question, size_t unit, size_t count,
 		    enum bench_place place)
 {
-	struct bench_row *row = bench_row_add(bench, question, place, count * bench->rounds);
+	struct bench_row *row =
+		bench_row_add(bench, question, place, count * bench->rounds);
 	unsigned int core = place == BENCH_OTHER_CORE;
 	unsigned char *results = bench_map(BENCH_HUGE, false);
 	struct bench_device device;
@@ -247,12 +255,13 @@ int main(int argc, char **argv)
 	struct bench bench;
 
 	bench_init(&bench, "gpu_fault",
-		   "How long does an engine wait for a page that is at home?", argc, argv);
+		   "How long does an engine wait for a page that is at home?", argc,
+		   argv);
 	for (unsigned int place = 0; place < bench_core_count(); place++) {
-		measure(&bench, "GPU fault, 4 KiB page", BENCH_PAGE, bench.smoke ? 64 : 512,
-			(enum bench_place)place);
-		measure(&bench, "GPU fault, 2 MiB huge page", BENCH_HUGE, bench.smoke ? 4 : 32,
-			(enum bench_place)place);
+		measure(&bench, "GPU fault, 4 KiB page", BENCH_PAGE,
+			bench.smoke ? 64 : 512, (enum bench_place)place);
+		measure(&bench, "GPU fault, 2 MiB huge page", BENCH_HUGE,
+			bench.smoke ? 4 : 32, (enum bench_place)place);
 	}
 	return bench_report(&bench);
 }

@@ -211,7 +211,8 @@ void bench_expect(const struct bench_device *device, const void *at, size_t byte
 			   state == USVM_PAGE_DEVICE ? "on the device" : "at home",
 			   (unsigned long long)pages[state]);
 	/* And the kernel agrees: what the device has the process has not. */
-	if (bench_present(at, bytes, NULL) * BENCH_PAGE != (state == USVM_PAGE_HOME ? bytes : 0))
+	if (bench_present(at, bytes, NULL) * BENCH_PAGE !=
+	    (state == USVM_PAGE_HOME ? bytes : 0))
 		bench_fail("the kernel sees the pages elsewhere");
 }
 
@@ -242,9 +243,9 @@ void bench_uffd_register(int uffd, const void *at, size_t bytes)
 
 int bench_uffd_move(int uffd, const void *to, const void *from, size_t bytes)
 {
-	struct move_args args = {
-		.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = bytes
-	};
+	struct move_args args = { .dst = (uintptr_t)to,
+				  .src = (uintptr_t)from,
+				  .len = bytes };
 
 	return ioctl(uffd, MOVE_PAGES, &args) ? -errno : 0;
 }
@@ -253,7 +254,8 @@ uint64_t bench_uffd_read_fault(int uffd)
 {
 	struct uffd_msg msg;
 
-	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
+	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+	    msg.event != UFFD_EVENT_PAGEFAULT)
 		bench_fail("no fault was read: %s", strerror(errno));
 	return msg.arg.pagefault.address;
 }

@@ -82,7 +82,8 @@ static void histogram_kernel(struct usvm_lane *lane, const void *args)
 	if (end > a->input_bytes)
 		end = a->input_bytes;
 	while (start < end) {
-		uint32_t bytes = end - start < PART_BYTES ? (uint32_t)(end - start) : PART_BYTES;
+		uint32_t bytes =
+			end - start < PART_BYTES ? (uint32_t)(end - start) : PART_BYTES;
 
 		usvm_read(lane, part, a->input + start, bytes);
 		for (uint32_t i = 0; i < bytes; i++)
@@ -91,7 +92,8 @@ static void histogram_kernel(struct usvm_lane *lane, const void *args)
 	}
 	for (uint32_t i = 0; i < 256; i++) {
 		if (counts[i])
-			usvm_atomic_add64(lane, a->counts + i * sizeof(counts[0]), counts[i]);
+			usvm_atomic_add64(lane, a->counts + i * sizeof(counts[0]),
+					  counts[i]);
 	}
 }
 
@@ -147,7 +149,8 @@ static int read_input(struct demo *demo)
 			}
 			demo->input = more;
 		}
-		got = fread(demo->input + demo->input_bytes, 1, room - demo->input_bytes, file);
+		got = fread(demo->input + demo->input_bytes, 1, room - demo->input_bytes,
+			    file);
 		demo->input_bytes += got;
 	} while (got != 0);
 	if (ferror(file) && !err)
@@ -213,12 +216,15 @@ static int run_histogram(const struct demo *demo)
 		.counts = (uintptr_t)demo->counts,
 	};
 
-	return usvm_run_kernel(demo->queue, &(struct usvm_kernel){
+	struct usvm_kernel kernel = {
 		.function = histogram_kernel,
-		.groups = { (uint32_t)((demo->input_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES) },
+		.groups = { (uint32_t)((demo->input_bytes + BLOCK_BYTES - 1) /
+				       BLOCK_BYTES) },
 		.args = &args,
 		.args_bytes = sizeof(args),
-	});
+	};
+
+	return usvm_run_kernel(demo->queue, &kernel);
 }
 
 /* Reads the file once more, and the memory beside it. */
@@ -275,13 +281,15 @@ static void print_count(const char *label, uint64_t count, const char *why)
 static void print_start(const struct demo *demo, const struct snapshot *start)
 {
 	const struct usvm_device_info *info = &demo->info;
+	const char *how = "moved there and back";
 
+	if (!info->migrates)
+		how = "used where they are";
+	else if (info->copies)
+		how = "copied there and back";
 	printf("A byte histogram of %s, made on the GPU.\n\n", demo->path);
-	printf("  Device: %s, %.0f MiB of device memory, %" PRIu32 " engines; pages are %s.\n",
-	       info->name, as_mib(info->vram_bytes), info->engine_count,
-	       !info->migrates ? "used where they are" :
-	       info->copies   ? "copied there and back" :
-				"moved there and back");
+	printf("  Device: %s, %.0f MiB of device memory, %u engines; pages are %s.\n",
+	       info->name, as_mib(info->vram_bytes), info->engine_count, how);
 	printf("  The CPU read the file into malloc'd memory: %.1f MiB.\n",
 	       as_mib(demo->input_bytes));
 	print_places("where the pages are", start->pages);
@@ -340,8 +348,8 @@ static int work(struct demo *demo)
 
 	print_gpu_part(&start, &ran);
 	print_cpu_part(&ran, &end);
-	printf("\n  wrong bytes: %" PRIu64 ", wrong counts: %" PRIu64 "\n", demo->wrong_bytes,
-	       demo->wrong_counts);
+	printf("\n  wrong bytes: %" PRIu64 ", wrong counts: %" PRIu64 "\n",
+	       demo->wrong_bytes, demo->wrong_counts);
 
 	was_there = ran.pages[USVM_PAGE_DEVICE] != 0;
 	if (demo->info.migrates && !was_there && demo->input_bytes >= PAGE_BYTES) {
@@ -422,8 +430,8 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 			*status = command_help(&demo_command);
 			return 1;
 		case ':':
-			*status = command_usage_error(&demo_command, "%s wants an argument",
-						      argv[optind - 1]);
+			*status = command_usage_error(
+				&demo_command, "%s wants an argument", argv[optind - 1]);
 			return 1;
 		default:
 			*status = command_bad_option(&demo_command, argv);
@@ -435,8 +443,8 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 	if (optind < argc)
 		*status = command_usage_error(&demo_command, "one file at a time");
 	else if (demo->mode && strcmp(demo->mode, "move") && strcmp(demo->mode, "copy"))
-		*status = command_usage_error(&demo_command, "--mode is move or copy, not '%s'",
-					      demo->mode);
+		*status = command_usage_error(
+			&demo_command, "--mode is move or copy, not '%s'", demo->mode);
 	else if (demo->vram && !is_size(demo->vram))
 		*status = command_usage_error(&demo_command, "--vram: '%s' is no size",
 					      demo->vram);
@@ -478,22 +486,24 @@ free_memory:
 
 const struct command demo_command = {
 	.name = "demo",
-	.summary = "Run a kernel over a file in malloc'd memory, and show where pages went",
-	.usage = "Usage: usvm demo [OPTION]... [FILE]\n"
-		 "\n"
-		 "Reads FILE (default: gcc's cc1) into malloc'd memory, makes a histogram of its\n"
-		 "bytes on the GPU, and tells which pages moved, when and where to. Everything is\n"
-		 "compared with what the CPU reads from the file.\n"
-		 "\n"
-		 "Options:\n"
-		 "  --mode move|copy     How pages reach device memory (default: move)\n"
-		 "  --vram SIZE          Device memory, with K, M or G (default: 256M); less than\n"
-		 "                       FILE shows eviction\n"
-		 "  --trace FILE         Write a timeline that Perfetto and Chrome open\n"
-		 "  --require-migration  Fail where pages cannot go to the device\n"
-		 "  --help               Print this text\n"
-		 "\n"
-		 "Without --mode, --vram and --trace, USVM_DEVICE names the device.\n"
-		 "Exit status: 0; 1 a result was wrong or nothing could run; 2 bad usage.\n",
+	.summary =
+		"Run a kernel over a file in malloc'd memory, and show where pages went",
+	.usage =
+		"Usage: usvm demo [OPTION]... [FILE]\n"
+		"\n"
+		"Reads FILE (default: gcc's cc1) into malloc'd memory, makes a histogram of its\n"
+		"bytes on the GPU, and tells which pages moved, when and where to. Everything is\n"
+		"compared with what the CPU reads from the file.\n"
+		"\n"
+		"Options:\n"
+		"  --mode move|copy     How pages reach device memory (default: move)\n"
+		"  --vram SIZE          Device memory, with K, M or G (default: 256M); less than\n"
+		"                       FILE shows eviction\n"
+		"  --trace FILE         Write a timeline that Perfetto and Chrome open\n"
+		"  --require-migration  Fail where pages cannot go to the device\n"
+		"  --help               Print this text\n"
+		"\n"
+		"Without --mode, --vram and --trace, USVM_DEVICE names the device.\n"
+		"Exit status: 0; 1 a result was wrong or nothing could run; 2 bad usage.\n",
 	.run = demo_run,
 };

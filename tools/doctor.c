@@ -60,7 +60,9 @@ report(struct doctor *doctor, const char *name, enum verdict verdict, const char
 	struct check *check = &doctor->checks[doctor->count++];
 	va_list args;
 
-	*check = (struct check){ .name = name, .verdict = verdict, .lost = "", .mend = "" };
+	*check = (struct check){
+		.name = name, .verdict = verdict, .lost = "", .mend = ""
+	};
 	if (verdict != VERDICT_OK) {
 		check->lost = lost;
 		check->mend = mend;
@@ -94,8 +96,9 @@ static void check_kernel(struct doctor *doctor)
 	else if (major == 6 && minor < 11)
 		verdict = VERDICT_PARTLY;
 	report(doctor, "kernel", verdict,
-	       verdict == VERDICT_PARTLY ? "looking mappings up is slow before Linux 6.11" :
-					   "migration needs Linux 6.8 on x86-64",
+	       verdict == VERDICT_PARTLY ?
+		       "looking mappings up is slow before Linux 6.11" :
+		       "migration needs Linux 6.8 on x86-64",
 	       "run a newer kernel; on Debian 12: sudo apt install -t bookworm-backports "
 	       "linux-image-amd64",
 	       "%s %s on %s", name.sysname, name.release, name.machine);
@@ -115,8 +118,8 @@ static const char *uffd_mend(const struct probe_uffd *uffd)
 static void check_userfaultfd(struct doctor *doctor)
 {
 	struct probe_uffd *uffd = &doctor->uffd;
+	const char *found = "not allowed", *setting = "not readable";
 	uint64_t sysctl = 0;
-	int err;
 
 	probe_uffd(uffd);
 	if (!uffd->by_call)
@@ -133,13 +136,15 @@ static void check_userfaultfd(struct doctor *doctor)
 		       uffd_mend(uffd), "call: %s; /dev/userfaultfd: %s",
 		       strerror(-uffd->by_call), strerror(-uffd->by_device));
 
-	err = probe_read_number("/proc/sys/vm/unprivileged_userfaultfd", &sysctl);
-	report(doctor, "kernel-faults", uffd->kernel_faults ? VERDICT_OK : VERDICT_MISSING,
+	if (!probe_read_number("/proc/sys/vm/unprivileged_userfaultfd", &sysctl))
+		setting = sysctl ? "1" : "0";
+	if (uffd->kernel_faults)
+		found = "system calls may touch pages on the device";
+	report(doctor, "kernel-faults",
+	       uffd->kernel_faults ? VERDICT_OK : VERDICT_MISSING,
 	       "a system call on a page that is on the device would fail with EFAULT, so "
 	       "memory stays at home unless migrate=always",
-	       uffd_mend(uffd), "%s; vm.unprivileged_userfaultfd is %s",
-	       uffd->kernel_faults ? "system calls may touch pages on the device" : "not allowed",
-	       err ? "not readable" : sysctl ? "1" : "0");
+	       uffd_mend(uffd), "%s; vm.unprivileged_userfaultfd is %s", found, setting);
 }
 
 static void check_features(struct doctor *doctor)
@@ -149,22 +154,27 @@ static void check_features(struct doctor *doctor)
 
 	report_probe(doctor, "move", probe_move(),
 		     "no page can leave the process: all memory is used at home",
-		     doctor->uffd.features & FEATURE_MOVE ? uffd_mend(&doctor->uffd) : newer);
-	report_probe(doctor, "wp-async", probe_wp_async(),
-		     "memory cannot be watched for munmap, mremap and madvise: it stays at home",
-		     doctor->uffd.features ? newer : uffd_mend(&doctor->uffd));
+		     doctor->uffd.features & FEATURE_MOVE ? uffd_mend(&doctor->uffd) :
+							    newer);
+	report_probe(
+		doctor, "wp-async", probe_wp_async(),
+		"memory cannot be watched for munmap, mremap and madvise: it stays at home",
+		doctor->uffd.features ? newer : uffd_mend(&doctor->uffd));
 	err = probe_event_fork();
-	report_probe(doctor, "event-fork", err,
-		     "the child of a raw clone(2) gets SIGSEGV on pages that are on the device; "
-		     "fork(3) is not affected",
-		     err == -EPERM ? "sudo setcap cap_sys_ptrace+ep PROGRAM, or run as root" :
-				     uffd_mend(&doctor->uffd));
-	report_probe(doctor, "procmap-query", probe_procmap_query(),
-		     "each look-up of a mapping reads /proc/self/maps: slow with many mappings",
-		     "run Linux 6.11 or newer");
-	report_probe(doctor, "pagemap-scan", probe_pagemap_scan(),
-		     "pages cannot be told from guard pages or dying ones: memory stays at home",
-		     "run Linux 6.7 or newer, with /proc mounted");
+	report_probe(
+		doctor, "event-fork", err,
+		"the child of a raw clone(2) gets SIGSEGV on pages that are on the device; "
+		"fork(3) is not affected",
+		err == -EPERM ? "sudo setcap cap_sys_ptrace+ep PROGRAM, or run as root" :
+				uffd_mend(&doctor->uffd));
+	report_probe(
+		doctor, "procmap-query", probe_procmap_query(),
+		"each look-up of a mapping reads /proc/self/maps: slow with many mappings",
+		"run Linux 6.11 or newer");
+	report_probe(
+		doctor, "pagemap-scan", probe_pagemap_scan(),
+		"pages cannot be told from guard pages or dying ones: memory stays at home",
+		"run Linux 6.7 or newer, with /proc mounted");
 	report_probe(doctor, "guard-pages", probe_guard_pages(),
 		     "frames of device memory are emptied by a slower way",
 		     "run Linux 6.13 or newer");
@@ -183,13 +193,15 @@ static void check_huge_pages(struct doctor *doctor)
 	if (err)
 		report(doctor, "huge-pages", VERDICT_PARTLY,
 		       "2 MiB move as 512 small pages: some 20 times slower",
-		       "run a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y", "%s", strerror(-err));
+		       "run a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y", "%s",
+		       strerror(-err));
 	else
 		report(doctor, "huge-pages",
 		       strstr(line, "[never]") ? VERDICT_PARTLY : VERDICT_OK,
 		       "2 MiB move as 512 small pages: some 20 times slower",
 		       "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
-		       strstr(line, "[madvise]") ? "%s: for memory with MADV_HUGEPAGE" : "%s",
+		       strstr(line, "[madvise]") ? "%s: for memory with MADV_HUGEPAGE" :
+						   "%s",
 		       line);
 }
 
@@ -213,7 +225,8 @@ static void check_limits(struct doctor *doctor)
 		report(doctor, "address-space", VERDICT_OK, "", "", "no limit");
 	else
 		report(doctor, "address-space",
-		       limit.rlim_cur < ADDRESS_SPACE_WANTED ? VERDICT_PARTLY : VERDICT_OK,
+		       limit.rlim_cur < ADDRESS_SPACE_WANTED ? VERDICT_PARTLY :
+							       VERDICT_OK,
 		       "device memory takes address space: a large device cannot be opened",
 		       "ulimit -v unlimited", "%" PRIu64 " MiB",
 		       (uint64_t)limit.rlim_cur >> 20);
@@ -290,11 +303,12 @@ static int print_json(const struct doctor *doctor)
 	for (size_t i = 0; i < doctor->count; i++) {
 		const struct check *check = &doctor->checks[i];
 
-		json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name",
-							check->name, "status",
-							verdict_names[check->verdict], "found",
-							check->found, "lost", check->lost,
-							"mend", check->mend));
+		json_array_append_new(checks,
+				      json_pack("{s:s, s:s, s:s, s:s, s:s}", "name",
+						check->name, "status",
+						verdict_names[check->verdict], "found",
+						check->found, "lost", check->lost, "mend",
+						check->mend));
 	}
 	all = json_pack("{s:s, s:s, s:s, s:o}", "version", usvm_version(), "result",
 			results[doctor->exit_status], "summary",
@@ -344,17 +358,18 @@ static int doctor_run(int argc, char **argv)
 const struct command doctor_command = {
 	.name = "doctor",
 	.summary = "Tell what works on this system, what is lost, and what mends it",
-	.usage = "Usage: usvm doctor [--json]\n"
-		 "\n"
-		 "Tries what usvm needs of the kernel, one thing a line: what was found, and where\n"
-		 "it falls short, what is lost without it and the command that mends it.\n"
-		 "\n"
-		 "Options:\n"
-		 "  --json  Print an object with \"result\" (full, partly, none) and \"checks\",\n"
-		 "          each with name, status (ok, partly, missing), found, lost and mend\n"
-		 "  --help  Print this text\n"
-		 "\n"
-		 "Exit status: 0 everything works; 1 pages migrate, something is lost; 2 pages\n"
-		 "cannot go to a device, or bad usage.\n",
+	.usage =
+		"Usage: usvm doctor [--json]\n"
+		"\n"
+		"Tries what usvm needs of the kernel, one thing a line: what was found, and where\n"
+		"it falls short, what is lost without it and the command that mends it.\n"
+		"\n"
+		"Options:\n"
+		"  --json  Print an object with \"result\" (full, partly, none) and \"checks\",\n"
+		"          each with name, status (ok, partly, missing), found, lost and mend\n"
+		"  --help  Print this text\n"
+		"\n"
+		"Exit status: 0 everything works; 1 pages migrate, something is lost; 2 pages\n"
+		"cannot go to a device, or bad usage.\n",
 	.run = doctor_run,
 };

@@ -194,7 +194,9 @@ static int move_one(int fd, size_t bytes)
 {
 	unsigned char *there = two_of(bytes), *here = there + bytes;
 	struct move_args args = {
-		.dst = (uintptr_t)there, .src = (uintptr_t)here, .len = bytes
+		.dst = (uintptr_t)there,
+		.src = (uintptr_t)here,
+		.len = bytes,
 	};
 	int err;
 
@@ -264,12 +266,17 @@ static int ioctl_on(const char *path, unsigned long request, void *args)
 
 int probe_procmap_query(void)
 {
-	struct procmap_args args = { .size = sizeof(args), .query_addr = (uintptr_t)&args };
+	struct procmap_args args = {
+		.size = sizeof(args),
+		.query_addr = (uintptr_t)&args,
+	};
 	int err = ioctl_on("/proc/self/maps", QUERY_MAP, &args);
 
 	if (err < 0)
 		return err;
-	return args.vma_start <= args.query_addr && args.query_addr < args.vma_end ? 0 : -EIO;
+	if (args.query_addr < args.vma_start || args.query_addr >= args.vma_end)
+		return -EIO;
+	return 0;
 }
 
 int probe_pagemap_scan(void)
@@ -302,7 +309,8 @@ int probe_guard_pages(void)
 
 	if (!page)
 		return -ENOMEM;
-	if (madvise(page, PAGE_BYTES, GUARD_INSTALL) || madvise(page, PAGE_BYTES, GUARD_REMOVE))
+	if (madvise(page, PAGE_BYTES, GUARD_INSTALL) ||
+	    madvise(page, PAGE_BYTES, GUARD_REMOVE))
 		return -errno;
 	return 0;
 }

@@ -155,13 +155,13 @@ static int put_event(FILE *file, bool *first, const struct usvm_trace_event *eve
 
 	/* A string: a viewer would round a number of 48 bits, or show it in decimal. */
 	snprintf(addr, sizeof(addr), "0x%" PRIx64, event->addr);
-	return put_object(file, first,
-			  json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:I, s:{s:s, s:I, s:I}}",
-				    "name", event->name, "cat", "usvm", "ph", "X", "ts",
-				    start_us, "dur", duration_us, "pid", (int)getpid(),
-				    "tid", (json_int_t)event->thread, "args", "addr", addr,
-				    "bytes", (json_int_t)event->bytes, "arg",
-				    (json_int_t)event->arg));
+	return put_object(
+		file, first,
+		json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:I, s:{s:s, s:I, s:I}}",
+			  "name", event->name, "cat", "usvm", "ph", "X", "ts", start_us,
+			  "dur", duration_us, "pid", (int)getpid(), "tid",
+			  (json_int_t)event->thread, "args", "addr", addr, "bytes",
+			  (json_int_t)event->bytes, "arg", (json_int_t)event->arg));
 }
 
 static int trace_put(FILE *file, const struct trace *trace)
@@ -170,7 +170,8 @@ static int trace_put(FILE *file, const struct trace *trace)
 	bool first = true;
 	int err;
 
-	fprintf(file, "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"version\":\"usvm %s\","
+	fprintf(file,
+		"{\"displayTimeUnit\":\"ns\",\"otherData\":{\"version\":\"usvm %s\","
 		"\"dropped\":%" PRIu64 "},\n\"traceEvents\":[",
 		usvm_version(), trace->dropped);
 	err = put_threads(file, &first, trace);

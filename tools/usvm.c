@@ -60,7 +60,8 @@ int command_flush(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	fprintf(stderr, "usvm: cannot write to the standard output: %s\n", strerror(errno));
+	fprintf(stderr, "usvm: cannot write to the standard output: %s\n",
+		strerror(errno));
 	return EXIT_WRONG;
 }
 
@@ -98,7 +99,8 @@ static int run_help(int argc, char **argv)
 		return command_usage_error(NULL, "help: one command at a time");
 	command = command_find(argv[1]);
 	if (!command)
-		return command_usage_error(NULL, "help: there is no command '%s'", argv[1]);
+		return command_usage_error(NULL, "help: there is no command '%s'",
+					   argv[1]);
 	return command_help(command);
 }
 

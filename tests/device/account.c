@@ -40,7 +40,8 @@ static struct account *entered(void *device)
 {
 	struct account *account = device;
 
-	expect(account, account->attached, "usvm: an operation outside attach and detach");
+	expect(account, account->attached,
+	       "usvm: an operation outside attach and detach");
 	return account;
 }
 
@@ -114,7 +115,8 @@ static void host_section_wake(struct usvm *usvm, struct usvm_stop *stop)
 static int host_thread_create(struct usvm *usvm, const char *name, void (*run)(void *),
 			      void *arg, void **thread)
 {
-	return of_host(usvm)->host->thread_create(of_host(usvm)->usvm, name, run, arg, thread);
+	return of_host(usvm)->host->thread_create(of_host(usvm)->usvm, name, run, arg,
+						  thread);
 }
 
 static void host_thread_join(struct usvm *usvm, void *thread)
@@ -228,15 +230,17 @@ static void op_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
 	expect_vm(account, vm);
 	expect_pages(account, addr, bytes);
 	expect(account, target % 4096 == 0, "usvm: a page-table target inside a page");
-	expect(account, !in_vram || (target < account->config.vram_bytes &&
-				     bytes <= account->config.vram_bytes - target),
+	expect(account,
+	       !in_vram || (target < account->config.vram_bytes &&
+			    bytes <= account->config.vram_bytes - target),
 	       "usvm: a page-table entry beyond device memory");
 	expect(account, in_vram || target == addr,
 	       "usvm: a system entry that is not the address itself");
 	expect(account, !(flags & USVM_PTE_ATOMIC) || (flags & USVM_PTE_WRITE),
 	       "usvm: atomics allowed, writes not");
 	count(in_vram ? &account->vram_maps : &account->system_maps);
-	account->config.ops->pt_map(account->config.device, vm, addr, bytes, target, flags);
+	account->config.ops->pt_map(account->config.device, vm, addr, bytes, target,
+				    flags);
 }
 
 static bool op_pt_clear(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
@@ -281,7 +285,8 @@ static void op_resume(void *device)
 {
 	struct account *account = entered(device);
 
-	expect(account, account->stops > account->resumes, "usvm: a resume without a stop");
+	expect(account, account->stops > account->resumes,
+	       "usvm: a resume without a stop");
 	count(&account->resumes);
 	account->config.ops->resume(account->config.device);
 }
@@ -293,13 +298,15 @@ static int op_copy(void *device, uint64_t vram_offset, void *memory, uint64_t by
 
 	expect(account, account->config.flags & USVM_DEVICE_OWN_MEMORY,
 	       "usvm: a copy where device memory is in the arena");
-	expect(account, vram_offset < account->config.vram_bytes &&
-				bytes <= account->config.vram_bytes - vram_offset,
+	expect(account,
+	       vram_offset < account->config.vram_bytes &&
+		       bytes <= account->config.vram_bytes - vram_offset,
 	       "usvm: a copy beyond device memory");
-	__atomic_fetch_add(to_device ? &account->to_device_bytes : &account->from_device_bytes,
+	__atomic_fetch_add(to_device ? &account->to_device_bytes :
+				       &account->from_device_bytes,
 			   bytes, __ATOMIC_RELAXED);
-	return account->config.ops->copy(account->config.device, vram_offset, memory, bytes,
-					 to_device);
+	return account->config.ops->copy(account->config.device, vram_offset, memory,
+					 bytes, to_device);
 }
 
 static void op_fault_done(void *device, struct usvm_device_fault *fault, int error)
@@ -371,6 +378,7 @@ const char *account_close(struct account *account)
 	       "usvm: vms created and not destroyed");
 	expect(account, account->faults == account->answers,
 	       "usvm: a fault that was not answered once");
-	expect(account, account->stops == account->resumes, "usvm: stopped and not resumed");
+	expect(account, account->stops == account->resumes,
+	       "usvm: stopped and not resumed");
 	return account->complaint;
 }

@@ -19,11 +19,11 @@
 #define ACCOUNT_VMS 64 /* the most that a device may have */
 
 struct account {
-	struct usvm_device_config config; /* the device's own */
-	struct usvm_device_ops ops;       /* ours */
+	struct usvm_device_config config;    /* the device's own */
+	struct usvm_device_ops ops;          /* ours */
 	const struct usvm_device_host *host; /* usvm's, while attached */
 	struct usvm_device_host device_host; /* what the device sees of it */
-	struct usvm *usvm;                /* the host's first argument */
+	struct usvm *usvm;                   /* the host's first argument */
 
 	bool attached;
 	bool vm_lives[ACCOUNT_VMS];

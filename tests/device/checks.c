@@ -56,8 +56,10 @@ static void fault_is_answered(struct conformance *run)
 
 	CHECK(run, run->account->faults == 0, "a fault before any access");
 	conformance_load(run, memory);
-	CHECK(run, run->account->faults > 0, "the access of a page never seen did not fault");
-	CHECK(run, run->account->answers == run->account->faults, "a fault without an answer");
+	CHECK(run, run->account->faults > 0,
+	      "the access of a page never seen did not fault");
+	CHECK(run, run->account->answers == run->account->faults,
+	      "a fault without an answer");
 	CHECK(run, run->account->errors == 0, "an error for memory that is there");
 	CHECK(run, !run->info.migrates || run->account->vram_maps > 0,
 	      "no page-table entry names device memory");
@@ -73,7 +75,8 @@ static void device_write_is_seen_by_cpu(struct conformance *run)
 	CHECK(run, conformance_is_at(run, memory, SPAN_BYTES, USVM_PAGE_DEVICE),
 	      "not on the device after its stores");
 	for (size_t i = 0; i < SPAN_BYTES / PAGE_BYTES; i++)
-		CHECK(run, *word(memory, i) == pattern(i), "the CPU reads something else");
+		CHECK(run, *word(memory, i) == pattern(i),
+		      "the CPU reads something else");
 	CHECK(run, conformance_is_at(run, memory, SPAN_BYTES, USVM_PAGE_HOME),
 	      "not at home after the CPU's reads");
 	free(memory);
@@ -93,6 +96,28 @@ static void cpu_write_is_seen_by_device(struct conformance *run)
 	free(memory);
 }
 
+static void every_byte_travels(struct conformance *run)
+{
+	const size_t words = SPAN_BYTES / sizeof(uint64_t), page_words = PAGE_BYTES / 8;
+	uint64_t *memory = conformance_map(SPAN_BYTES);
+
+	for (size_t i = 0; i < words; i++)
+		memory[i] = pattern(i);
+	for (size_t i = page_words - 1; i < words; i += page_words) {
+		size_t middle = i - i * 7 % page_words;
+
+		CHECK(run, conformance_load(run, &memory[i]) == pattern(i),
+		      "the device reads something else at the end of a page");
+		CHECK(run, conformance_load(run, &memory[middle]) == pattern(middle),
+		      "the device reads something else inside a page");
+	}
+	CHECK(run, conformance_is_at(run, memory, SPAN_BYTES, USVM_PAGE_DEVICE),
+	      "not on the device after its loads");
+	for (size_t i = 0; i < words; i++)
+		CHECK(run, memory[i] == pattern(i), "the CPU reads something else");
+	munmap(memory, SPAN_BYTES);
+}
+
 static void query_names_the_device(struct conformance *run)
 {
 	char *memory = conformance_map(SPAN_BYTES);
@@ -108,7 +133,8 @@ static void query_names_the_device(struct conformance *run)
 	CHECK(run, (page.mapped & 3) == 3, "no writable entry after a store");
 	CHECK(run, page.run_bytes >= PAGE_BYTES, "a run of less than the page");
 	err = usvm_device_info(run->device, &run->info);
-	CHECK(run, !err && run->info.vram_used_bytes >= PAGE_BYTES, "no device memory in use");
+	CHECK(run, !err && run->info.vram_used_bytes >= PAGE_BYTES,
+	      "no device memory in use");
 	CHECK(run, memory[PAGE_BYTES] == 1, "a neighbour changed");
 	munmap(memory, SPAN_BYTES);
 }
@@ -149,13 +175,19 @@ static void read_only_memory_refuses_writes(struct conformance *run)
 
 	*word(memory, 1) = 5;
 	mprotect(memory, SPAN_BYTES, PROT_READ);
-	CHECK(run, conformance_load(run, word(memory, 1)) == 5, "the device reads something else");
-	err = conformance_access(run, CONFORMANCE_STORE, (uintptr_t)word(memory, 1), &value);
-	CHECK(run, err == -EPERM || err == -EFAULT, "a store to read-only memory succeeded");
-	CHECK(run, run->access->fault_addr / PAGE_BYTES == (uintptr_t)word(memory, 1) / PAGE_BYTES,
+	CHECK(run, conformance_load(run, word(memory, 1)) == 5,
+	      "the device reads something else");
+	err = conformance_access(run, CONFORMANCE_STORE, (uintptr_t)word(memory, 1),
+				 &value);
+	CHECK(run, err == -EPERM || err == -EFAULT,
+	      "a store to read-only memory succeeded");
+	CHECK(run,
+	      run->access->fault_addr / PAGE_BYTES ==
+		      (uintptr_t)word(memory, 1) / PAGE_BYTES,
 	      "another address was told");
 	CHECK(run, *word(memory, 1) == 5, "read-only memory changed");
-	CHECK(run, conformance_load(run, word(memory, 1)) == 5, "no load after the failed store");
+	CHECK(run, conformance_load(run, word(memory, 1)) == 5,
+	      "no load after the failed store");
 
 	mprotect(memory, SPAN_BYTES, PROT_READ | PROT_WRITE);
 	conformance_store(run, word(memory, 1), 6);
@@ -163,26 +195,53 @@ static void read_only_memory_refuses_writes(struct conformance *run)
 	munmap(memory, SPAN_BYTES);
 }
 
-static void expect_fault(struct conformance *run, const void *at, const char *text)
+/* The page is on the device and may be written by the CPU, but not in this vm. */
+static void read_only_vm_refuses_writes(struct conformance *run)
+{
+	uint64_t *memory = conformance_map(PAGE_BYTES), value = 9;
+	int err;
+
+	*memory = 5;
+	conformance_vm_destroy(run);
+	if (conformance_vm_create(run, USVM_VM_READ_ONLY)) {
+		CHECK(run, false, "no vm for reading");
+		return;
+	}
+	CHECK(run, conformance_load(run, memory) == 5, "the device reads something else");
+	CHECK(run, conformance_is_at(run, memory, PAGE_BYTES, USVM_PAGE_DEVICE),
+	      "not on the device after its load");
+	err = conformance_access(run, CONFORMANCE_STORE, (uintptr_t)memory, &value);
+	CHECK(run, err == -EPERM, "a store in a vm for reading succeeded");
+	err = conformance_access(run, CONFORMANCE_ADD, (uintptr_t)memory, &value);
+	CHECK(run, err == -EPERM, "an atomic in a vm for reading succeeded");
+	CHECK(run, run->access->fault_addr / PAGE_BYTES == (uintptr_t)memory / PAGE_BYTES,
+	      "another address was told");
+	CHECK(run, *memory == 5, "the memory changed");
+	munmap(memory, PAGE_BYTES);
+}
+
+static void expect_fault(struct conformance *run, const void *at, int error,
+			 const char *text)
 {
 	uint64_t value = 0;
 	int err = conformance_access(run, CONFORMANCE_LOAD, (uintptr_t)at, &value);
 
-	CHECK(run, err == -EFAULT || err == -EPERM, text);
+	CHECK(run, err == error, text);
 	CHECK(run, run->access->fault_addr / PAGE_BYTES == (uintptr_t)at / PAGE_BYTES,
 	      "another address was told");
 }
 
 static void unmapped_memory_faults(struct conformance *run)
 {
-	void *memory = conformance_map(SPAN_BYTES), *forbidden = conformance_map(SPAN_BYTES);
+	void *memory = conformance_map(SPAN_BYTES),
+	     *forbidden = conformance_map(SPAN_BYTES);
 
 	conformance_store(run, memory, 1);
 	munmap(memory, SPAN_BYTES);
 	mprotect(forbidden, SPAN_BYTES, PROT_NONE);
-	expect_fault(run, memory, "a load from unmapped memory succeeded");
-	expect_fault(run, forbidden, "a load from PROT_NONE memory succeeded");
-	expect_fault(run, (void *)8, "a load by a null pointer succeeded");
+	expect_fault(run, memory, -EFAULT, "unmapped memory is no -EFAULT");
+	expect_fault(run, forbidden, -EPERM, "PROT_NONE memory is no -EPERM");
+	expect_fault(run, (void *)8, -EFAULT, "a null pointer is no -EFAULT");
 
 	mprotect(forbidden, SPAN_BYTES, PROT_READ | PROT_WRITE);
 	conformance_store(run, forbidden, 4);
@@ -196,7 +255,9 @@ static void reused_address_is_zero(struct conformance *run)
 
 	for (int i = 0; i < 20; i++) {
 		conformance_store(run, word(memory, 2), pattern(2));
-		CHECK(run, conformance_is_at(run, word(memory, 2), PAGE_BYTES, USVM_PAGE_DEVICE),
+		CHECK(run,
+		      conformance_is_at(run, word(memory, 2), PAGE_BYTES,
+					USVM_PAGE_DEVICE),
 		      "not on the device after its store");
 		munmap(memory, SPAN_BYTES);
 		again = mmap(memory, SPAN_BYTES, PROT_READ | PROT_WRITE,
@@ -217,7 +278,9 @@ static void discarded_memory_is_zero(struct conformance *run)
 
 	for (int i = 0; i < 20; i++) {
 		conformance_store(run, word(memory, 2), pattern(2));
-		CHECK(run, conformance_is_at(run, word(memory, 2), PAGE_BYTES, USVM_PAGE_DEVICE),
+		CHECK(run,
+		      conformance_is_at(run, word(memory, 2), PAGE_BYTES,
+					USVM_PAGE_DEVICE),
 		      "not on the device after its store");
 		madvise(memory, SPAN_BYTES, MADV_DONTNEED);
 		CHECK(run, conformance_load(run, word(memory, 2)) == 0,
@@ -229,7 +292,8 @@ static void discarded_memory_is_zero(struct conformance *run)
 
 static void moved_mapping_keeps_its_data(struct conformance *run)
 {
-	void *old = conformance_map(SPAN_BYTES), *place = conformance_map(SPAN_BYTES), *new;
+	void *old = conformance_map(SPAN_BYTES), *place = conformance_map(SPAN_BYTES),
+	     *new;
 
 	for (size_t i = 0; i < SPAN_BYTES / PAGE_BYTES; i++)
 		conformance_store(run, word(old, i), pattern(i));
@@ -239,20 +303,24 @@ static void moved_mapping_keeps_its_data(struct conformance *run)
 	CHECK(run, new == place, "mremap failed");
 	if (new != place)
 		return;
-	expect_fault(run, old, "a load from where the mapping was succeeded");
+	expect_fault(run, old, -EFAULT, "where the mapping was is no -EFAULT");
 	for (size_t i = 0; i < SPAN_BYTES / PAGE_BYTES; i++)
-		CHECK(run, (i % 2 ? conformance_load(run, word(new, i)) : *word(new, i)) ==
-				   pattern(i), "something else after mremap");
+		CHECK(run,
+		      (i % 2 ? conformance_load(run, word(new, i)) : *word(new, i)) ==
+			      pattern(i),
+		      "something else after mremap");
 	munmap(new, SPAN_BYTES);
 }
 
 /* The device's own view of a word that is on it. */
-static uint64_t peek(struct conformance *run, const struct usvm_page_info *page, void *scratch)
+static uint64_t peek(struct conformance *run, const struct usvm_page_info *page,
+		     void *scratch)
 {
 	const struct usvm_device_config *config = &run->account->config;
 
 	if (config->flags & USVM_DEVICE_OWN_MEMORY)
-		config->ops->copy(config->device, page->vram_offset, scratch, PAGE_BYTES, false);
+		config->ops->copy(config->device, page->vram_offset, scratch, PAGE_BYTES,
+				  false);
 	else
 		return __atomic_load_n((uint64_t *)(void *)(run->account->host->vram +
 							    page->vram_offset),
@@ -288,12 +356,31 @@ static void *busy_engine_run(void *arg)
 	return NULL;
 }
 
+/* Stop the engine and see that it is. It stays stopped. */
+static uint64_t stop_and_look(struct conformance *run, const struct usvm_page_info *page,
+			      void *scratch)
+{
+	const struct usvm_device_ops *ops = run->account->config.ops;
+	void *device = run->account->config.device;
+	uint64_t before;
+
+	ops->stop(device);
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	ops->wait_stopped(device);
+	before = peek(run, page, scratch);
+	for (int i = 0; i < 20; i++)
+		CHECK(run, peek(run, page, scratch) == before,
+		      "an engine is inside a section after wait_stopped()");
+	return before;
+}
+
 /* Nothing of usvm happens meanwhile: no CPU touches the page, no event comes. So the
  * test may take usvm's part. */
 static void stop_nests(struct conformance *run)
 {
 	const struct usvm_device_ops *ops = run->account->config.ops;
-	void *device = run->account->config.device, *scratch = conformance_map(PAGE_BYTES);
+	void *device = run->account->config.device,
+	     *scratch = conformance_map(PAGE_BYTES);
 	struct busy_engine busy = { .run = run, .memory = conformance_map(PAGE_BYTES) };
 	struct usvm_page_info page;
 	uint64_t before, after;
@@ -308,12 +395,13 @@ static void stop_nests(struct conformance *run)
 	}
 	while (peek(run, &page, scratch) < 1000)
 		sched_yield();
+	for (int i = 0; i < 2000; i++) {
+		stop_and_look(run, &page, scratch);
+		ops->resume(device);
+	}
 	for (int i = 0; i < 20; i++) {
 		ops->stop(device);
-		ops->stop(device);
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-		ops->wait_stopped(device);
-		before = peek(run, &page, scratch);
+		before = stop_and_look(run, &page, scratch);
 		ops->resume(device);
 		for (int j = 0; j < 50; j++)
 			sched_yield();
@@ -338,11 +426,14 @@ static void four_times_device_memory(struct conformance *run)
 
 	for (size_t i = 0; i < pages; i++)
 		conformance_store(run, word(memory, i), pattern(i));
-	CHECK(run, !usvm_query_span(run->vm, memory, bytes, places), "no answer where it is");
-	CHECK(run, !run->info.migrates || places[USVM_PAGE_DEVICE] > 0, "nothing on the device");
+	CHECK(run, !usvm_query_span(run->vm, memory, bytes, places),
+	      "no answer where it is");
+	CHECK(run, !run->info.migrates || places[USVM_PAGE_DEVICE] > 0,
+	      "nothing on the device");
 	CHECK(run, places[USVM_PAGE_DEVICE] <= run->info.vram_bytes / PAGE_BYTES,
 	      "more on the device than it has memory");
-	CHECK(run, places[USVM_PAGE_DEVICE] + places[USVM_PAGE_HOME] == pages, "pages are lost");
+	CHECK(run, places[USVM_PAGE_DEVICE] + places[USVM_PAGE_HOME] == pages,
+	      "pages are lost");
 	for (size_t i = 0; i < pages; i += 7)
 		CHECK(run, conformance_load(run, word(memory, i)) == pattern(i),
 		      "the device reads something else after evictions");
@@ -371,7 +462,8 @@ static void atomics_add_up(struct conformance *run)
 	__atomic_store_n(&busy.quit, true, __ATOMIC_RELEASE);
 	pthread_join(thread, NULL);
 	CHECK(run, !busy.err, "an atomic failed");
-	CHECK(run, *words >> 32 == by_cpu % (1ull << 32), "an addition of the CPU is lost");
+	CHECK(run, *words >> 32 == by_cpu % (1ull << 32),
+	      "an addition of the CPU is lost");
 	CHECK(run, (uint32_t)*words == busy.rounds * BUSY_ADDS,
 	      "an addition of the device is lost");
 	munmap(busy.memory, PAGE_BYTES);
@@ -396,11 +488,8 @@ static void second_vm_sees_the_same(struct conformance *run)
 	void *memory = conformance_map(SPAN_BYTES);
 
 	conformance_store(run, memory, 8);
-	if (run->hooks->vm_end)
-		run->hooks->vm_end(run->hooks->context);
-	CHECK(run, !usvm_vm_destroy(run->vm), "the vm could not be destroyed");
-	run->vm = NULL;
-	if (conformance_vm_create(run)) {
+	conformance_vm_destroy(run);
+	if (conformance_vm_create(run, 0)) {
 		CHECK(run, false, "no second vm");
 		return;
 	}
@@ -414,10 +503,14 @@ const struct check conformance_checks[] = {
 	{ "fault_is_answered", fault_is_answered, false, true },
 	{ "device_write_is_seen_by_cpu", device_write_is_seen_by_cpu, false, false },
 	{ "cpu_write_is_seen_by_device", cpu_write_is_seen_by_device, false, false },
+	{ "every_byte_travels", every_byte_travels, false, false },
 	{ "query_names_the_device", query_names_the_device, true, false },
 	{ "untouched_memory_is_zero", untouched_memory_is_zero, false, false },
-	{ "prefetched_memory_does_not_fault", prefetched_memory_does_not_fault, true, true },
-	{ "read_only_memory_refuses_writes", read_only_memory_refuses_writes, false, false },
+	{ "prefetched_memory_does_not_fault", prefetched_memory_does_not_fault, true,
+	  true },
+	{ "read_only_memory_refuses_writes", read_only_memory_refuses_writes, false,
+	  false },
+	{ "read_only_vm_refuses_writes", read_only_vm_refuses_writes, false, false },
 	{ "unmapped_memory_faults", unmapped_memory_faults, false, false },
 	{ "reused_address_is_zero", reused_address_is_zero, false, false },
 	{ "discarded_memory_is_zero", discarded_memory_is_zero, false, false },

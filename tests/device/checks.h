@@ -17,7 +17,7 @@
 struct conformance {
 	const struct conformance_hooks *hooks;
 	const char *spec;
-	struct account *account; /* NULL: the device is opened by a hook */
+	struct account *account;           /* NULL: the device is opened by a hook */
 	struct conformance_access *access; /* shared memory: never migrates */
 
 	struct usvm *device;
@@ -41,10 +41,10 @@ extern const struct check conformance_checks[];
 
 void check_failed(struct conformance *run, const char *text, const char *file, int line);
 
-#define CHECK(run, holds, text)                                     \
-	do {                                                        \
-		if (!(holds))                                       \
-			check_failed(run, text, __FILE__, __LINE__); \
+#define CHECK(run, holds, text)                                                          \
+	do {                                                                             \
+		if (!(holds))                                                            \
+			check_failed(run, text, __FILE__, __LINE__);                     \
 	} while (0)
 
 /** conformance_access() - one access of an engine. Return: 0 or the error it ended with. */
@@ -63,9 +63,11 @@ bool conformance_is_at(struct conformance *run, const void *at, size_t bytes,
 /** conformance_map() - private memory, not touched. Return: never NULL. */
 void *conformance_map(size_t bytes);
 
-int conformance_vm_create(struct conformance *run);
+/** conformance_vm_create() - @flags: enum usvm_vm_flag. Return: 0 or -errno. */
+int conformance_vm_create(struct conformance *run, uint32_t flags);
+void conformance_vm_destroy(struct conformance *run);
 
 /** conformance_close() - the vm and the device; does nothing when it is closed */
-int conformance_close(struct conformance *run);
+void conformance_close(struct conformance *run);
 
 #endif

@@ -98,32 +98,34 @@ static int device_open(struct conformance *run, const struct usvm_device_config 
 	return usvm_open_device(&ours, run->spec, &run->device);
 }
 
-int conformance_vm_create(struct conformance *run)
+int conformance_vm_create(struct conformance *run, uint32_t flags)
 {
 	const struct conformance_hooks *hooks = run->hooks;
-	int err = usvm_vm_create(run->device, NULL, &run->vm);
+	const struct usvm_vm_config config = { .flags = flags };
+	int err = usvm_vm_create(run->device, &config, &run->vm);
 
 	if (!err && hooks->vm_begin)
 		err = hooks->vm_begin(hooks->context, run->vm);
 	return err;
 }
 
-int conformance_close(struct conformance *run)
+void conformance_vm_destroy(struct conformance *run)
 {
-	int err = 0;
-
-	if (!run->device)
-		return 0;
-	if (run->vm && run->hooks->vm_end)
+	if (!run->vm)
+		return;
+	if (run->hooks->vm_end)
 		run->hooks->vm_end(run->hooks->context);
-	if (run->vm)
-		err = usvm_vm_destroy(run->vm);
-	if (!err)
-		err = usvm_close(run->device);
+	CHECK(run, !usvm_vm_destroy(run->vm), "the vm could not be destroyed");
 	run->vm = NULL;
+}
+
+void conformance_close(struct conformance *run)
+{
+	if (!run->device)
+		return;
+	conformance_vm_destroy(run);
+	CHECK(run, !usvm_close(run->device), "the device could not be closed");
 	run->device = NULL;
-	CHECK(run, !err, "the device could not be closed");
-	return err;
 }
 
 /* Return: it passed. */
@@ -141,7 +143,7 @@ static bool run_check(struct conformance *run, const struct usvm_device_config *
 		CHECK(run, !err, "no device info");
 	}
 	if (!err) {
-		err = conformance_vm_create(run);
+		err = conformance_vm_create(run, 0);
 		CHECK(run, !err, "no vm could be created");
 	}
 	if (!err && (run->info.migrates || !check->wants_migration))
@@ -150,8 +152,8 @@ static bool run_check(struct conformance *run, const struct usvm_device_config *
 	if (run->account)
 		unsettled = account_close(run->account);
 	if (run->complaint)
-		printf("FAIL %s (%s): %s (%s:%d)\n", check->name, run->spec, run->complaint,
-		       run->file, run->line);
+		printf("FAIL %s (%s): %s (%s:%d)\n", check->name, run->spec,
+		       run->complaint, run->file, run->line);
 	else if (unsettled)
 		printf("FAIL %s (%s): %s\n", check->name, run->spec, unsettled);
 	else if (check->wants_migration && !run->info.migrates)
@@ -180,7 +182,8 @@ int conformance_run(const struct usvm_device_config *config,
 	}
 	for (const char *const *spec = hooks->specs; *spec; spec++) {
 		run.spec = *spec;
-		for (const struct check *check = conformance_checks; check->name; check++) {
+		for (const struct check *check = conformance_checks; check->name;
+		     check++) {
 			if (check->wants_account && !config)
 				continue;
 			failed += !run_check(&run, config, check);

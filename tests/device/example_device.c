@@ -68,7 +68,8 @@ static int access_memory(struct example_device *d)
 		entry = word ? __atomic_load_n(word, __ATOMIC_ACQUIRE) : 0;
 		err = (entry & wants[d->op]) == wants[d->op] ? 0 : -EFAULT;
 		if (!err && (entry & USVM_PTE_VRAM))
-			operate(d->op, (void *)(vram + (entry & ~4095ull) + d->addr % 4096), operands);
+			operate(d->op, (void *)(vram + (entry & ~4095ull) + d->addr % 4096),
+				operands);
 		usvm_section_leave(&d->section);
 		if (!err && !(entry & USVM_PTE_VRAM))
 			err = d->host->access(d->host->usvm, d->op, d->addr, operands, 8);
@@ -112,7 +113,7 @@ static void detach(void *device)
 
 static int vm_create(void *device, uint32_t vm)
 {
-	((struct example_device *)device)->vm = vm;
+	example_of(device)->vm = vm;
 	return 0;
 }
 
@@ -156,13 +157,13 @@ static void tlb_flush(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
 
 static bool stop(void *device)
 {
-	__atomic_add_fetch(&((struct example_device *)device)->stop.raised, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&example_of(device)->stop.raised, 1, __ATOMIC_SEQ_CST);
 	return true; /* it may be active; a larger device would know */
 }
 
 static void wait_stopped(void *device)
 {
-	while (__atomic_load_n(&((struct example_device *)device)->section.inside, __ATOMIC_ACQUIRE))
+	while (__atomic_load_n(&example_of(device)->section.inside, __ATOMIC_ACQUIRE))
 		sched_yield();
 }
 
@@ -176,7 +177,7 @@ static void resume(void *device)
 
 static int copy(void *device, uint64_t offset, void *memory, uint64_t bytes, bool to_device)
 {
-	unsigned char *vram = ((struct example_device *)device)->own_memory + offset;
+	unsigned char *vram = example_of(device)->own_memory + offset;
 
 	memcpy(to_device ? vram : memory, to_device ? memory : vram, bytes);
 	return 0;
@@ -184,11 +185,9 @@ static int copy(void *device, uint64_t offset, void *memory, uint64_t bytes, boo
 
 static void fault_done(void *device, struct usvm_device_fault *answered, int error)
 {
-	struct example_device *d = device;
-
 	(void)answered; /* there is one */
-	d->fault_error = error;
-	sem_post(&d->faulted);
+	example_of(device)->fault_error = error;
+	sem_post(&example_of(device)->faulted);
 }
 
 const struct usvm_device_ops example_device_ops = {

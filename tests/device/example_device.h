@@ -2,8 +2,8 @@
 /*
  * tests/device/example_device.h - a device that is as small as a device can be.
  *
- * One engine, no TLB. It loads, stores and adds 8 bytes in the vm that was created
- * last. Its user fills in the request, posts `asked` and waits for `answered`.
+ * One engine, one vm at a time, no TLB. It loads, stores and adds 8 bytes. Its user
+ * fills in the request, posts `asked` and waits for `answered`.
  */
 #ifndef TESTS_DEVICE_EXAMPLE_DEVICE_H
 #define TESTS_DEVICE_EXAMPLE_DEVICE_H
@@ -42,6 +42,11 @@ struct example_device {
 	uint64_t value; /* in, out */
 	int result;
 };
+
+static inline struct example_device *example_of(void *device)
+{
+	return device;
+}
 
 static inline void example_wait(sem_t *sem)
 {

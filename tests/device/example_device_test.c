@@ -36,15 +36,16 @@ static int access_device(void *context, struct conformance_access *access)
 /* Shared memory: the monitor touches it, and it never migrates. */
 static void *shared_memory(size_t bytes)
 {
-	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-			 0);
+	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			 -1, 0);
 
 	return map == MAP_FAILED ? NULL : map;
 }
 
 int main(void)
 {
-	static const char *const specs[] = { "home=2M", "home=4K", "migrate=never", NULL };
+	static const char *const specs[] = { "home=2M", "home=4K", "migrate=never",
+					     NULL };
 	int worst = 77;
 
 	for (int own = 0; own < 2; own++) {

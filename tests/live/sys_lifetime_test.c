@@ -73,6 +73,7 @@ static void open_and_close(const char *mask)
 	run_apart(sys, do_nothing, NULL);
 	base_host->pages_free(pages, KIB(64));
 	sys_linux_close(sys);
+	assert_int_equal(msync(pages, KIB(64), MS_ASYNC), -1); /* unmapped */
 }
 
 static void a_thousand_lives_leave_no_trace(void **state)
@@ -117,7 +118,7 @@ static void a_failed_open_leaves_nothing(void **state)
 	assert_memory_equal(&before, &after, sizeof(after));
 }
 
-/* --- pages ------------------------------------------------------------------------------------- */
+/* --- pages --------------------------------------------------------------- */
 
 static uint64_t present_pages(struct sys *sys, const void *p, uint64_t bytes)
 {
@@ -264,7 +265,7 @@ static void a_limit_of_address_space_is_lived_with(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* --- map --------------------------------------------------------------------------------------------- */
+/* --- map ----------------------------------------------------------------- */
 
 static void maps_are_aligned_and_near_the_hint_if_that_is_free(void **state)
 {
@@ -276,9 +277,11 @@ static void maps_are_aligned_and_near_the_hint_if_that_is_free(void **state)
 
 	(void)state;
 	assert_int_equal(sys->ops->map(sys, MIB(64), HUGE_BYTES, hint, &a), 0);
-	assert_int_equal(a, hint);
 	assert_int_equal(sys->ops->map(sys, MIB(64), GIB(1), hint, &b), 0);
-	assert_true(b > a && b < a + GIB(16));
+	if (!LINUX_SANITIZED) { /* they may have taken it */
+		assert_int_equal(a, hint);
+		assert_true(b > a && b < a + GIB(16));
+	}
 	assert_true(IS_ALIGNED(b, GIB(1)));
 	assert_int_equal(sys->ops->map(sys, MIB(3), MIB(32), 0, &c), 0);
 	assert_true(IS_ALIGNED(c, MIB(32)));

@@ -49,8 +49,14 @@ static struct fake_op *op_find(struct fake_state *state, const char *name)
 
 struct fake_sys *fake_enter_op(struct fake_sys *fake, const char *name)
 {
+	static _Thread_local bool in_hook;
 	struct fake_op *op;
 
+	if (fake->op_hook && !in_hook) {
+		in_hook = true;
+		fake->op_hook(fake->hook_arg, name);
+		in_hook = false;
+	}
 	fake_enter_lock(fake);
 	op = op_find(fake->state, name);
 	fake->state->injected = ++op->calls == op->fails_at ? -op->error : 0;
@@ -259,7 +265,9 @@ static int op_exclusions(struct sys *sys, struct span *spans, size_t max, size_t
 static int op_madvise_in_flight(struct sys *sys, bool *busy)
 {
 	OP_FAILS(sys);
-	*busy = fake->madvise_busy;
+	*busy = fake->madvise_busy || state->dying_count;
+	for (size_t i = 0; i < state->event_count; i++)
+		*busy |= state->events[i].event.type == SYS_EVENT_REMOVE;
 	return 0;
 }
 

@@ -58,6 +58,9 @@ struct fake_sys {
 	 * and in cpu_yield(), after the callers ran. No lock of the fake is held. */
 	void (*fault_hook)(void *arg);
 	void (*yield_hook)(void *arg);
+	/* Run when any op is entered, before it acts; not for ops that it calls itself. The
+	 * caller may hold locks of the library. */
+	void (*op_hook)(void *arg, const char *op);
 	void *hook_arg;
 
 	/* So many of the next moves do their work and answer -EEXIST all the same, as the
@@ -65,7 +68,7 @@ struct fake_sys {
 	uint32_t move_lies;
 
 	uint64_t clock_ns; /* each reading adds a microsecond */
-	bool madvise_busy;
+	bool madvise_busy; /* beside what fake_madvise() began and did not finish */
 	bool forked; /* what is_forked() says */
 	struct span exclusions[8];
 	size_t exclusion_count;

@@ -92,8 +92,13 @@ int live_run(const char *name, const struct CMUnitTest *tests, size_t count)
 	return _cmocka_run_group_tests(name, tests, count, NULL, NULL) ? 1 : 0;
 }
 
+/* A thread runs on as soon as its page is there, or its event was read; the tables and
+ * counters follow. A query waits for its turn, and so for them. */
 uint64_t live_stat(const struct live *live, const char *name)
 {
+	struct usvm_page_info info;
+
+	assert_int_equal(usvm_query(live->vm, live->result, &info), 0);
 	return usvm_stat(live->gpu, name);
 }
 

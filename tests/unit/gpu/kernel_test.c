@@ -473,11 +473,11 @@ static void rights_are_checked_on_memory_of_each_kind(void **state)
 		fake_place(&fake, 2 * i, 1, places[i], 0);
 		fake_place(&fake, 2 * i + 1, 1, places[i], USVM_PTE_WRITE);
 		assert_int_equal(run_access(&job, LOAD, read_only), 0);
-		assert_int_equal(run_access(&job, STORE, read_only + 8), -EFAULT);
+		assert_int_equal(run_access(&job, STORE, read_only + 8), -EPERM);
 		assert_int_equal(job.job.fault_addr, read_only + 8);
 		assert_int_equal(job.job.fault_access, USVM_ACCESS_WRITE);
 		assert_int_equal(run_access(&job, STORE, no_atomics), 0);
-		assert_int_equal(run_access(&job, ATOMIC, no_atomics + 4), -EFAULT);
+		assert_int_equal(run_access(&job, ATOMIC, no_atomics + 4), -EACCES);
 		assert_int_equal(job.job.fault_addr, no_atomics + 4);
 		assert_int_equal(job.job.fault_access, USVM_ACCESS_ATOMIC);
 	}
@@ -509,7 +509,7 @@ static void without_system_atomics_they_fault(void **state)
 	fake_place(&fake, 0, 1, FAKE_RAM, ALL_RIGHTS);
 	assert_int_equal(run_access(&job, STORE, fake_addr(0)), 0);
 	fake.page[0].flags = USVM_PTE_WRITE; /* the host will not have it either */
-	assert_int_equal(run_access(&job, ATOMIC, fake_addr(0)), -EFAULT);
+	assert_int_equal(run_access(&job, ATOMIC, fake_addr(0)), -EACCES);
 	assert_int_equal(fake.last_fault.access, USVM_ACCESS_ATOMIC);
 	assert_int_equal(*(uint32_t *)(void *)bytes_of(0), 9);
 

@@ -237,6 +237,8 @@ static int fill(struct fake_state *state, int fd, uint64_t dst, uint64_t src,
 		return -ESRCH;
 	if (is_pending(state, uffd))
 		return -EAGAIN;
+	if (fake_one_vma(process, span_make(dst, bytes)))
+		return -ENOENT;
 	for (; *done < bytes && !err; *done += err ? 0 : PAGE_BYTES) {
 		struct fake_page *page = fake_page_at(process, dst + *done);
 		const void *from = (const void *)(uintptr_t)(src + *done);
