@@ -279,7 +279,7 @@ int usvm_device_info(struct usvm *usvm, struct usvm_device_info *info)
 		return err;
 	if (!info)
 		return -EINVAL;
-	vram_stats_read(usvm->device->vram, &stats);
+	vm_device_vram(usvm->device, &stats);
 	memset(info, 0, sizeof(*info));
 	copy_text(info->name, sizeof(info->name), usvm->name);
 	info->vram_bytes = stats.size_bytes;

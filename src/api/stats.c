@@ -46,7 +46,7 @@ static void collect(struct usvm *usvm, struct usvm_stat *stats)
 			ATOMIC_LOAD_RELAXED(&usvm->device->stats.value[i]),
 		};
 	}
-	vram_stats_read(usvm->device->vram, &vram);
+	vm_device_vram(usvm->device, &vram);
 	stats[n++] = (struct usvm_stat){ "vram_used_bytes", vram.used_bytes };
 	stats[n++] = (struct usvm_stat){ "vram_used_bytes_max", vram.used_bytes_max };
 	stats[n++] = (struct usvm_stat){ "vram_evictions", vram.evictions };

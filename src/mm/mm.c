@@ -111,8 +111,6 @@ static void mm_free(struct mm *mm)
 	if (mm->push_buffer)
 		mm->sys->ops->unmap(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
 	trace_ring_destroy(mm->trace);
-	/* Not before the monitor and the collector ended: one asks for more, one brings it. */
-	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
 	pool_fini(&mm->node_pool);
 	base_host->pages_free(mm, pages_of(sizeof(*mm)));
 }
@@ -171,6 +169,15 @@ static int close_arena(void *argument)
 		mm_arena_destroy(mm, mm->fence_page, HUGE_BYTES);
 	mm->fence_page = 0;
 	return 0;
+}
+
+/* The monitor's last act: nobody brings it more, for the collector has ended. */
+void mm_monitor_release(struct mm *mm)
+{
+	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
+	if (mm->uffd >= 0)
+		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
+	mm->uffd = -1;
 }
 
 static void join(struct mm *mm, struct sys_thread **threads, uint32_t count)
@@ -257,6 +264,7 @@ static int assert_idle(void *argument)
 	ASSERT(mm->entry_pages == 0);
 	ASSERT(!mm->notifiers.root);
 	ASSERT(list_is_empty(&mm->quiesce));
+	mm->ending = true;
 	mm_vma_inherit(mm);
 	mm_registration_forget(mm, (struct span){ 0, UINT64_MAX });
 	mm_unlock(mm, 0);
@@ -272,8 +280,8 @@ void mm_destroy(struct mm *mm)
 	mm_call(mm, assert_idle, &mm, sizeof(mm));
 	mm_call(mm, close_arena, &mm, sizeof(mm));
 	stop_threads(mm);
-	if (mm->config.no_threads && mm->uffd >= 0)
-		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
+	if (mm->config.no_threads)
+		mm_monitor_release(mm);
 	mm_free(mm);
 }
 

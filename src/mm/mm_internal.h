@@ -75,6 +75,7 @@ struct mm {
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
 	uint32_t gate_closed; /* atomic reads: forks under way */
+	bool ending;          /* no take follows: the monitor quarantines nothing */
 	uint64_t moving_pages;
 	uint64_t entry_pages; /* atomic reads */
 	struct mm_stats stats;
@@ -178,6 +179,7 @@ void mm_quarantine_fini(struct mm *mm);
 
 /* monitor.c */
 void mm_monitor_run(void *arg);
+void mm_monitor_release(struct mm *mm);
 void mm_wake(struct mm *mm, struct span span);
 
 /* work.c */

@@ -367,7 +367,5 @@ void mm_monitor_run(void *arg)
 		}
 		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, BASE_FOREVER);
 	}
-	if (mm->uffd >= 0)
-		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
-	mm->uffd = -1;
+	mm_monitor_release(mm);
 }

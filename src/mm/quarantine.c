@@ -61,6 +61,8 @@ void mm_quarantine_clear(struct mm *mm, struct span span)
 
 void mm_quarantine_add(struct mm *mm, struct span span)
 {
+	if (mm->ending)
+		return;
 	mm_quarantine_clear(mm, span);
 	insert(mm, span, false);
 	mm->stats.quarantined += span_pages(span);
@@ -76,6 +78,7 @@ static void clear_written(struct mm *mm, struct span run)
 {
 	struct mm_quarantine *q;
 
+	lock_assert_held(&mm->event_lock);
 	while ((q = first(mm, run))) {
 		struct span part = span_intersect(q->node.span, run);
 
@@ -112,6 +115,7 @@ static void cut(struct mm *mm, uint64_t addr)
 	struct span old;
 	bool protected;
 
+	lock_assert_held(&mm->event_lock);
 	if (!q || q->node.span.start == addr)
 		return;
 	old = q->node.span;

@@ -29,7 +29,8 @@
 
 /* The C library's record is 2304 bytes (2.36) and holds the robust list. */
 #define RECORD_BYTES KIB(8)
-#define FIRST_THREAD_TLS_BYTES KIB(64)
+/* What the C library keeps free beside the TLS of the modules that were there at start. */
+#define TLS_SURPLUS_BYTES KIB(4)
 
 struct span_list {
 	struct span *spans;
@@ -103,10 +104,26 @@ static int add_segments(struct dl_phdr_info *module, size_t size UNUSED,
 	return 0;
 }
 
+/* The first thread's TLS ends at its record, and every module with TLS has a part of it. */
+static int add_tls(struct dl_phdr_info *module, size_t bytes UNUSED, void *arg)
+{
+	struct linux_sys *sys = arg;
+
+	for (unsigned int i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &module->dlpi_phdr[i];
+
+		if (header->p_type == PT_TLS)
+			sys->first_tls_bytes += header->p_memsz + header->p_align;
+	}
+	return 0;
+}
+
 void linux_find_segments(struct linux_sys *sys)
 {
 	sys->segment_count = 0;
 	dl_iterate_phdr(add_segments, sys);
+	sys->first_tls_bytes = TLS_SURPLUS_BYTES;
+	dl_iterate_phdr(add_tls, sys);
 }
 
 /* --- stacks -------------------------------------------------------------- */
@@ -138,7 +155,7 @@ static int add_thread(struct sys *sys, struct span_list *list,
 	span = vma.span;
 	span.end = MIN(ALIGN_UP(record + RECORD_BYTES, PAGE_BYTES), span.end);
 	if (thread_id == process_id)
-		span.start = MAX(ALIGN_DOWN(record - FIRST_THREAD_TLS_BYTES,
+		span.start = MAX(ALIGN_DOWN(record - linux_of(sys)->first_tls_bytes,
 					    PAGE_BYTES),
 				 span.start);
 	add_span(list, span);

@@ -63,6 +63,7 @@ struct linux_sys {
 	/* Set at the first open, then constant. */
 	struct span segments[LINUX_SEGMENT_COUNT_MAX]; /* never to migrate */
 	size_t segment_count;
+	uint64_t first_tls_bytes; /* of the thread that the process began with */
 	uint64_t huge_devices[LINUX_HUGE_DEVICE_COUNT_MAX]; /* hugetlbfs mounts */
 	size_t huge_device_count;
 	uint64_t stack_addr; /* in [stack]: the kernel put random bytes there */

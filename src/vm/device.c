@@ -136,6 +136,11 @@ void vm_device_destroy(struct vm_device *device)
 	base_host->pages_free(device, device_bytes());
 }
 
+void vm_device_vram(struct vm_device *device, struct vram_stats *stats)
+{
+	vram_stats_read(device->vram, stats);
+}
+
 /* The vm a fault is for, counted as pending; or NULL. */
 struct vm *vm_get(struct vm_device *device, uint32_t id)
 {

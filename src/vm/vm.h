@@ -89,6 +89,9 @@ void vm_device_destroy(struct vm_device *device);
  * Context: [engine]. Return: 0; -ENOENT no such vm, or closing; -EINVAL. */
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault);
 
+/** vm_device_vram() - how full device memory is. Context: any but the monitor. */
+void vm_device_vram(struct vm_device *device, struct vram_stats *stats);
+
 enum vm_flag {
 	VM_NO_MIRROR = 1 << 0,
 	VM_READ_ONLY = 1 << 1,

@@ -45,12 +45,13 @@ struct usage {
 	size_t mappings;
 };
 
-/* A thread that was joined is still listed for a moment. */
+/* A thread that was joined is still listed for a moment. Sanitizers have threads
+ * of their own. */
 static struct usage usage_now(void)
 {
 	const size_t alone = 3; /* with "." and ".." */
 
-	while (count_entries("/proc/self/task") > alone && !LINUX_SANITIZED)
+	while (!LINUX_SANITIZED && count_entries("/proc/self/task") > alone)
 		base_host->cpu_yield();
 	return (struct usage){
 		.files = count_entries("/proc/self/fd"),
@@ -68,8 +69,16 @@ static void open_and_close(const char *mask)
 {
 	struct sys *sys = open_sys(mask);
 	void *pages = base_host->pages_alloc(KIB(64));
+	struct sys_page_run run;
+	struct sys_vma vma;
+	uint64_t end;
+	size_t count;
 
 	assert_non_null(pages);
+	/* Asked by the program's thread, these open a file for the moment. */
+	assert_int_equal(sys->ops->vma_query(sys, addr_of(pages), false, &vma), 0);
+	assert_int_equal(sys->ops->page_scan(sys, vma.span, &run, 1, &count, &end),
+			 0);
 	run_apart(sys, do_nothing, NULL);
 	base_host->pages_free(pages, KIB(64));
 	sys_linux_close(sys);
@@ -88,9 +97,10 @@ static void a_thousand_lives_leave_no_trace(void **state)
 		open_and_close(i % 2 ? "" : "-guard,-procmap_query");
 	after = usage_now();
 	assert_int_equal(after.files, before.files);
-	assert_int_equal(after.threads, before.threads);
-	if (!LINUX_SANITIZED) /* they map as they like */
+	if (!LINUX_SANITIZED) {
+		assert_int_equal(after.threads, before.threads);
 		assert_int_equal(after.mappings, before.mappings);
+	}
 }
 
 static void two_users_share_one(void **state)
@@ -115,7 +125,8 @@ static void a_failed_open_leaves_nothing(void **state)
 	(void)state;
 	assert_int_equal(sys_linux_open("-nothing", &sys), -EINVAL);
 	after = usage_now();
-	assert_memory_equal(&before, &after, sizeof(after));
+	assert_int_equal(after.files, before.files);
+	assert_int_equal(after.mappings, before.mappings);
 }
 
 /* --- pages --------------------------------------------------------------- */

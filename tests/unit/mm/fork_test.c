@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Children: what fork() and a raw clone find in their memory, whatever child and grandchild
+ * do while their pages are pushed, and whoever dies.
+ */
+#include "mm_fixture.h"
+
+static void take_first(struct fixture *f, uint64_t pages)
+{
+	heap_fill(f, 0, pages);
+	assert_int_equal(take_pages(f, 0, pages), pages);
+}
+
+static void collect(struct fixture *f)
+{
+	while (mm_collector_step(f->mm))
+		;
+}
+
+/* The process @child finds the tags of the heap, from @page on. */
+static void expect_in(struct fixture *f, int child, uint64_t page, uint64_t pages)
+{
+	fake_enter(f->fake, child);
+	for (uint64_t i = page; i < page + pages; i++) {
+		assert_int_equal(fake_touch(f->fake, heap(i), false), 0);
+		assert_int_equal(fake_tag(f->fake, heap(i)), tag_of(i));
+	}
+	fake_enter(f->fake, 0);
+}
+
+/* --- fork() ------------------------------------------------------------------------------ */
+
+static void before_fork_everything_comes_home(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 8);
+	child = fake_fork(f->fake, true);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	settle(f);
+	collect(f);
+	expect_in(f, child, 0, 8);
+	expect_tags(f, 0, 8);
+	/* A hole of the child is one of an ordinary process: its userfaultfd is closed. */
+	fake_enter(f->fake, child);
+	assert_int_equal(fake_touch(f->fake, heap(20), true), 0);
+	fake_enter(f->fake, 0);
+	assert_int_equal(stats_of(f).forks_pushed_pages, 0);
+}
+
+static void nothing_is_taken_while_a_fork_is_under_way(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+
+	take_first(f, 2);
+	f->fake->hooks.prepare();
+	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	f->fake->hooks.parent();
+	heap_fill(f, 2, 2);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	expect_tags(f, 0, 4);
+}
+
+static void prepare_a_fork(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (base_host->self()->held_count || strcmp(op, "madvise_in_flight") != 0)
+		return;
+	f->fake->op_hook = NULL;
+	f->fake->hooks.prepare();
+}
+
+/* The gate closes between the take's checks and its move. */
+static void a_take_that_began_before_the_fork_ends_without_pages(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 2);
+
+	take_first(f, 2);
+	fake_madvise(f->fake, heap_span(9, 1), SYS_ADVICE_DONTNEED);
+	finish_remove(f);
+	take = take_of(f, 8, 2);
+	heap_fill(f, 8, 2);
+	f->fake->op_hook = prepare_a_fork;
+	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
+	assert_null(f->fake->op_hook);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	f->fake->hooks.parent();
+	expect_tags(f, 0, 2);
+}
+
+static void the_process_lock_is_free_in_the_child(void **state)
+{
+	struct fixture *f = *state;
+
+	mm_process_lock();
+	mm_process_unlock();
+	f->fake->hooks.prepare();
+	f->fake->hooks.child();
+	mm_process_lock();
+	mm_process_unlock();
+	/* The parent's half of it; in one process here. */
+	assert_int_equal(mm_fork_init(f->mm), 0);
+	mm_lock(f->mm);
+	f->mm->gate_closed = 0;
+	mm_unlock(f->mm, 0);
+}
+
+/* --- without EVENT_FORK --------------------------------------------------------------------- */
+
+static int set_up_without_event(void **state)
+{
+	static struct fixture f;
+
+	*state = &f;
+	return fixture_start(&f, FAKE_ALL_FEATURES & ~(uint32_t)SYS_FEATURE_EVENT_FORK);
+}
+
+/* A raw clone gets SIGSEGV where pages are on a device, never zeros. */
+static void a_clone_that_nobody_tells_of_does_not_inherit_device_pages(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 2);
+	child = fake_fork(f->fake, false);
+	fake_enter(f->fake, child);
+	assert_int_equal(fake_touch(f->fake, heap(0), false), -EFAULT);
+	fake_enter(f->fake, 0);
+	expect_tags(f, 0, 2);
+}
+
+static void fork_inherits_all_the_same(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 4);
+	for (int i = 0; i < 2; i++) {
+		child = fake_fork(f->fake, true);
+		expect_in(f, child, 0, 4);
+		fake_exit(f->fake, child);
+		/* On the device again, kept from children again. */
+		assert_int_equal(take_pages(f, 0, 4), 4);
+		child = fake_fork(f->fake, false);
+		fake_enter(f->fake, child);
+		assert_int_equal(fake_touch(f->fake, heap(0), false), -EFAULT);
+		fake_enter(f->fake, 0);
+	}
+}
+
+static void prepare_at_register(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (base_host->self()->held_count || strcmp(op, "uffd_register") != 0)
+		return;
+	f->fake->op_hook = NULL;
+	f->fake->hooks.prepare();
+}
+
+/* A take registers, and keeps the VMA from children, while fork() is about to run. */
+static void fork_inherits_what_is_registered_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+	int child;
+
+	heap_fill(f, 0, 4);
+	f->fake->op_hook = prepare_at_register;
+	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
+	assert_null(f->fake->op_hook);
+	child = fake_fork(f->fake, false);
+	f->fake->hooks.parent();
+	expect_in(f, child, 0, 4);
+	assert_int_equal(take_pages(f, 0, 4), 0 + 4);
+	expect_tags(f, 0, 4);
+}
+
+static int set_up_home_and_bring_what_is_lost(void **state)
+{
+	return set_up_without_event(state);
+}
+
+/* --- a raw clone with EVENT_FORK --------------------------------------------------------------- */
+
+static void a_clone_gets_a_copy_of_every_device_page(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 8);
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	assert_int_equal(stats_of(f).events_fork, 1);
+	assert_int_equal(stats_of(f).forks_pushed_pages, 8);
+	expect_in(f, child, 0, 8);
+	assert_true(is_on_device(f, heap(0)));
+	expect_tags(f, 0, 8);
+}
+
+static void a_clone_with_nothing_on_a_device_is_let_go_at_once(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 1);
+	expect_tags(f, 0, 1);
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	fake_enter(f->fake, child);
+	assert_int_equal(fake_registered(f->fake, heap(0)), 0);
+	assert_int_equal(fake_touch(f->fake, heap(9), true), 0);
+	fake_enter(f->fake, 0);
+}
+
+/* What the child does while it is pushed to, at the push of page @test[0] (see at_copy). */
+enum child_act {
+	CHILD_UNMAPS,
+	CHILD_REMAPS,
+	CHILD_FORKS,
+	CHILD_DIES,
+	CHILD_FAULTS,
+	CHILD_ACTS,
+};
+
+static void child_acts(struct fixture *f, int child, enum child_act act)
+{
+	fake_enter(f->fake, child);
+	switch (act) {
+	case CHILD_UNMAPS:
+		fake_munmap(f->fake, heap_span(2, 3));
+		break;
+	case CHILD_REMAPS:
+		assert_int_equal(fake_mremap(f->fake, heap_span(2, 3), OTHER, false), 0);
+		break;
+	case CHILD_FORKS:
+		f->test[2] = (uint64_t)fake_fork(f->fake, false);
+		break;
+	case CHILD_DIES:
+		fake_exit(f->fake, child);
+		break;
+	case CHILD_FAULTS:
+		fake_touch(f->fake, heap(7), false);
+		break;
+	case CHILD_ACTS:
+		break;
+	}
+	fake_enter(f->fake, 0);
+}
+
+/* test: [0] copies left until it acts, [1] child, [2] grandchild, [3] the act */
+static void at_copy(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (strcmp(op, "uffd_copy") != 0 || --f->test[0])
+		return;
+	child_acts(f, (int)f->test[1], (enum child_act)f->test[3]);
+}
+
+static void expect_child(struct fixture *f, int child, enum child_act act)
+{
+	switch (act) {
+	case CHILD_UNMAPS:
+		expect_in(f, child, 0, 2);
+		expect_in(f, child, 5, 3);
+		fake_enter(f->fake, child);
+		assert_int_equal(fake_touch(f->fake, heap(3), false), -EFAULT);
+		break;
+	case CHILD_REMAPS:
+		expect_in(f, child, 0, 2);
+		expect_in(f, child, 5, 3);
+		fake_enter(f->fake, child);
+		for (uint64_t i = 0; i < 3; i++)
+			assert_int_equal(fake_tag(f->fake, OTHER + i * PAGE_BYTES),
+					 tag_of(2 + i));
+		break;
+	case CHILD_FORKS:
+		expect_in(f, child, 0, 8);
+		expect_in(f, (int)f->test[2], 0, 8);
+		break;
+	default:
+		expect_in(f, child, 0, 8);
+		break;
+	}
+	fake_enter(f->fake, 0);
+}
+
+/* One act of the child at one point: before the push of page @point. */
+static void push_with_act(struct fixture *f, uint64_t point, enum child_act act)
+{
+	int child;
+
+	take_first(f, 8);
+	child = fake_fork(f->fake, false);
+	f->test[0] = point + 1;
+	f->test[1] = (uint64_t)child;
+	f->test[3] = act;
+	f->fake->op_hook = at_copy;
+	settle(f);
+	f->fake->op_hook = NULL;
+	settle(f);
+	collect(f);
+	if (act != CHILD_DIES)
+		expect_child(f, child, act);
+	expect_tags(f, 0, 8);
+	mm_check(f->mm);
+}
+
+static void a_child_may_act_at_any_point_of_its_push(void **state)
+{
+	struct fixture *f;
+
+	for (enum child_act act = 0; act < CHILD_ACTS; act++) {
+		for (uint64_t point = 0; point < 8; point++) {
+			assert_int_equal(tear_down(state), 0);
+			assert_int_equal(set_up(state), 0);
+			f = *state;
+			push_with_act(f, point, act);
+		}
+	}
+}
+
+static void a_clone_of_what_is_moving_gets_it(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+	int child;
+
+	heap_fill(f, 0, 4);
+	take.moving = true;
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	mm_take_finish(f->mm, &take);
+	expect_in(f, child, 0, 4);
+	expect_tags(f, 0, 4);
+}
+
+/* What cannot be followed any more is SIGBUS in the child, not zeros. */
+static void too_many_changes_of_the_child_poison_the_rest(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 4);
+	child = fake_fork(f->fake, false);
+	fake_enter(f->fake, child);
+	for (uint64_t i = 0; i < 130; i++)
+		fake_munmap(f->fake, heap_span(100 + i, 1));
+	fake_enter(f->fake, 0);
+	settle(f);
+	collect(f);
+	fake_enter(f->fake, child);
+	for (uint64_t i = 0; i < 4; i++) {
+		if (fake_touch(f->fake, heap(i), false) == 0)
+			assert_int_equal(fake_tag(f->fake, heap(i)), tag_of(i));
+		else
+			assert_true(fake_page(f->fake, heap(i)) & FAKE_PAGE_POISON);
+	}
+	fake_enter(f->fake, 0);
+	expect_tags(f, 0, 4);
+}
+
+static void more_children_than_the_collector_is_told_of_are_closed_too(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 1);
+	for (int i = 0; i < 3; i++) {
+		f->mm->child_uffd_count = i == 1 ? ARRAY_SIZE(f->mm->child_uffds) : 0;
+		fake_fork(f->fake, false);
+		settle(f);
+		if (i == 1) /* by the monitor itself */
+			f->mm->child_uffd_count = 0;
+		collect(f);
+	}
+	assert_int_equal(fake_calls(f->fake, "uffd_close"), 3);
+	expect_tags(f, 0, 1);
+}
+
+#define TEST_WITHOUT(name) \
+	cmocka_unit_test_setup_teardown(name, set_up_home_and_bring_what_is_lost, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(before_fork_everything_comes_home),
+		TEST(nothing_is_taken_while_a_fork_is_under_way),
+		TEST(a_take_that_began_before_the_fork_ends_without_pages),
+		TEST(the_process_lock_is_free_in_the_child),
+		TEST_WITHOUT(a_clone_that_nobody_tells_of_does_not_inherit_device_pages),
+		TEST_WITHOUT(fork_inherits_all_the_same),
+		TEST_WITHOUT(fork_inherits_what_is_registered_meanwhile),
+		TEST(a_clone_gets_a_copy_of_every_device_page),
+		TEST(a_clone_with_nothing_on_a_device_is_let_go_at_once),
+		TEST(a_child_may_act_at_any_point_of_its_push),
+		TEST(a_clone_of_what_is_moving_gets_it),
+		TEST(too_many_changes_of_the_child_poison_the_rest),
+		TEST(more_children_than_the_collector_is_told_of_are_closed_too),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
