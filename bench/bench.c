@@ -174,7 +174,8 @@ static int write_json(const struct bench *bench, json_t *machine)
 	all = json_pack("{s:s, s:b, s:i, s:O, s:o}", "bench", bench->name, "smoke",
 			bench->smoke, "rounds", (int)bench->rounds, "machine", machine,
 			"rows", rows);
-	err = !all || json_dump_file(all, bench->json_path, JSON_INDENT(2));
+	err = !all || json_dump_file(all, bench->json_path,
+				     JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	json_decref(all);
 	if (err)
 		fprintf(stderr, "bench: cannot write %s\n", bench->json_path);

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <usvm/usvm.h>
@@ -110,6 +111,12 @@ static double as_mib(uint64_t bytes)
 	return (double)bytes / (double)(1u << 20);
 }
 
+static int file_failed(const char *path, const char *why)
+{
+	fprintf(stderr, "usvm demo: %s: %s\n", path, why);
+	return EXIT_WRONG;
+}
+
 static int failed(const char *what, int err)
 {
 	fprintf(stderr, "usvm demo: %s: %s\n", what, usvm_strerror(err));
@@ -128,15 +135,20 @@ static char *default_path(void)
 	return path ? path : strdup("/proc/self/exe");
 }
 
-/* The whole of a file, a pipe as well: its size is known at its end. */
+/* The whole of a file, to its end: files of /proc do not tell their size. */
 static int read_input(struct demo *demo)
 {
 	FILE *file = fopen(demo->path, "re");
 	size_t room = 0, got;
+	struct stat stat;
 	int err = 0;
 
 	if (!file)
 		return -errno;
+	if (fstat(fileno(file), &stat) || !S_ISREG(stat.st_mode)) {
+		fclose(file);
+		return -ESPIPE; /* it is read twice */
+	}
 	do {
 		if (room - demo->input_bytes < BLOCK_BYTES) {
 			unsigned char *more;
@@ -341,7 +353,7 @@ static int work(struct demo *demo)
 
 	err = compare(demo);
 	if (err)
-		return failed(demo->path, err);
+		return file_failed(demo->path, strerror(-err));
 	err = look(demo, &end);
 	if (err)
 		return failed("where are the pages?", err);
@@ -388,13 +400,20 @@ static int demo_with_gpu(struct demo *demo)
 	return err ? failed("close", err) : status;
 }
 
-static bool is_size(const char *text)
+/* What usvm_open() takes as device memory: a multiple of 2 MiB. */
+static bool is_vram_size(const char *text)
 {
+	static const char units[] = "KMG";
 	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
+	uint64_t bytes;
 
-	if (digits == 0 || digits > 12)
+	if (digits == 0 || digits > 9 || (text[digits] && (!unit || text[digits + 1])))
 		return false;
-	return text[digits] == '\0' || (strchr("KMG", text[digits]) && !text[digits + 1]);
+	bytes = strtoull(text, NULL, 10);
+	if (unit)
+		bytes <<= 10 * (unit - units + 1);
+	return bytes != 0 && bytes % (2u << 20) == 0;
 }
 
 static const struct option demo_options[] = {
@@ -445,9 +464,9 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 	else if (demo->mode && strcmp(demo->mode, "move") && strcmp(demo->mode, "copy"))
 		*status = command_usage_error(
 			&demo_command, "--mode is move or copy, not '%s'", demo->mode);
-	else if (demo->vram && !is_size(demo->vram))
-		*status = command_usage_error(&demo_command, "--vram: '%s' is no size",
-					      demo->vram);
+	else if (demo->vram && !is_vram_size(demo->vram))
+		*status = command_usage_error(
+			&demo_command, "--vram: '%s' is no multiple of 2M", demo->vram);
 	else
 		return 0;
 	return 1;
@@ -465,14 +484,15 @@ static int demo_run(int argc, char **argv)
 		demo.path = found = default_path();
 
 	demo.counts = calloc(256, sizeof(*demo.counts));
-	err = demo.counts && demo.path ? read_input(&demo) : -ENOMEM;
-	if (err) {
-		status = failed(demo.path ? demo.path : "no memory", err);
+	if (!demo.counts || !demo.path) {
+		status = failed("memory", -ENOMEM);
 		goto free_memory;
 	}
-	if (demo.input_bytes == 0) {
-		fprintf(stderr, "usvm demo: %s is empty\n", demo.path);
-		status = EXIT_WRONG;
+	err = read_input(&demo);
+	if (err || demo.input_bytes == 0) {
+		status = file_failed(demo.path, err == -ESPIPE ? "not a regular file" :
+						err            ? strerror(-err) :
+								 "empty");
 		goto free_memory;
 	}
 	status = demo_with_gpu(&demo);

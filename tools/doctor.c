@@ -158,7 +158,7 @@ static void check_features(struct doctor *doctor)
 							    newer);
 	report_probe(
 		doctor, "wp-async", probe_wp_async(),
-		"memory cannot be watched for munmap, mremap and madvise: it stays at home",
+		"memory that madvise() discarded and the program fills again stays at home longer",
 		doctor->uffd.features ? newer : uffd_mend(&doctor->uffd));
 	err = probe_event_fork();
 	report_probe(
@@ -171,15 +171,14 @@ static void check_features(struct doctor *doctor)
 		doctor, "procmap-query", probe_procmap_query(),
 		"each look-up of a mapping reads /proc/self/maps: slow with many mappings",
 		"run Linux 6.11 or newer");
-	report_probe(
-		doctor, "pagemap-scan", probe_pagemap_scan(),
-		"pages cannot be told from guard pages or dying ones: memory stays at home",
-		"run Linux 6.7 or newer, with /proc mounted");
+	report_probe(doctor, "pagemap-scan", probe_pagemap_scan(),
+		     "the state of pages is read word by word: migration is slower",
+		     "run Linux 6.7 or newer, with /proc mounted");
 	report_probe(doctor, "guard-pages", probe_guard_pages(),
 		     "frames of device memory are emptied by a slower way",
 		     "run Linux 6.13 or newer");
 	report_probe(doctor, "membarrier", probe_membarrier(),
-		     "engines cannot be stopped safely: memory stays at home",
+		     "engines are stopped by a slower barrier",
 		     "allow membarrier(2) in the sandbox, or run a kernel with "
 		     "CONFIG_MEMBARRIER=y");
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The usvm command: its manners, and that what it writes can be read.
 
-    test-usvm.py USVM
+    test-usvm.py USVM [manners|demo]
 
 Bad usage ends with 2, a message on stderr and nothing on stdout; every help text
 names its options; doctor's JSON agrees with its exit status; a trace is what
@@ -44,6 +44,8 @@ def test_usage():
                       ['help', 'demo', 'doctor'], ['--version', 'x'],
                       ['demo', '--dance'], ['demo', '-x'], ['demo', '--help=yes'],
                       ['demo', '--vram'], ['demo', '--vram', '12Q'],
+                      ['demo', '--vram', '0'], ['demo', '--vram', '3M'],
+                      ['demo', '--vram', '2MB'],
                       ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
                       ['doctor', '--dance'], ['doctor', 'x']):
         test_bad_usage(*arguments)
@@ -68,7 +70,6 @@ def test_usage():
 
 
 def test_doctor():
-    """Return: pages migrate on this system."""
     text, answer = run('doctor'), run('doctor', '--json')
     report = json.loads(answer.stdout)
     bad = [c for c in report['checks'] if c['status'] != 'ok']
@@ -87,7 +88,6 @@ def test_doctor():
     library = {c['name']: c for c in json.loads(masked.stdout)['checks']}['library']
     check('doctor: without MOVE nothing migrates, status 2',
           masked.returncode == 2 and library['status'] == 'missing')
-    return report['result'] != 'none'
 
 
 def test_home_only_demo():
@@ -104,16 +104,20 @@ def number_after(text, label):
     return int(found[-1]) if found else -1
 
 
-def test_demo(migrates):
+def test_bad_input():
+    with tempfile.NamedTemporaryFile() as empty:
+        done = run('demo', empty.name)
+        check('demo of an empty file: status 1, and says so',
+              done.returncode == 1 and 'empty' in done.stderr)
     for arguments, says in ((['/nowhere/at/all'], '/nowhere/at/all'),
-                            (['/dev/null'], 'empty'), (['/'], '/'),
-                            (['--vram', '1K', USVM], 'GPU'),
+                            (['/dev/null'], 'regular'), (['/'], 'regular'),
                             (['--trace', '/nowhere/t', USVM], '/nowhere/t')):
         done = run('demo', *arguments)
         check(f'demo {" ".join(arguments)}: status 1, and says so',
               done.returncode == 1 and says in done.stderr)
-    if not migrates:
-        return
+
+
+def test_demo():
     for mode in ('move', 'copy'):
         done = run('demo', '--mode', mode, '--require-migration')
         check(f'demo --mode {mode}: right', done.returncode == 0
@@ -126,6 +130,16 @@ def test_demo(migrates):
         check(f'demo --mode {mode}: all home, all on the device, all home',
               len(places) == 3 and places[0] == places[2] and places[0][0] == 0
               and places[1] == (places[0][1], 0))
+
+
+def test_eviction():
+    done = run('demo', '--mode', 'copy', '--vram', '8M', '--require-migration')
+    check('demo --vram 8M: right', done.returncode == 0
+          and 'wrong bytes: 0, wrong counts: 0' in done.stdout)
+    check('demo --vram 8M: evicts', number_after(done.stdout, 'evictions') > 0)
+    places = re.findall(r'where the pages are +(\d+) on the device', done.stdout)
+    check('demo --vram 8M: no more on the device than it has',
+          len(places) == 3 and 0 < int(places[1]) <= 2048)
 
 
 def test_trace():
@@ -154,17 +168,26 @@ def test_trace():
           {'gpu_fault', 'cpu_fault', 'migrate_to_device', 'migrate_to_ram', 'evict'} <= kinds)
 
 
+def migrates():
+    report = json.loads(run('doctor', '--json').stdout)
+    return report['result'] != 'none'
+
+
 def main():
-    test_usage()
-    migrates = test_doctor()
-    test_home_only_demo()
-    test_demo(migrates)
-    if migrates:
+    part = sys.argv[2] if len(sys.argv) > 2 else ''
+    if part in ('', 'manners'):
+        test_usage()
+        test_doctor()
+        test_home_only_demo()
+        test_bad_input()
+    if part in ('', 'demo') and migrates():
+        test_demo()
+        test_eviction()
         test_trace()
     if failures:
         print(f'{len(failures)} failed', file=sys.stderr)
         sys.exit(1)
-    if not migrates:
+    if part != 'manners' and not migrates():
         print('SKIP: nothing migrates here, see usvm doctor')
         sys.exit(77)
 

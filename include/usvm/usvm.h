@@ -95,7 +95,8 @@ int usvm_open(const char *spec, struct usvm **device);
 /**
  * usvm_open_device() - open a device that the caller implements
  * @config: see usvm/device.h; copied
- * @spec: NULL, or "key=value,..." of the keys above but vram, mode and engines
+ * @spec: NULL, or "key=value,..." of the keys above but vram, mode, engines and
+ *   system_atomics, which @config tells
  * @device: out
  *
  * Context: may sleep; calls config->ops->attach.

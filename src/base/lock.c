@@ -65,7 +65,6 @@ const struct lock_rank_info lock_rank_info[LOCK_RANK_COUNT] = {
 	[LOCK_MM_GATE] = { "mm.gate", false },
 	[LOCK_MM_EVENT] = { "mm.event_lock", true },
 	[LOCK_GPUSVM_NOTIFIER] = { "gpusvm.notifier_lock", true },
-	[LOCK_VM_DEVICES] = { "vm.devices_lock", true },
 	[LOCK_GPU_PT] = { "gpu.page_table_lock", true },
 	[LOCK_MM_WORK] = { "mm.work_lock", true },
 	[LOCK_VRAM] = { "vram.lock", false },

@@ -29,7 +29,6 @@ enum lock_rank {
 	LOCK_MM_GATE,         /* mm.gate: takes against fork */
 	LOCK_MM_EVENT,        /* mm.event_lock: entries, reads, moves (monitor) */
 	LOCK_GPUSVM_NOTIFIER, /* gpusvm.notifier_lock: ranges, seq, PTEs (monitor) */
-	LOCK_VM_DEVICES,      /* vm_device list that invalidations walk (monitor) */
 	LOCK_GPU_PT,          /* gpu page-table words (monitor) */
 	LOCK_MM_WORK,         /* mm work queue (monitor) */
 	LOCK_VRAM,            /* vram.lock: buddy, buffer objects, LRU */

@@ -27,6 +27,7 @@
 #include "mm/call.h"
 
 #define PUSH_EDITS_MAX 128
+#define PUSH_WIPED_MAX 256
 #define PUSH_DEPTH_MAX 8
 #define EDIT_DEAD UINT64_MAX
 
@@ -42,6 +43,9 @@ struct push {
 	uint32_t depth;
 	bool gone;   /* the child died */
 	bool failed; /* the rest is poisoned */
+	/* What the child is to find empty. */
+	size_t wiped_count;
+	struct span wiped[PUSH_WIPED_MAX];
 	uint32_t edit_count;
 	struct push_edit edits[PUSH_EDITS_MAX];
 };
@@ -275,11 +279,22 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 	push->failed = true;
 }
 
+static bool is_wiped(const struct push *push, uint64_t addr)
+{
+	for (size_t i = 0; i < push->wiped_count; i++) {
+		if (span_contains(push->wiped[i], addr))
+			return true;
+	}
+	return false;
+}
+
 static void push_entry(struct push *push, struct mm_entry *entry)
 {
 	uint64_t bytes = span_bytes(entry->node.span);
 
 	for (uint64_t at = 0; at < bytes && !push->gone; at += PAGE_BYTES) {
+		if (is_wiped(push, entry->node.span.start + at))
+			continue;
 		push_page(push, entry, at);
 		push->mm->stats.forks_pushed_pages++;
 	}
@@ -310,6 +325,20 @@ size_t mm_push_bytes(void)
 	return (PUSH_DEPTH_MAX + 1) * sizeof(struct push);
 }
 
+static void find_wiped(struct push *push)
+{
+	struct sys *sys = push->mm->sys;
+	int err;
+
+	push->wiped_count = 0;
+	err = sys->ops->wiped_on_fork(sys, push->wiped, PUSH_WIPED_MAX, &push->wiped_count);
+	if (!err && push->wiped_count <= PUSH_WIPED_MAX)
+		return;
+	/* Not known: the child must not read what it was not to have. */
+	push->wiped_count = 0;
+	push->failed = true;
+}
+
 void mm_fork_event(struct mm *mm, int child_uffd)
 {
 	struct push *push = mm->push;
@@ -321,6 +350,7 @@ void mm_fork_event(struct mm *mm, int child_uffd)
 		push->gone = false;
 		push->failed = false;
 		push->edit_count = 0;
+		find_wiped(push);
 		push_all(push);
 	}
 	child_close(mm, child_uffd);

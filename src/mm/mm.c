@@ -201,6 +201,8 @@ static void stop_threads(struct mm *mm)
 		mm->sys->ops->thread_join(mm->sys, mm->collector);
 	if (mm->monitor)
 		mm->sys->ops->thread_join(mm->sys, mm->monitor);
+	else
+		mm_monitor_release(mm);
 }
 
 static int start_threads(struct mm *mm)
@@ -280,8 +282,6 @@ void mm_destroy(struct mm *mm)
 	mm_call(mm, assert_idle, &mm, sizeof(mm));
 	mm_call(mm, close_arena, &mm, sizeof(mm));
 	stop_threads(mm);
-	if (mm->config.no_threads)
-		mm_monitor_release(mm);
 	mm_free(mm);
 }
 

@@ -358,7 +358,8 @@ void mm_monitor_run(void *arg)
 	ATOMIC_STORE(&mm->started, 1);
 	wait_wake_all(&mm->start_wait);
 
-	while (ATOMIC_LOAD(&mm->stopping) < 3) {
+	/* A collector that could not be made will not tell the monitor to end. */
+	while (!mm->start_error && ATOMIC_LOAD(&mm->stopping) < 3) {
 		if (mm->uffd >= 0 && mm_monitor_step(mm))
 			continue;
 		if (mm->uffd >= 0 && !stash_is_empty(mm)) {

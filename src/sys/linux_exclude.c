@@ -214,6 +214,19 @@ int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
 
 /* --- madvise() ----------------------------------------------------------- */
 
+/* A worker of io_uring runs IORING_OP_MADVISE outside of any system call. */
+static bool is_io_worker(const char *directory)
+{
+	char file[64];
+	char name[32];
+	struct text path;
+
+	text_init(&path, file, sizeof(file));
+	text_string(&path, directory);
+	text_string(&path, "/comm");
+	return linux_read_file(file, name, sizeof(name)) >= 4 && !memcmp(name, "iou-", 4);
+}
+
 /* /proc/self/task/TID/syscall begins with the number of the system call that
  * the thread sleeps in, with "running", or with -1 if it sleeps elsewhere. */
 static bool may_be_in_madvise(uint32_t thread_id)
@@ -237,7 +250,7 @@ static bool may_be_in_madvise(uint32_t thread_id)
 	if (got <= 0)
 		return linux_call(SYS_access, directory, 0) == 0;
 	if (text[0] == '-')
-		return false;
+		return is_io_worker(directory);
 	if (text[0] < '0' || text[0] > '9')
 		return true;
 	number = linux_take_number(&at, 10);

@@ -119,7 +119,7 @@ void linux_number_dir_close(struct linux_number_dir *dir)
 static int close_everything(void)
 {
 	struct linux_number_dir dir;
-	uint32_t fd;
+	uint32_t fd = 0;
 	int err;
 
 	err = linux_number_dir_open(&dir, "/proc/thread-self/fd");

@@ -23,25 +23,27 @@ static void prepare(void)
 {
 	const struct sys_fork_hooks *now = ATOMIC_LOAD(&hooks);
 
+	/* Hooks may come and go while this thread forks: the three go together. */
+	linux_tls.fork_hooks = now;
 	if (now && now->prepare)
 		now->prepare();
 }
 
 static void parent(void)
 {
-	const struct sys_fork_hooks *now = ATOMIC_LOAD(&hooks);
+	const struct sys_fork_hooks *begun = linux_tls.fork_hooks;
 
-	if (now && now->parent)
-		now->parent();
+	if (begun && begun->parent)
+		begun->parent();
 }
 
 static void child(void)
 {
-	const struct sys_fork_hooks *now = ATOMIC_LOAD(&hooks);
+	const struct sys_fork_hooks *begun = linux_tls.fork_hooks;
 
 	linux_forget();
-	if (now && now->child)
-		now->child();
+	if (begun && begun->child)
+		begun->child();
 }
 
 int linux_fork_init(void)

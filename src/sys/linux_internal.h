@@ -44,6 +44,7 @@ struct linux_tls {
 	struct linux_files files;
 	bool private_files;   /* files are those of a private table */
 	uint32_t kicked;      /* set by a kick outside guarded code */
+	const struct sys_fork_hooks *fork_hooks; /* that fork() of this thread began with */
 	const void *chain_context; /* signal handlers: see linux_signal.c */
 	uint32_t chain_behind;
 };
@@ -121,6 +122,7 @@ void linux_find_segments(struct linux_sys *sys);
 int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
 		     size_t *count);
 int linux_madvise_in_flight(struct sys *sys, bool *busy);
+int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t *count);
 
 /* linux_pages.c */
 int linux_pages_init(void); /* the first region, with the mark of this process */

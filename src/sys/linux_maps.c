@@ -268,6 +268,33 @@ int linux_vma_query(struct sys *sys, uint64_t addr, bool or_next,
 	return err;
 }
 
+/* --- what no other interface tells ---------------------------------------- */
+
+/* In smaps a mapping is a line as in maps and lines of "Key: value" behind it. */
+int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t *count)
+{
+	struct line_reader reader = { .next = 0 };
+	struct mapping m = { .inode = 0 };
+	char line[128 + NAME_BYTES];
+	int found;
+
+	reader.fd = linux_open("/proc/self/smaps", O_RDONLY);
+	if (reader.fd < 0)
+		return reader.fd;
+	*count = 0;
+	while ((found = next_line(&reader, line, sizeof(line))) > 0) {
+		if (line[0] < 'A' || line[0] > 'Z') {
+			parse_line(linux_of(sys), line, &m);
+		} else if (starts_with(line, "VmFlags:") && strstr(line, " wf")) {
+			if (*count < max)
+				spans[*count] = m.span;
+			(*count)++;
+		}
+	}
+	linux_close(reader.fd);
+	return found;
+}
+
 /* --- hugetlbfs, for the text --------------------------------------------- */
 
 static void add_huge_device(struct linux_sys *sys, uint64_t number)

@@ -244,6 +244,11 @@ struct sys_ops {
 	 * process_madvise() now, or it cannot be told. */
 	int (*madvise_in_flight)(struct sys *sys, bool *busy);
 
+	/* [any] Spans that a child of fork finds empty (MADV_WIPEONFORK). At most @max;
+	 * *@count is how many there are. Slow: the kernel looks at every page. */
+	int (*wiped_on_fork)(struct sys *sys, struct span *spans, size_t max,
+			     size_t *count);
+
 	/* -- memory of the library's own (the arena) */
 
 	/* [sleep] Reserve and map zero-filled private memory, @align-aligned, near @hint

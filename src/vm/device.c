@@ -141,16 +141,22 @@ void vm_device_vram(struct vm_device *device, struct vram_stats *stats)
 	vram_stats_read(device->vram, stats);
 }
 
-/* The vm a fault is for, counted as pending; or NULL. */
-struct vm *vm_get(struct vm_device *device, uint32_t id)
+/* The vm a fault is for, counted as pending. Return: 0, -ENODEV closing, -ENOENT. */
+int vm_get(struct vm_device *device, uint32_t id, struct vm **out)
 {
 	struct vm *vm = NULL;
+	int err = -ENOENT;
 
 	lock_acquire(&device->vms_lock);
-	if (id < VM_PER_DEVICE_MAX && !device->closing)
+	if (device->closing)
+		err = -ENODEV;
+	else if (id < VM_PER_DEVICE_MAX)
 		vm = device->vms[id];
-	if (vm)
+	if (vm) {
 		ATOMIC_ADD(&vm->pending_faults, 1);
+		*out = vm;
+		err = 0;
+	}
 	lock_release(&device->vms_lock);
-	return vm;
+	return err;
 }

@@ -326,13 +326,14 @@ static void fault_run(struct mm_work *work)
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault)
 {
 	struct fault_work *fw = (struct fault_work *)fault->reserved;
+	int err;
 
 	_Static_assert(sizeof(*fw) <= sizeof(fault->reserved), "fits the device's struct");
 	if (fault->access > USVM_ACCESS_PREFETCH)
 		return -EINVAL;
-	fw->vm = vm_get(device, fault->vm);
-	if (!fw->vm)
-		return -ENOENT;
+	err = vm_get(device, fault->vm, &fw->vm);
+	if (err)
+		return err;
 	mm_work_init(&fw->work, fault_run);
 	mm_work_queue(device->mm, &fw->work);
 	return 0;

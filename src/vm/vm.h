@@ -86,7 +86,7 @@ MUST_CHECK int vm_device_drain(struct vm_device *device);
 void vm_device_destroy(struct vm_device *device);
 
 /** vm_device_take_fault() - host->fault() of a device: queue it for a worker.
- * Context: [engine]. Return: 0; -ENOENT no such vm, or closing; -EINVAL. */
+ * Context: [engine]. Return: 0; -ENOENT no such vm; -ENODEV closing; -EINVAL. */
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault);
 
 /** vm_device_vram() - how full device memory is. Context: any but the monitor. */

@@ -50,7 +50,7 @@ struct vm_svm_bo {
 };
 
 /* device.c */
-struct vm *vm_get(struct vm_device *device, uint32_t id);
+int vm_get(struct vm_device *device, uint32_t id, struct vm **vm);
 uint64_t vm_now_ns(const struct vm_device *device);
 
 /* svm_bo.c */

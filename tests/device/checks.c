@@ -332,25 +332,33 @@ struct busy_engine {
 	struct conformance *run;
 	void *memory;
 	uint64_t rounds; /* atomic: of BUSY_ADDS, that are over */
-	bool quit;
-	int err;
+	bool quit;       /* atomic */
+	int err;         /* atomic: it ended itself */
 };
 
 #define BUSY_ADDS 100
+
+static bool busy_engine_runs(struct busy_engine *busy)
+{
+	return !__atomic_load_n(&busy->err, __ATOMIC_ACQUIRE);
+}
 
 static void *busy_engine_run(void *arg)
 {
 	struct busy_engine *busy = arg;
 	struct conformance *run = busy->run;
 
-	while (!__atomic_load_n(&busy->quit, __ATOMIC_ACQUIRE) && !busy->err) {
+	while (!__atomic_load_n(&busy->quit, __ATOMIC_ACQUIRE) &&
+	       busy_engine_runs(busy)) {
 		*run->access = (struct conformance_access){
 			.op = CONFORMANCE_ADD,
 			.addr = (uintptr_t)busy->memory,
 			.value = 1,
 			.count = BUSY_ADDS,
 		};
-		busy->err = run->hooks->access(run->hooks->context, run->access);
+		__atomic_store_n(&busy->err,
+				 run->hooks->access(run->hooks->context, run->access),
+				 __ATOMIC_RELEASE);
 		__atomic_fetch_add(&busy->rounds, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -393,7 +401,7 @@ static void stop_nests(struct conformance *run)
 		CHECK(run, false, "no page on the device");
 		return;
 	}
-	while (peek(run, &page, scratch) < 1000)
+	while (peek(run, &page, scratch) < 1000 && busy_engine_runs(&busy))
 		sched_yield();
 	for (int i = 0; i < 2000; i++) {
 		stop_and_look(run, &page, scratch);
@@ -408,7 +416,7 @@ static void stop_nests(struct conformance *run)
 		after = peek(run, &page, scratch);
 		CHECK(run, before == after, "an engine goes on after one of two resumes");
 		ops->resume(device);
-		while (peek(run, &page, scratch) == after && !busy.err)
+		while (peek(run, &page, scratch) == after && busy_engine_runs(&busy))
 			sched_yield();
 	}
 	__atomic_store_n(&busy.quit, true, __ATOMIC_RELEASE);
@@ -455,7 +463,7 @@ static void atomics_add_up(struct conformance *run)
 		return;
 	}
 	while ((by_cpu < 1000 || __atomic_load_n(&busy.rounds, __ATOMIC_RELAXED) < 10) &&
-	       !__atomic_load_n(&busy.err, __ATOMIC_RELAXED)) {
+	       busy_engine_runs(&busy)) {
 		__atomic_fetch_add(words, 1ull << 32, __ATOMIC_SEQ_CST);
 		by_cpu++;
 	}

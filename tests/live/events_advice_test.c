@@ -21,7 +21,7 @@ static void read_byte(void *at)
 /* A read in a child ends by SIGSEGV. */
 static void assert_unreadable(void *at)
 {
-	pid_t pid = fork();
+	pid_t pid = live_fork();
 
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL);

@@ -22,11 +22,6 @@ struct area {
 	size_t bytes;
 };
 
-static pid_t plain_fork(void)
-{
-	return fork();
-}
-
 static void child_reads(void *arg)
 {
 	struct area *a = arg;
@@ -43,27 +38,30 @@ static void a_child_reads_what_the_parent_had(void **state)
 
 	a.at = live_on_device(live, a.bytes, 1);
 	before = live_counts(live);
-	live_child(plain_fork, child_reads, &a);
+	live_child(live_fork, child_reads, &a);
 	live_assert_counts(live, before, 0, a.bytes / LIVE_PAGE);
 	live_assert_state(live, a.at, a.bytes, LIVE_HOME);
 	gpu_assert_filled(live, a.at, a.bytes, 1, 0);
 	live_assert_filled(a.at, a.bytes, 1, 0);
 }
 
-static void child_writes_and_waits(struct area *a, int go, int done)
+/* Reads; waits; writes; waits; and still has what it wrote. */
+static void child_in_steps(struct area *a, int go, int done)
 {
 	char c = 0;
 
 	CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
+	CHILD_CHECK(write(done, &c, 1) == 1 && read(go, &c, 1) == 1);
+	CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
 	live_fill(a->at, a->bytes, 2, 0);
-	CHILD_CHECK(write(done, &c, 1) == 1);
-	CHILD_CHECK(read(go, &c, 1) == 1);
+	CHILD_CHECK(write(done, &c, 1) == 1 && read(go, &c, 1) == 1);
 	CHILD_CHECK(live_is_filled(a->at, a->bytes, 2, 0));
 	_exit(0);
 }
 
-/* G: parent, child and GPU write afterwards; each sees its own. The child lives on with
- * shared pages (B: fork-shared), then dies by @end. */
+/* G: parent, child and GPU write afterwards; each sees its own. While the child only
+ * reads, the pages are shared (B: fork-shared): MOVE says EBUSY until somebody writes.
+ * Then they are taken all the same. */
 static void both_write(struct live *live, bool killed)
 {
 	struct area a = { NULL, live_bytes(live) };
@@ -73,17 +71,18 @@ static void both_write(struct live *live, bool killed)
 
 	a.at = live_on_device(live, a.bytes, 1);
 	assert_int_equal(pipe(go) | pipe(done), 0);
-	pid = fork();
+	pid = live_fork();
 	if (pid == 0)
-		child_writes_and_waits(&a, go[0], done[1]);
-	/* Fork-shared pages: MOVE says EBUSY until somebody writes. */
+		child_in_steps(&a, go[0], done[1]);
+	assert_int_equal(read(done[0], &c, 1), 1);
 	live_take(live, a.at, a.bytes);
 	live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
 	gpu_assert_filled(live, a.at, a.bytes, 1, 0);
-	assert_int_equal(read(done[0], &c, 1), 1);
 	gpu_fill(live, a.at, a.bytes, 3, 0);
+	assert_int_equal(write(go[1], &c, 1), 1);
 	live_assert_filled(a.at, a.bytes / 2, 3, 0);
 	live_fill(a.at, a.bytes / 2, 4, 0);
+	assert_int_equal(read(done[0], &c, 1), 1);
 	if (killed) {
 		kill(pid, SIGKILL);
 		live_wait_signal(pid, SIGKILL);
@@ -142,7 +141,7 @@ static void a_child_opens_a_device_of_its_own(void **state)
 
 	a.at = live_on_device(live, a.bytes, 1);
 	for (int i = 0; i < 5; i++)
-		live_child(plain_fork, child_uses_usvm, &a);
+		live_child(live_fork, child_uses_usvm, &a);
 	gpu_assert_filled(live, a.at, a.bytes, 1, 0);
 	live_assert_filled(a.at, a.bytes, 1, 0);
 }
@@ -173,7 +172,7 @@ static void parents_handles_say_so_in_a_child(void **state)
 	struct live *live = *state;
 	unsigned char *at = live_on_device(live, live_bytes(live), 1);
 
-	live_child(plain_fork, child_has_foreign_handles, live);
+	live_child(live_fork, child_has_foreign_handles, live);
 	gpu_assert_filled(live, at, live_bytes(live), 1, 0);
 }
 
@@ -184,7 +183,7 @@ static void child_forks(void *arg)
 	int status;
 
 	CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
-	pid = fork();
+	pid = live_fork();
 	if (pid == 0) {
 		CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
 		live_fill(a->at, a->bytes, 6, 0);
@@ -201,7 +200,7 @@ static void a_grandchild_reads_it_too(void **state)
 	struct area a = { NULL, live_bytes(live) };
 
 	a.at = live_on_device(live, a.bytes, 1);
-	live_child(plain_fork, child_forks, &a);
+	live_child(live_fork, child_forks, &a);
 	live_assert_filled(a.at, a.bytes, 1, 0);
 }
 
@@ -226,7 +225,7 @@ static void advice_about_fork_is_kept(void **state)
 	a.at = live_on_device(live, a.bytes, 1);
 	assert_int_equal(madvise(a.at + part, part, MADV_WIPEONFORK), 0);
 	assert_int_equal(madvise(a.at + 2 * part, part, MADV_DONTFORK), 0);
-	live_child(plain_fork, child_reads_advised, &a);
+	live_child(live_fork, child_reads_advised, &a);
 	live_assert_filled(a.at, a.bytes, 1, 0);
 }
 
@@ -304,7 +303,7 @@ static void a_busy_process_ends(void **state)
 
 	a.at = live_filled(live, a.bytes, 1);
 	for (int how = 0; how < 4; how++) {
-		pid = fork();
+		pid = live_fork();
 		if (pid == 0) {
 			struct live mine = { .param = live->param };
 			char **argv = (char **)(void *)(a.at + 64);
@@ -374,7 +373,7 @@ static void a_child_never_sees_stores_out_of_order(void **state)
 		usvm_prefetch(live->vm, words, LIVE_PAGE, USVM_PLACE_DEVICE);
 		live_assert_state(live, words, LIVE_PAGE, LIVE_DEVICE);
 		live_assert_state(live, words + 512 * 300, LIVE_PAGE, LIVE_HOME);
-		live_child(plain_fork, child_checks_order, words);
+		live_child(live_fork, child_checks_order, words);
 	}
 	__atomic_store_n(live->result, 1, __ATOMIC_RELEASE);
 	gpu_finish(fence);

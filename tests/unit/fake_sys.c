@@ -515,6 +515,14 @@ static bool op_is_forked(struct sys *sys)
 	return fake->forked;
 }
 
+static int op_wiped_on_fork(struct sys *sys, struct span *spans UNUSED, size_t max UNUSED,
+			    size_t *count)
+{
+	OP_FAILS(sys);
+	*count = 0; /* the fake has no MADV_WIPEONFORK */
+	return 0;
+}
+
 static int op_check_signal_handlers(struct sys *sys)
 {
 	OP_FAILS(sys);
@@ -529,6 +537,7 @@ static struct sys_ops fake_ops = {
 	.page_scan = op_page_scan,
 	.exclusions = op_exclusions,
 	.madvise_in_flight = op_madvise_in_flight,
+	.wiped_on_fork = op_wiped_on_fork,
 	.map = op_map,
 	.unmap = op_unmap,
 	.advise = op_advise,

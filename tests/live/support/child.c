@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -118,9 +119,22 @@ void live_child_failed(const char *file, int line, const char *what)
 	_exit(1);
 }
 
+/* A test that failed leaves no child behind. */
+static pid_t die_with_parent(pid_t pid)
+{
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+pid_t live_fork(void)
+{
+	return die_with_parent(fork());
+}
+
 pid_t live_clone(void)
 {
-	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	return die_with_parent((pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
 }
 
 static int wait_for(pid_t pid)

@@ -194,14 +194,16 @@ void gpu_finish(struct usvm_fence *fence);
 
 _Noreturn void live_child_failed(const char *file, int line, const char *what);
 
-/** live_clone() - a fork that no hook of the C library sees */
+/** live_fork(), live_clone() - a child that dies with its parent; the latter is one that
+ * no hook of the C library sees */
+pid_t live_fork(void);
 pid_t live_clone(void);
 
 /** live_wait_exit(), live_wait_signal() - the child ended so */
 void live_wait_exit(pid_t pid, int status);
 void live_wait_signal(pid_t pid, int signal);
 
-/** live_child() - run @run(@arg) in a child of @make (fork(), live_clone(), ...) to its
+/** live_child() - run @run(@arg) in a child of @make (live_fork, live_clone) to its
  * end with 0 */
 void live_child(pid_t (*make)(void), void (*run)(void *arg), void *arg);
 

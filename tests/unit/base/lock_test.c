@@ -221,7 +221,7 @@ static void held_is_asserted_of_the_calling_thread(void **state)
 static void each_rank_has_a_name_and_the_mark_of_its_comment(void **state)
 {
 	uint32_t marks = 1u << LOCK_MM_EVENT | 1u << LOCK_GPUSVM_NOTIFIER |
-			 1u << LOCK_VM_DEVICES | 1u << LOCK_GPU_PT |
+			 1u << LOCK_GPU_PT |
 			 1u << LOCK_MM_WORK | 1u << LOCK_LEAF_MONITOR;
 
 	(void)state;

@@ -167,6 +167,7 @@ static void no_binding_survives_a_change_at_any_point(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(changes) * 4; i++) {
 		int point = (int)(i % 4);
 
+		change_by_eviction(f); /* what a mremap() left elsewhere */
 		fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
 		settle(f);
 		heap_fill(f, 0, 1);

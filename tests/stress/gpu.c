@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: What the GPU does
+ *
+ * The same as the CPU does in check.c, word for word, but through the accessors. A
+ * kernel answers in shared memory: the first mismatch that it sees, and how far it
+ * came. It has no memory of its own but its arguments and its stack.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "stress.h"
+
+#define JOB_NS 60000000000u
+
+struct job_args {
+	uint64_t base, shadow, result;
+	uint64_t random, tag;
+	uint32_t area, first, count, rounds, agent, exact;
+};
+
+/* --- kernels ------------------------------------------------------------------------- */
+
+#define FIELD(shadow, field) ((shadow) + offsetof(struct shadow, field))
+#define RESULT(a, field) ((a)->result + offsetof(struct job_result, field))
+
+static bool gpu_wrong(struct usvm_lane *lane, const struct job_args *a, enum check_kind kind,
+		      uint32_t page, uint64_t word, uint64_t low, uint64_t high,
+		      uint64_t found)
+{
+	usvm_store64(lane, RESULT(a, mismatch.page), page);
+	usvm_store64(lane, RESULT(a, mismatch.word), word);
+	usvm_store64(lane, RESULT(a, mismatch.low), low);
+	usvm_store64(lane, RESULT(a, mismatch.high), high);
+	usvm_store64(lane, RESULT(a, mismatch.found), found);
+	usvm_store64(lane, RESULT(a, mismatch.kind), kind);
+	return false;
+}
+
+static bool gpu_check_bounds(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
+			     uint32_t word, uint64_t bounds, uint64_t id)
+{
+	uint64_t low = usvm_load64(lane, bounds + offsetof(struct bounds, done));
+	uint64_t found = usvm_load64(lane, a->base + page * PAGE + word * 8);
+	uint64_t high = usvm_load64(lane, bounds + offsetof(struct bounds, begun));
+	uint64_t value = found;
+	bool right = !a->exact || low == high;
+
+	if (id && value) {
+		right = right && value >> 40 == id;
+		value &= (1ull << 40) - 1;
+	}
+	if (right && value >= low && value <= high)
+		return true;
+	return gpu_wrong(lane, a, id ? CHECK_SLOT : CHECK_COUNTER, page, word, low, high,
+			 found);
+}
+
+static bool gpu_check(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
+		      uint32_t start, uint32_t words)
+{
+	uint64_t shadow = a->shadow + page * sizeof(struct shadow);
+	uint64_t id = page_id(a->area, page);
+	uint64_t tag = usvm_load64(lane, FIELD(shadow, tag));
+
+	for (uint32_t i = 0; i < 2; i++) {
+		if (!gpu_check_bounds(lane, a, page, i ? PAGE_WORDS - 1 : 0,
+				      FIELD(shadow, counter) + i * sizeof(struct bounds), 0))
+			return false;
+	}
+	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
+		if (!gpu_check_bounds(lane, a, page, SLOT_WORD(i),
+				      FIELD(shadow, slot) + i * sizeof(struct bounds), id))
+			return false;
+	}
+	for (uint32_t i = start; i < start + words && i < TAG_END; i++) {
+		uint64_t expected = tag_value(id, tag, i);
+		uint64_t found = usvm_load64(lane, a->base + page * PAGE + i * 8);
+
+		if (found != expected)
+			return gpu_wrong(lane, a, CHECK_TAG, page, i, expected, expected, found);
+	}
+	return true;
+}
+
+static void gpu_touch(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
+		      uint64_t amount)
+{
+	uint64_t shadow = a->shadow + page * sizeof(struct shadow);
+	uint64_t at = a->base + page * PAGE;
+	uint64_t slot = FIELD(shadow, slot) + a->agent * sizeof(struct bounds);
+	uint64_t n = usvm_load64(lane, slot + offsetof(struct bounds, begun)) + 1;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		uint64_t bounds = FIELD(shadow, counter) + i * sizeof(struct bounds);
+
+		usvm_atomic_add64(lane, bounds + offsetof(struct bounds, begun), amount);
+		usvm_atomic_add64(lane, at + (i ? PAGE - 8 : 0), amount);
+		usvm_atomic_add64(lane, bounds + offsetof(struct bounds, done), amount);
+	}
+	usvm_store64(lane, slot + offsetof(struct bounds, begun), n);
+	usvm_store64(lane, at + SLOT_WORD(a->agent) * 8,
+		     slot_value(page_id(a->area, page), n));
+	usvm_store64(lane, slot + offsetof(struct bounds, done), n);
+}
+
+static void work(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+	struct random random = { a->random };
+
+	for (uint64_t i = 0; i < (uint64_t)a->rounds * a->count; i++) {
+		uint32_t page = a->first + random_below(&random, a->count);
+		uint32_t start = TAG_FIRST + random_below(&random, TAG_END - TAG_FIRST);
+
+		gpu_touch(lane, a, page, 1 + random_below(&random, 4));
+		if (!gpu_check(lane, a, page, start, 4))
+			return;
+		usvm_atomic_add64(lane, RESULT(a, progress), 1);
+	}
+}
+
+static void make_tags(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+
+	for (uint32_t page = a->first; page < a->first + a->count; page++) {
+		uint64_t shadow = a->shadow + page * sizeof(struct shadow);
+		uint64_t id = page_id(a->area, page);
+
+		for (uint32_t i = TAG_FIRST; i < TAG_END; i++)
+			usvm_store64(lane, a->base + page * PAGE + i * 8,
+				     tag_value(id, a->tag, i));
+		usvm_store64(lane, FIELD(shadow, tag), a->tag);
+		usvm_atomic_add64(lane, RESULT(a, progress), 1);
+	}
+}
+
+static void check_all(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+
+	for (uint32_t page = a->first; page < a->first + a->count; page++) {
+		if (!gpu_check(lane, a, page, TAG_FIRST, TAG_END))
+			return;
+		usvm_atomic_add64(lane, RESULT(a, progress), 1);
+	}
+}
+
+/* --- jobs ---------------------------------------------------------------------------- */
+
+static const char *kind_name(enum job_kind kind)
+{
+	static const char *const names[] = {
+		[JOB_WORK] = "gpu work", [JOB_TAG] = "gpu tags", [JOB_CHECK] = "gpu check"
+	};
+
+	return names[kind];
+}
+
+static void submit(struct job *job, const struct hold *hold, enum job_kind kind,
+		   uint32_t rounds, uint64_t random)
+{
+	static const usvm_kernel_fn functions[] = { [JOB_WORK] = work, [JOB_TAG] = make_tags,
+						    [JOB_CHECK] = check_all };
+	struct area *area = hold->area;
+	struct job_args args = {
+		.base = (uintptr_t)area->base,
+		.shadow = (uintptr_t)area->shadow,
+		.result = (uintptr_t)job->result,
+		.random = random,
+		.tag = kind == JOB_TAG ? ADD(&run->tag_next, 1) : 0,
+		.area = area->index,
+		.first = hold->first,
+		.count = hold->count,
+		.rounds = rounds,
+		.agent = job->agent,
+		.exact = hold->exclusive,
+	};
+	int err;
+
+	area_note(area, job->agent, kind_name(kind), hold->first, hold->count);
+	err = usvm_submit_kernel(job->queue, &(struct usvm_kernel){
+		.function = functions[kind], .args = &args, .args_bytes = sizeof(args) },
+		&job->fence);
+	if (err)
+		report_failure(area, "a job was not accepted", err);
+	job->hold = *hold;
+	job->running = true;
+}
+
+static void job_failed(struct job *job, int err)
+{
+	struct usvm_queue_status status = { 0 };
+
+	usvm_queue_status(job->queue, &status);
+	dprintf(STDERR_FILENO, "a job ended with %d (%s): fault at %#" PRIx64
+		", access %u, error %d\n", err, usvm_strerror(err), status.fault.addr,
+		status.fault.access, status.fault.error);
+	report_failure(job->hold.area, "a job failed", err);
+}
+
+/* Return: true if the last job is over, and was right. */
+static bool job_done(struct job *job, bool wait)
+{
+	int err = usvm_fence_wait(job->fence, wait ? JOB_NS : 0);
+
+	if (err == -ETIMEDOUT && !wait)
+		return false;
+	if (err)
+		job_failed(job, err);
+	usvm_fence_put(job->fence);
+	job->running = false;
+	if (job->result->mismatch.kind)
+		report_mismatch(job->hold.area, &job->result->mismatch, job->agent, "a job");
+	return true;
+}
+
+void job_start(struct job *job, const struct hold *hold, enum job_kind kind, uint32_t rounds,
+	       uint64_t random)
+{
+	submit(job, hold, kind, rounds, random);
+}
+
+bool job_reap(struct job *job, bool wait)
+{
+	if (!job->running)
+		return true;
+	if (!job_done(job, wait))
+		return false;
+	area_note(job->hold.area, job->agent, "gpu done", job->hold.first, job->hold.count);
+	hold_release(&job->hold);
+	return true;
+}
+
+void job_run(struct job *job, const struct hold *hold, enum job_kind kind, uint32_t rounds,
+	     uint64_t random)
+{
+	job_reap(job, true);
+	submit(job, hold, kind, rounds, random);
+	job_done(job, true);
+}

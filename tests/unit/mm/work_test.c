@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Work, calls, and the threads of an mm: real threads on the fake kernel.
+ */
+#include <pthread.h>
+
+#include "mm/call.h"
+#include "mm_fixture.h"
+
+/* --- lists of work, run by the test ------------------------------------------------------ */
+
+struct numbered {
+	struct mm_work work;
+	int number;
+	struct fixture *f;
+	struct mm_work *next;
+};
+
+static int order[16];
+static size_t order_count;
+
+static void run_numbered(struct mm_work *work)
+{
+	struct numbered *n = CONTAINER_OF(work, struct numbered, work);
+
+	order[order_count++] = n->number;
+	if (n->next)
+		mm_work_queue(n->f->mm, n->next);
+}
+
+static void work_runs_in_the_order_it_came_and_once(void **state)
+{
+	struct fixture *f = *state;
+	struct numbered n[4];
+
+	order_count = 0;
+	for (int i = 0; i < 4; i++) {
+		n[i] = (struct numbered){ .number = i, .f = f };
+		mm_work_init(&n[i].work, run_numbered);
+	}
+	n[1].next = &n[1].work; /* queues itself again, once */
+	assert_true(mm_work_queue(f->mm, &n[0].work));
+	assert_true(mm_work_queue(f->mm, &n[1].work));
+	assert_false(mm_work_queue(f->mm, &n[0].work));
+	assert_true(mm_worker_step(f->mm));
+	assert_true(mm_work_queue(f->mm, &n[2].work));
+	assert_true(mm_work_queue_collector(f->mm, &n[3].work));
+	assert_true(mm_worker_step(f->mm));
+	n[1].next = NULL;
+	while (mm_worker_step(f->mm))
+		;
+	assert_int_equal(order_count, 4);
+	assert_int_equal(order[0], 0);
+	assert_int_equal(order[1], 1);
+	assert_int_equal(order[2], 2);
+	assert_int_equal(order[3], 1);
+	assert_true(mm_collector_step(f->mm));
+	assert_false(mm_collector_step(f->mm));
+	assert_int_equal(order[4], 3);
+}
+
+/* --- threads --------------------------------------------------------------------------------- */
+
+static struct fake_sys *fake;
+
+static int start_threads(uint32_t workers, struct mm **mm)
+{
+	const struct mm_config config = { .worker_count = workers };
+	int err;
+
+	fake = fake_create(FAKE_ALL_FEATURES, true);
+	fake_become(FAKE_PROGRAM);
+	mm_process_lock();
+	err = mm_create(&fake->sys, &config, mm);
+	mm_process_unlock();
+	return err;
+}
+
+static void stop(struct mm *mm)
+{
+	mm_process_lock();
+	mm_destroy(mm);
+	mm_process_unlock();
+	fake_become(FAKE_WORKER);
+	assert_int_equal(fake_destroy(fake), 0);
+}
+
+static void a_life_with_threads_ends(void **state)
+{
+	struct mm *mm;
+
+	(void)state;
+	for (uint32_t workers = 1; workers <= 8; workers++) {
+		assert_int_equal(start_threads(workers, &mm), 0);
+		assert_true(mm_can_migrate(mm, NULL));
+		stop(mm);
+	}
+}
+
+/* Each thread that is made can be the one that cannot; and what there was is given back. */
+static void a_thread_that_cannot_be_made_fails_the_create(void **state)
+{
+	struct mm *mm = NULL;
+
+	(void)state;
+	for (uint64_t nth = 1;; nth++) {
+		const struct mm_config config = { .worker_count = 2 };
+		uint64_t before;
+		int err;
+
+		fake = fake_create(FAKE_ALL_FEATURES, true);
+		fake_become(FAKE_PROGRAM);
+		before = fake_page_bytes(fake);
+		fake_fail(fake, "thread_create", nth, EAGAIN);
+		mm_process_lock();
+		err = mm_create(&fake->sys, &config, &mm);
+		mm_process_unlock();
+		if (!err) {
+			assert_true(nth > 4); /* monitor, two workers, callers, collector */
+			stop(mm);
+			break;
+		}
+		assert_int_equal(err, -EAGAIN);
+		assert_int_equal(fake_page_bytes(fake), before);
+		fake_become(FAKE_WORKER);
+		assert_int_equal(fake_destroy(fake), 0);
+	}
+}
+
+/* A call that adds one in the slot's copy and says who ran it. */
+struct add {
+	uint64_t value;
+	bool was_worker;
+	struct mm *mm;
+	uint32_t depth;
+};
+
+static int add_one(void *argument)
+{
+	struct add *a = argument;
+
+	a->value++;
+	a->was_worker = base_host->self()->is_worker;
+	if (a->depth) {
+		a->depth--;
+		return mm_call(a->mm, add_one, a, sizeof(*a)); /* in place */
+	}
+	return (int)a->value;
+}
+
+static void *call_often(void *arg)
+{
+	struct add a = { .mm = arg };
+
+	fake_become(FAKE_PROGRAM);
+	for (int i = 0; i < 200; i++) {
+		a.was_worker = false;
+		a.depth = (uint32_t)i % 3;
+		if (mm_call(a.mm, add_one, &a, sizeof(a)) != (int)a.value || !a.was_worker)
+			return (void *)1;
+	}
+	return (void *)(uintptr_t)(a.value == 200 + 66 + 2 * 66 + 1 ? 0 : 2);
+}
+
+/* More threads than slots or workers: each call is run once, and its answer is its own. */
+static void calls_of_many_threads_are_each_answered(void **state)
+{
+	pthread_t threads[40];
+	struct mm *mm;
+
+	(void)state;
+	assert_int_equal(start_threads(2, &mm), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, call_often, mm), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		void *result;
+
+		assert_int_equal(pthread_join(threads[i], &result), 0);
+		assert_null(result);
+	}
+	stop(mm);
+}
+
+/* The program, the monitor and a worker, each on a thread of its own: the pages of a block
+ * go and come while the CPU counts on one of them. */
+struct block {
+	struct mm *mm;
+	uint64_t arena;
+	struct fixture f; /* for the owner's ops: sys and mm */
+	struct owner owner;
+	uint32_t rounds;
+};
+
+static int block_create(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+	int err = mm_arena_create(b->mm, HUGE_BYTES, &b->arena);
+
+	b->f.mm = b->mm;
+	b->f.sys = mm_sys(b->mm);
+	owner_init(&b->f, &b->owner, b->arena);
+	return err;
+}
+
+static int block_take(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+	struct mm_take take = {
+		.span = heap_span(0, 16),
+		.owner = &b->owner.owner,
+		.destination = b->arena,
+		.moving = b->rounds & 1,
+	};
+	int err = mm_take(b->mm, &take);
+
+	if (!err && take.moving && b->rounds & 2)
+		mm_take_abort(b->mm, &take);
+	else if (!err && take.moving)
+		mm_take_finish(b->mm, &take);
+	b->rounds++;
+	return err;
+}
+
+static int block_destroy(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+	int err = mm_bring_home(b->mm, heap_span(0, 16), NULL);
+
+	mm_arena_destroy(b->mm, b->arena, HUGE_BYTES);
+	return err;
+}
+
+/* One touch by a thread of the program, asleep until the page is there. */
+static void count_on(uint64_t addr)
+{
+	uint64_t one[2] = { 1, 0 };
+
+	assert_int_equal(fake->sys.ops->access(&fake->sys, SYS_ACCESS_ADD, addr, one, 8), 0);
+}
+
+static void *count_thread(void *arg)
+{
+	fake_become(FAKE_PROGRAM);
+	for (int i = 0; i < 300; i++)
+		count_on(heap((uint64_t)(uintptr_t)arg + (uint64_t)i % 4));
+	return NULL;
+}
+
+static void no_count_is_lost_while_pages_go_and_come(void **state)
+{
+	static struct block b;
+	struct block *block = &b;
+	pthread_t threads[2];
+
+	(void)state;
+	memset(&b, 0, sizeof(b));
+	assert_int_equal(start_threads(2, &b.mm), 0);
+	fake_map(fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	for (uint64_t i = 0; i < 16; i++)
+		fake_set_tag(fake, heap(i), 0);
+	assert_int_equal(mm_call(b.mm, block_create, &block, sizeof(block)), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, count_thread,
+						(void *)(uintptr_t)(2 * i)),
+				 0);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(mm_call(b.mm, block_take, &block, sizeof(block)), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(mm_call(b.mm, block_destroy, &block, sizeof(block)), 0);
+	/* Threads count on pages 0..3 and 2..5, 75 times each. */
+	for (uint64_t i = 0; i < 6; i++)
+		assert_int_equal(fake_tag(fake, heap(i)), i == 2 || i == 3 ? 150 : 75);
+	stop(b.mm);
+}
+
+/* --- waiting for pages that are MOVING ------------------------------------------------------- */
+
+static int take_moving(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+	struct mm_take take = {
+		.span = heap_span(0, 16),
+		.owner = &b->owner.owner,
+		.destination = b->arena,
+		.moving = true,
+	};
+
+	return mm_take(b->mm, &take);
+}
+
+static int finish_moving(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+	struct mm_take take = {
+		.span = heap_span(0, 16),
+		.owner = &b->owner.owner,
+		.destination = b->arena,
+	};
+
+	mm_take_finish(b->mm, &take);
+	return 0;
+}
+
+static int evict(void *argument)
+{
+	struct block *b = *(struct block **)argument;
+
+	return mm_evict_owner(b->mm, &b->owner.owner);
+}
+
+static void *evict_thread(void *arg)
+{
+	struct block *b = arg;
+	int err;
+
+	fake_become(FAKE_PROGRAM);
+	err = mm_call(b->mm, evict, &b, sizeof(b));
+	return (void *)(intptr_t)err;
+}
+
+static void an_eviction_waits_for_pages_that_move(void **state)
+{
+	static struct block b;
+	struct block *block = &b;
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	memset(&b, 0, sizeof(b));
+	assert_int_equal(start_threads(2, &b.mm), 0);
+	fake_map(fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	for (uint64_t i = 0; i < 16; i++)
+		fake_set_tag(fake, heap(i), tag_of(i));
+	assert_int_equal(mm_call(b.mm, block_create, &block, sizeof(block)), 0);
+	assert_int_equal(mm_call(b.mm, take_moving, &block, sizeof(block)), 0);
+	assert_int_equal(pthread_create(&thread, NULL, evict_thread, block), 0);
+	assert_int_equal(mm_call(b.mm, finish_moving, &block, sizeof(block)), 0);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_null(result);
+	assert_int_equal(mm_entry_pages(b.mm), 0);
+	assert_int_equal(mm_call(b.mm, block_destroy, &block, sizeof(block)), 0);
+	for (uint64_t i = 0; i < 16; i++)
+		assert_int_equal(fake_tag(fake, heap(i)), tag_of(i));
+	stop(b.mm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(work_runs_in_the_order_it_came_and_once),
+		cmocka_unit_test(a_life_with_threads_ends),
+		cmocka_unit_test(a_thread_that_cannot_be_made_fails_the_create),
+		cmocka_unit_test(calls_of_many_threads_are_each_answered),
+		cmocka_unit_test(no_count_is_lost_while_pages_go_and_come),
+		cmocka_unit_test(an_eviction_waits_for_pages_that_move),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
