@@ -220,6 +220,11 @@ struct usvm_device_host {
 	int (*access)(struct usvm *usvm, uint32_t op, uint64_t addr, void *buffer,
 		      uint32_t bytes);
 
+	/** report() - [engine] @error ends a job, and no fault_done() said so: access() went
+	 * on to refuse what fault() was answered with 0. It joins the failed faults of @vm. */
+	void (*report)(struct usvm *usvm, uint32_t vm, uint64_t addr, uint32_t access,
+		       int error);
+
 	/** engine_begin() - [engine] before each job: waits until no event is in flight
 	 * that the job could miss, and checks the signal handlers. Return: 0 or -ENODEV. */
 	int (*engine_begin)(struct usvm *usvm);

@@ -69,6 +69,8 @@ struct usvm_lane {
 	const struct usvm_stop *stop; /* atomic */
 	uint32_t group_id[3];
 	uint32_t group_count[3];
+	uintptr_t stack_start; /* memory of the engine's own: never on a device */
+	size_t stack_bytes;
 	struct usvm_tlb_entry tlb[USVM_TLB_ENTRIES];
 };
 
@@ -259,11 +261,20 @@ static inline bool usvm_is_in_one_page(uint64_t addr, size_t bytes)
 	return bytes <= USVM_TLB_PAGE_BYTES - addr % USVM_TLB_PAGE_BYTES;
 }
 
+/* A copy inside of a section must not wait for a page: only the engine's stack is sure. */
+static inline int usvm_is_own(const struct usvm_lane *lane, const void *memory, size_t bytes)
+{
+	size_t offset = (uintptr_t)memory - lane->stack_start;
+
+	return offset < lane->stack_bytes && bytes <= lane->stack_bytes - offset;
+}
+
 /** usvm_read() - copy @bytes of the program's memory to @dst, which is the kernel's own */
 static inline void usvm_read(struct usvm_lane *lane, void *dst, uint64_t addr,
 			     size_t bytes)
 {
-	if (usvm_is_in_one_page(addr, bytes) && usvm_lane_enter(lane)) {
+	if (usvm_is_in_one_page(addr, bytes) && usvm_is_own(lane, dst, bytes) &&
+	    usvm_lane_enter(lane)) {
 		const struct usvm_tlb_entry *e = usvm_tlb_slot(lane, addr);
 
 		if (__builtin_expect(e->read_tag == USVM_TLB_TAG(addr, 1), 1)) {
@@ -276,11 +287,13 @@ static inline void usvm_read(struct usvm_lane *lane, void *dst, uint64_t addr,
 	usvm_lane_read(lane, dst, addr, bytes);
 }
 
-/** usvm_write() - copy @bytes of @src, which is the kernel's own, to the program's memory */
+/** usvm_write() - copy @bytes of @src to the program's memory. Fast where @src is a
+ * variable of the kernel; where it is the program's too, it is read as the CPU would. */
 static inline void usvm_write(struct usvm_lane *lane, uint64_t addr, const void *src,
 			      size_t bytes)
 {
-	if (usvm_is_in_one_page(addr, bytes) && usvm_lane_enter(lane)) {
+	if (usvm_is_in_one_page(addr, bytes) && usvm_is_own(lane, src, bytes) &&
+	    usvm_lane_enter(lane)) {
 		const struct usvm_tlb_entry *e = usvm_tlb_slot(lane, addr);
 
 		if (__builtin_expect(e->write_tag == USVM_TLB_TAG(addr, 1), 1)) {

@@ -87,7 +87,6 @@ const char *usvm_strerror(int error);
  * Return: 0, or
  *   -EINVAL  @spec has an unknown key or a bad value, or @device is NULL
  *   -ENOMEM  host memory
- *   -ENOSYS  not Linux on x86-64
  *   -EAGAIN  threads could not be made
  */
 int usvm_open(const char *spec, struct usvm **device);
@@ -111,7 +110,8 @@ int usvm_open_device(const struct usvm_device_config *config, const char *spec,
  * @device: or NULL
  *
  * Context: may sleep.
- * Return: 0; -EBUSY VMs or fences of it are still there; -EBADF not a device; -ECHILD.
+ * Return: 0; -EBUSY VMs or fences of it are still there, or pages would not come home;
+ * -EBADF not a device; -ECHILD.
  */
 int usvm_close(struct usvm *device);
 
@@ -160,7 +160,8 @@ int usvm_vm_destroy(struct usvm_vm *vm);
  * usvm_vm_mirror() - add an address-mirror bind: GPU address = CPU address
  * @addr, @bytes: multiples of 4096
  * @flags: 0 or USVM_VM_READ_ONLY
- * Context: may sleep. Return: 0, -EINVAL, -EBUSY (overlaps a bind), -EBADF, -ENOMEM.
+ * Context: may sleep. Return: 0, -EINVAL, -EBUSY (overlaps a bind), -EBADF, -ECHILD,
+ * -ENOMEM.
  */
 int usvm_vm_mirror(struct usvm_vm *vm, const void *addr, size_t bytes, uint32_t flags);
 

@@ -35,6 +35,12 @@ static int host_fault(struct usvm *usvm, struct usvm_device_fault *fault)
 	return vm_device_take_fault(usvm->device, fault);
 }
 
+static void host_report(struct usvm *usvm, uint32_t vm, uint64_t addr, uint32_t access,
+			int error)
+{
+	vm_device_report(usvm->device, vm, addr, access, error);
+}
+
 static int host_access(struct usvm *usvm, uint32_t op, uint64_t addr, void *buffer,
 		       uint32_t bytes)
 {
@@ -128,6 +134,7 @@ static void host_pages_free(struct usvm *usvm UNUSED, void *pages, size_t bytes)
 const struct usvm_device_host api_host_ops = {
 	.fault = host_fault,
 	.access = host_access,
+	.report = host_report,
 	.engine_begin = host_engine_begin,
 	.engine_register = host_engine_register,
 	.engine_unregister = host_engine_unregister,

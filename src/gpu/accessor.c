@@ -9,6 +9,7 @@
  * and the sanitizers know them, which they do not the compiler's own pair.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "gpu/gpu_internal.h"
 
@@ -63,22 +64,48 @@ uint64_t usvm_lane_atomic(struct usvm_lane *lane, uint32_t op, uint64_t addr,
 	return buffer[0];
 }
 
-void usvm_lane_read(struct usvm_lane *lane, void *dst, uint64_t addr, size_t bytes)
+/*
+ * A copy between the GPU and memory that is not the engine's own passes through its
+ * bounce page: inside a section nothing may wait for a page of the program.
+ */
+static int bounce(struct gpu_engine *engine, uint32_t op, uint64_t addr,
+		  unsigned char *memory, size_t bytes)
 {
-	struct gpu_engine *engine = engine_of(lane);
-	int err = mmu_copy(engine, USVM_SYSTEM_READ, addr, dst, bytes);
+	int err = 0;
+
+	while (bytes && !err) {
+		size_t part = MIN(bytes, sizeof(engine->bounce));
+
+		if (op == USVM_SYSTEM_WRITE)
+			memcpy(engine->bounce, memory, part);
+		err = mmu_copy(engine, op, addr, engine->bounce, part);
+		if (!err && op == USVM_SYSTEM_READ)
+			memcpy(memory, engine->bounce, part);
+		addr += part;
+		memory += part;
+		bytes -= part;
+	}
+	return err;
+}
+
+static void copy(struct gpu_engine *engine, uint32_t op, uint64_t addr, void *memory,
+		 size_t bytes)
+{
+	int err = usvm_is_own(&engine->lane, memory, bytes) ?
+			  mmu_copy(engine, op, addr, memory, bytes) :
+			  bounce(engine, op, addr, memory, bytes);
 
 	if (err)
 		leave_kernel(engine, err);
 }
 
+void usvm_lane_read(struct usvm_lane *lane, void *dst, uint64_t addr, size_t bytes)
+{
+	copy(engine_of(lane), USVM_SYSTEM_READ, addr, dst, bytes);
+}
+
 void usvm_lane_write(struct usvm_lane *lane, uint64_t addr, const void *src, size_t bytes)
 {
-	struct gpu_engine *engine = engine_of(lane);
 	/* A WRITE only reads its buffer. */
-	int err =
-		mmu_copy(engine, USVM_SYSTEM_WRITE, addr, (void *)(uintptr_t)src, bytes);
-
-	if (err)
-		leave_kernel(engine, err);
+	copy(engine_of(lane), USVM_SYSTEM_WRITE, addr, (void *)(uintptr_t)src, bytes);
 }

@@ -17,6 +17,9 @@
 #include "base/assert.h"
 #include "gpu/gpu_internal.h"
 
+/* Less than the stack that host->thread_create() gives (256 KiB). */
+#define ENGINE_STACK_BYTES KIB(192)
+
 /* A function of its own: what setjmp() may clobber is all here. */
 static int run_kernel(struct gpu_engine *engine)
 {
@@ -108,6 +111,9 @@ void engine_main(void *arg)
 	const struct usvm_device_host *host = gpu->host;
 	int err = host->engine_register(host->usvm);
 
+	/* What is below this frame, as far as is sure to be stack. */
+	engine->lane.stack_start = (uintptr_t)__builtin_frame_address(0) - ENGINE_STACK_BYTES;
+	engine->lane.stack_bytes = ENGINE_STACK_BYTES;
 	lock_acquire(&gpu->queue_lock);
 	if (err)
 		gpu->start_error = err;

@@ -71,6 +71,7 @@ struct gpu_engine {
 	struct gpu_job *job; /* the engine's own */
 	jmp_buf leave;       /* out of a kernel, by accessor.c */
 	int leave_error;
+	unsigned char bounce[PAGE_BYTES]; /* see accessor.c */
 
 	/* The engine's one fault, see mmu.c. */
 	struct usvm_device_fault fault;

@@ -254,6 +254,15 @@ static int fail(struct gpu_engine *engine, uint32_t op, uint64_t addr, int err)
 	return err;
 }
 
+/* Every fault was answered with 0, and the access cannot be done. */
+static int give_up(struct gpu_engine *engine, uint32_t op, uint64_t addr, int err)
+{
+	const struct usvm_device_host *host = engine->gpu->host;
+
+	host->report(host->usvm, engine->vm->id, addr, access_of(op), err);
+	return fail(engine, op, addr, err);
+}
+
 /* Ask for the page and sleep until it is there, or never will be. */
 static int raise_fault(struct gpu_engine *engine, uint32_t op, uint64_t addr)
 {
@@ -355,7 +364,7 @@ int mmu_access(struct gpu_engine *engine, uint32_t op, uint64_t addr, void *buff
 			if (err == -EINTR)
 				continue;
 			if (err != -EFAULT || ++forbidden > MMU_FORBIDDEN_MAX)
-				return fail(engine, op, addr, err);
+				return give_up(engine, op, addr, err);
 			break;
 		case ATTEMPT_FAULT:
 			break;
@@ -364,7 +373,7 @@ int mmu_access(struct gpu_engine *engine, uint32_t op, uint64_t addr, void *buff
 		if (err)
 			return err;
 	}
-	return fail(engine, op, addr, -EFAULT);
+	return give_up(engine, op, addr, -EFAULT);
 }
 
 int mmu_copy(struct gpu_engine *engine, uint32_t op, uint64_t addr, void *buffer,

@@ -61,9 +61,12 @@ void mm_arena_destroy(struct mm *mm, uint64_t addr, uint64_t bytes)
 
 void mm_arena_empty(struct mm *mm, struct span span)
 {
-	int err = mm->sys->ops->empty(mm->sys, span);
+	bool whole = IS_ALIGNED(span.start | span.end, HUGE_BYTES);
+	int err;
 
-	if (!err)
+	/* Guard pages leave a page table behind, in which the next huge page that is moved
+	 * there would be split, and its place in the program with it. */
+	if (!whole && !mm->sys->ops->empty(mm->sys, span))
 		return;
 	/* No MOVE may come between: an unregistered frame is no target. */
 	mm_lock(mm);
@@ -88,19 +91,24 @@ void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint
 
 void mm_submit_fence(struct mm *mm)
 {
+	uint64_t idle = ATOMIC_LOAD(&mm->idle_count);
 	int err = 0;
 
 	if (mm->why_not)
 		return;
-	do {
+	for (uint32_t tries = 0;; tries++) {
 		uint64_t done;
 
-		if (err)
-			base_host->cpu_yield();
 		mm_lock(mm);
 		err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd,
 						  span_make(mm->fence_page, PAGE_BYTES),
 						  &done);
 		mm_unlock(mm, 0);
-	} while (err == -EAGAIN);
+		if (err != -EAGAIN)
+			return;
+		/* Twice empty: what was queued when we came was read and handled. */
+		if (tries > MM_FENCE_TRIES && ATOMIC_LOAD(&mm->idle_count) - idle > 1)
+			return;
+		base_host->cpu_yield();
+	}
 }

@@ -12,8 +12,9 @@
  * userfaultfd of the child: every page on a device is copied into the child
  * there, with engines stopped. The child runs meanwhile: what it unmaps or
  * remaps is heard on its userfaultfd and followed in a private list of edits.
- * When all is pushed the child's userfaultfd is closed: holes are holes. A page
- * that could not be pushed is poisoned: SIGBUS, never zeros. Where EVENT_FORK is
+ * When all is pushed the child's userfaultfd is closed: holes are holes. Where it
+ * cannot be told what is to be pushed, pages are poisoned (SIGBUS), or the child is
+ * not let go; it never reads zeros. Where EVENT_FORK is
  * not allowed, VMAs with device pages are not inherited at all (vma.c).
  *
  * The close is left to the collector: it walks the child's mappings.
@@ -26,7 +27,7 @@
 #include "base/host.h"
 #include "mm/call.h"
 
-#define PUSH_EDITS_MAX 128
+#define PUSH_EDITS_MAX 4096
 #define PUSH_WIPED_MAX 256
 #define PUSH_DEPTH_MAX 8
 #define EDIT_DEAD UINT64_MAX
@@ -43,6 +44,7 @@ struct push {
 	uint32_t depth;
 	bool gone;   /* the child died */
 	bool failed; /* the rest is poisoned */
+	bool stuck;  /* what it lacks cannot be told: it is never let go */
 	/* What the child is to find empty. */
 	size_t wiped_count;
 	struct span wiped[PUSH_WIPED_MAX];
@@ -172,28 +174,28 @@ static uint64_t push_address(const struct push *push, uint64_t addr)
 static void push_edit(struct push *push, struct span span, uint64_t to)
 {
 	if (push->edit_count == PUSH_EDITS_MAX) {
-		push->failed = true;
+		push->stuck = true;
 		return;
 	}
 	push->edits[push->edit_count++] = (struct push_edit){ span, to };
 }
 
 static void push_all(struct push *push);
-static void child_close(struct mm *mm, int child_uffd);
+static void push_end(struct push *push);
 
 /* A child of the child: it lacks what the child lacked at that time, at the most. */
 static void push_grandchild(struct push *push, int uffd)
 {
 	struct push *next = push + 1;
 
-	/* Nobody forks that deep in a millisecond. Not closed: it waits, and reads no zeros. */
+	/* Nobody forks that deep in a millisecond. Stuck, as push_end() says. */
 	if (push->depth == PUSH_DEPTH_MAX)
 		return;
 	*next = *push;
 	next->uffd = uffd;
 	next->depth++;
 	push_all(next);
-	child_close(push->mm, uffd);
+	push_end(next);
 }
 
 /* Read one message of the child's. Return: false if there was none. */
@@ -249,7 +251,7 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 		uint64_t copied;
 		int err;
 
-		if (to == EDIT_DEAD || push->gone)
+		if (to == EDIT_DEAD || push->gone || push->stuck)
 			return;
 		if (push->failed) {
 			err = sys->ops->uffd_poison(sys, push->uffd,
@@ -276,7 +278,7 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 		last = err;
 		base_host->cpu_yield();
 	}
-	push->failed = true;
+	push->stuck = true;
 }
 
 static bool is_wiped(const struct push *push, uint64_t addr)
@@ -319,6 +321,14 @@ static void child_close(struct mm *mm, int child_uffd)
 	mm_work_queue_collector(mm, &mm->child_work);
 }
 
+/* A child that lacks nothing is let go. One of which that cannot be said keeps its
+ * userfaultfd: it sleeps at the first page that it lacks, and reads no zeros. */
+static void push_end(struct push *push)
+{
+	if (!push->stuck)
+		child_close(push->mm, push->uffd);
+}
+
 /* One for a child, its child, and so on. */
 size_t mm_push_bytes(void)
 {
@@ -350,8 +360,11 @@ void mm_fork_event(struct mm *mm, int child_uffd)
 		push->gone = false;
 		push->failed = false;
 		push->edit_count = 0;
+		push->stuck = false;
 		find_wiped(push);
 		push_all(push);
+		push_end(push);
+		return;
 	}
 	child_close(mm, child_uffd);
 }

@@ -100,8 +100,13 @@ static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirt
 {
 	uint64_t moved;
 	int err = -EBUSY;
+	int absent = 0;
 
-	for (int i = 0; i < HOME_BUSY_TRIES && err == -EBUSY; i++) {
+	/* "Nothing there" counts when it is said twice with no event read in between: the
+	 * first may have met an mremap() half way, which is in flight by the second. */
+	for (int i = 0; i < HOME_BUSY_TRIES &&
+			(err == -EBUSY || (err == -ENOENT && absent++ == 0));
+	     i++) {
 		err = mm->sys->ops->uffd_move(mm->sys, mm->uffd, addr, source, PAGE_BYTES,
 					      SYS_MOVE_ALLOW_SRC_HOLES, &moved);
 		if (err == -EBUSY)

@@ -174,7 +174,10 @@ static int close_arena(void *argument)
 /* The monitor's last act: nobody brings it more, for the collector has ended. */
 void mm_monitor_release(struct mm *mm)
 {
-	pool_unreserve(&mm->node_pool, ATOMIC_EXCHANGE(&mm->monitor_nodes, 0));
+	uint64_t nodes = ATOMIC_EXCHANGE(&mm->monitor_nodes, 0);
+
+	if (nodes)
+		pool_unreserve(&mm->node_pool, nodes);
 	if (mm->uffd >= 0)
 		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
 	mm->uffd = -1;
@@ -201,7 +204,7 @@ static void stop_threads(struct mm *mm)
 		mm->sys->ops->thread_join(mm->sys, mm->collector);
 	if (mm->monitor)
 		mm->sys->ops->thread_join(mm->sys, mm->monitor);
-	else
+	else if (mm->config.no_threads)
 		mm_monitor_release(mm);
 }
 

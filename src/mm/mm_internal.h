@@ -24,6 +24,12 @@
 #define MM_MONITOR_NODES 1024
 /* How often a worker tries again when events are in flight, before it says -EBUSY. */
 #define MM_RETRY_MAX 100000
+/* A take gives up sooner: to leave the pages at home is always right, and the caller
+ * holds a driver lock meanwhile. */
+#define MM_TAKE_TRIES 64
+/* After so many answers of "an event is in flight" a submit fence takes an empty queue
+ * for an answer, so that a storm of events does not stop every job. */
+#define MM_FENCE_TRIES 256
 
 /* A VMA that we registered; what is missing here is only unknown, never wrong data. */
 struct mm_registration {
@@ -74,6 +80,7 @@ struct mm {
 	uint64_t event_seq;          /* atomic reads: how many were logged */
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
+	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
 	uint32_t gate_closed; /* atomic reads: forks under way */
 	bool ending;          /* no take follows: the monitor quarantines nothing */
 	uint64_t moving_pages;

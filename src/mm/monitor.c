@@ -113,11 +113,14 @@ static struct span home_span(const struct mm_entry *entry, uint64_t addr)
 	return span_intersect(span_block(addr, entry->owner->home_bytes), entry->node.span);
 }
 
-static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint32_t thread_id)
+/* Only out of mm_access(): a plain access of a kernel to the program is a CPU's. */
+static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint64_t addr,
+			uint32_t thread_id)
 {
 	struct mm_accessor *a = mm_accessor_find(mm, thread_id);
 
-	if (!a || ATOMIC_LOAD(&a->device) != entry->owner->device)
+	if (!a || ATOMIC_LOAD(&a->device) != entry->owner->device ||
+	    ATOMIC_LOAD(&a->page) != addr)
 		return false;
 	mm->stats.kicks++;
 	mm->sys->ops->thread_kick(mm->sys, thread_id);
@@ -135,7 +138,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
 		fill_hole(mm, addr); /* E2 */
 		return;
 	}
-	if (kick_engine(mm, entry, thread_id))
+	if (kick_engine(mm, entry, addr, thread_id))
 		return;
 	if (entry->state == MM_ENTRY_MOVING)
 		return;
@@ -266,6 +269,8 @@ bool mm_monitor_step(struct mm *mm)
 	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
 	if (!err)
 		handle_event(mm, &event);
+	else
+		ATOMIC_STORE_RELAXED(&mm->idle_count, mm->idle_count + 1);
 	if (mm->stash_count)
 		retry_stash(mm);
 	mm_quiesce_resume(mm);

@@ -23,6 +23,8 @@
 #include "base/assert.h"
 
 #define QUARANTINE_RUNS 64
+/* A program that discards without end must not make us grow without end. */
+#define QUARANTINE_NODES_MAX 512
 
 static struct mm_quarantine *first(struct mm *mm, struct span span)
 {
@@ -63,9 +65,18 @@ void mm_quarantine_add(struct mm *mm, struct span span)
 {
 	if (mm->ending)
 		return;
+	mm->stats.quarantined += span_pages(span);
+	/* Too many: one larger span takes the place of this one and a neighbour. */
+	if (mm->quarantine.count >= QUARANTINE_NODES_MAX) {
+		struct mm_quarantine *q = first(mm, (struct span){ span.end, UINT64_MAX });
+
+		if (!q)
+			q = first(mm, (struct span){ 0, UINT64_MAX });
+		span.start = MIN(span.start, q->node.span.start);
+		span.end = MAX(span.end, q->node.span.end);
+	}
 	mm_quarantine_clear(mm, span);
 	insert(mm, span, false);
-	mm->stats.quarantined += span_pages(span);
 }
 
 bool mm_quarantine_meets(struct mm *mm, struct span span)

@@ -393,7 +393,7 @@ int mm_take(struct mm *mm, struct mm_take *take)
 		err = take_once(mm, take, &map);
 		take->busy_pages = count_busy(&map);
 		if (err == -EAGAIN) {
-			if (++tries > MM_RETRY_MAX)
+			if (++tries > MM_TAKE_TRIES)
 				err = -EBUSY;
 			else
 				base_host->cpu_yield();

@@ -21,7 +21,9 @@ static uint32_t is_registered;             /* atomic */
 
 static void prepare(void)
 {
-	const struct sys_fork_hooks *now = ATOMIC_LOAD(&hooks);
+	/* In a child that no hook told (a raw clone) what they would act on is wiped. */
+	const struct sys_fork_hooks *now =
+		linux_pages_are_forked() ? NULL : ATOMIC_LOAD(&hooks);
 
 	/* Hooks may come and go while this thread forks: the three go together. */
 	linux_tls.fork_hooks = now;

@@ -138,6 +138,8 @@ void linux_pages_spans(struct span *spans, size_t max, size_t *count);
 int linux_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t hint,
 	      uint64_t *addr);
 void linux_unmap(struct sys *sys, uint64_t addr, uint64_t bytes);
+/** linux_discard() - MADV_DONTNEED, of locked memory too */
+int linux_discard(struct span span);
 int linux_advise(struct sys *sys, struct span span, enum sys_advice advice);
 int linux_empty(struct sys *sys, struct span span);
 void *linux_pointer(struct sys *sys, uint64_t addr, uint64_t bytes);

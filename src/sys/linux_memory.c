@@ -101,6 +101,18 @@ void linux_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
 	linux_call(SYS_munmap, addr, bytes);
 }
 
+/* Kernels before 5.18 have no word for locked memory. */
+int linux_discard(struct span span)
+{
+	int err = (int)linux_call(SYS_madvise, span.start, span_bytes(span),
+				  ABI_MADV_DONTNEED_LOCKED);
+
+	if (err == -EINVAL)
+		err = (int)linux_call(SYS_madvise, span.start, span_bytes(span),
+				      MADV_DONTNEED);
+	return err;
+}
+
 int linux_advise(struct sys *sys UNUSED, struct span span,
 		 enum sys_advice advice)
 {
@@ -110,11 +122,12 @@ int linux_advise(struct sys *sys UNUSED, struct span span,
 		[SYS_ADVICE_DONTFORK] = MADV_DONTFORK,
 		[SYS_ADVICE_DOFORK] = MADV_DOFORK,
 		[SYS_ADVICE_DONTDUMP] = MADV_DONTDUMP,
-		[SYS_ADVICE_DONTNEED] = MADV_DONTNEED,
 		[SYS_ADVICE_POPULATE_WRITE] = ABI_MADV_POPULATE_WRITE,
 		[SYS_ADVICE_COLLAPSE] = ABI_MADV_COLLAPSE,
 	};
 
+	if (advice == SYS_ADVICE_DONTNEED)
+		return linux_discard(span);
 	ASSERT((size_t)advice < ARRAY_SIZE(values));
 	return (int)linux_call(SYS_madvise, span.start, span_bytes(span),
 			       values[advice]);

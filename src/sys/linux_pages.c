@@ -21,6 +21,7 @@
  * opened: a fork's child reads zero there.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/assert.h"
@@ -284,7 +285,9 @@ void linux_pages_free(void *start, size_t bytes)
 	page = (span.start - r->span.start) / PAGE_BYTES;
 	ASSERT(bit_get(r, page));
 	ASSERT(r->used_count >= bytes / PAGE_BYTES);
-	linux_call(SYS_madvise, span.start, bytes, MADV_DONTNEED);
+	/* Whoever gets the pages next expects zeros, also after mlockall(). */
+	if (linux_discard(span))
+		memset(start, 0, bytes);
 	bits_set(r, page, bytes / PAGE_BYTES, false);
 	r->used_count -= bytes / PAGE_BYTES;
 	r->lowest_free = MIN(r->lowest_free, page);

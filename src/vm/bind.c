@@ -60,6 +60,10 @@ int vm_unbind(struct vm *vm, struct span span)
 
 	if (!is_valid(span))
 		return -EINVAL;
+	/* The munmap() before this call has returned, but its ranges may still be on their way
+	 * to the collector. */
+	lock_acquire(mm_event_lock(vm->device->mm));
+	lock_release(mm_event_lock(vm->device->mm));
 	lock_acquire(&vm->lock);
 	vm_collect(vm);
 	bind = vm_bind_find(vm, span.start);

@@ -77,7 +77,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	device->config = *config;
 	lock_init(&device->vms_lock, LOCK_LEAF, "vm_device.vms_lock");
 	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
-	wait_init(&device->faults_wait);
+	wait_init(&device->pending_wait);
 	list_init(&device->quiesce.node);
 	err = vram_create(config->vram_bytes, &device->vram);
 	if (err)
@@ -153,10 +153,22 @@ int vm_get(struct vm_device *device, uint32_t id, struct vm **out)
 	else if (id < VM_PER_DEVICE_MAX)
 		vm = device->vms[id];
 	if (vm) {
-		ATOMIC_ADD(&vm->pending_faults, 1);
+		ATOMIC_ADD(&vm->pending_work, 1);
 		*out = vm;
 		err = 0;
 	}
 	lock_release(&device->vms_lock);
 	return err;
+}
+
+/* One thing less is pending; vm and device may be gone when it returns. The lock makes
+ * count and wake one step for wait_for_pending(). */
+void vm_pending_put(struct vm *vm)
+{
+	struct vm_device *device = vm->device;
+
+	lock_acquire(&device->vms_lock);
+	ATOMIC_SUB(&vm->pending_work, 1);
+	wait_wake_all(&device->pending_wait);
+	lock_release(&device->vms_lock);
 }

@@ -3,8 +3,8 @@
  * DOC: The garbage collector
  *
  * Ranges whose memory was unmapped wait on a list: the monitor, which saw it,
- * frees nothing. They are removed by the collector's thread, or by the next
- * fault of the vm, whichever comes first.
+ * frees nothing. They are removed by a worker, or by the next fault of the vm,
+ * whichever comes first.
  *
  * Upstream: xe_svm_garbage_collector().
  */
@@ -30,4 +30,6 @@ void vm_collect_work(struct mm_work *work)
 	lock_acquire(&vm->lock);
 	vm_collect(vm);
 	lock_release(&vm->lock);
+	/* The vm may be destroyed as soon as it is not pending any more. */
+	vm_pending_put(vm);
 }

@@ -283,6 +283,7 @@ static void record(struct vm *vm, uint64_t addr, uint32_t access, int err)
 {
 	struct vm_fault_record *r;
 
+	vm_stat_add(&vm->device->stats, VM_STAT_FAULTS_FAILED, 1);
 	lock_acquire(&vm->fault_lock);
 	r = &vm->faults[vm->fault_count++ % VM_FAULTS_KEPT];
 	*r = (struct vm_fault_record){ addr, vm_now_ns(vm->device), access, err };
@@ -311,16 +312,13 @@ static void fault_run(struct mm_work *work)
 	lock_acquire(&vm->lock);
 	err = vm_service(vm, addr, access, NULL);
 	lock_release(&vm->lock);
-	if (err) {
-		vm_stat_add(&device->stats, VM_STAT_FAULTS_FAILED, 1);
+	if (err)
 		record(vm, addr, access, err);
-	}
 	mm_trace(device->mm, TRACE_GPU_FAULT, addr, PAGE_BYTES, access, start);
 	/* The fault is the device's again; the vm may be destroyed as soon as it is not
 	 * pending any more. */
 	device->config.ops->fault_done(device->config.device, fault, err);
-	ATOMIC_SUB(&vm->pending_faults, 1);
-	wait_wake_all(&device->faults_wait);
+	vm_pending_put(vm);
 }
 
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault)
@@ -337,4 +335,16 @@ int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fau
 	mm_work_init(&fw->work, fault_run);
 	mm_work_queue(device->mm, &fw->work);
 	return 0;
+}
+
+void vm_device_report(struct vm_device *device, uint32_t id, uint64_t addr, uint32_t access,
+		      int error)
+{
+	struct vm *vm;
+
+	if (vm_get(device, id, &vm))
+		return;
+	record(vm, addr, access, error);
+	ATOMIC_SUB(&vm->pending_work, 1);
+	wait_wake_all(&device->pending_wait);
 }

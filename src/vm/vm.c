@@ -49,7 +49,11 @@ static void svm_garbage(struct gpusvm *svm)
 {
 	struct vm *vm = CONTAINER_OF(svm, struct vm, svm);
 
-	mm_work_queue_collector(svm->mm, &vm->collect_work);
+	/* Among the faults: it waits for vm.lock, and what the collector's own thread does
+	 * the monitor may have to wait for. Counted, so that vm_destroy() waits for it. */
+	ATOMIC_ADD(&vm->pending_work, 1);
+	if (!mm_work_queue(svm->mm, &vm->collect_work))
+		ATOMIC_SUB(&vm->pending_work, 1);
 }
 
 static const struct gpusvm_ops svm_ops = {
@@ -140,17 +144,20 @@ free_vm:
 	return err;
 }
 
-static void wait_for_faults(struct vm *vm)
+static void wait_for_pending(struct vm *vm)
 {
 	struct vm_device *device = vm->device;
 
 	for (;;) {
-		uint32_t ticket = wait_ticket(&device->faults_wait);
+		uint32_t ticket = wait_ticket(&device->pending_wait);
 
-		if (!ATOMIC_LOAD(&vm->pending_faults))
-			return;
-		wait_sleep(&device->faults_wait, ticket, BASE_FOREVER);
+		if (!ATOMIC_LOAD(&vm->pending_work))
+			break;
+		wait_sleep(&device->pending_wait, ticket, BASE_FOREVER);
 	}
+	/* Whoever counted down last has left the lock, and so the vm, when we have it. */
+	lock_acquire(&device->vms_lock);
+	lock_release(&device->vms_lock);
 }
 
 static void remove_all(struct vm *vm)
@@ -179,11 +186,11 @@ void vm_destroy(struct vm *vm)
 		return;
 	device = vm->device;
 	id_release(vm);
-	wait_for_faults(vm);
+	wait_for_pending(vm);
 	remove_all(vm);
 	device->config.ops->vm_destroy(device->config.device, vm->id);
-	/* Nothing queues it any more; a run that has begun must end. */
-	mm_collector_flush(device->mm);
+	/* Nothing queues a collection any more; one that is queued must end. */
+	wait_for_pending(vm);
 	gpusvm_fini(&vm->svm);
 	pool_fini(&vm->bind_pool);
 	vm_free(vm);

@@ -61,7 +61,7 @@ struct vm_device {
 	struct lock vms_lock;              /* leaf */
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock);
 	bool closing GUARDED_BY(&vms_lock);
-	struct wait faults_wait;           /* some vm's pending_faults went down */
+	struct wait pending_wait;           /* some vm's pending_work went down */
 };
 
 /**
@@ -88,6 +88,11 @@ void vm_device_destroy(struct vm_device *device);
 /** vm_device_take_fault() - host->fault() of a device: queue it for a worker.
  * Context: [engine]. Return: 0; -ENOENT no such vm; -ENODEV closing; -EINVAL. */
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault);
+
+/** vm_device_report() - host->report() of a device: an access failed that no fault did.
+ * Context: [engine]. */
+void vm_device_report(struct vm_device *device, uint32_t id, uint64_t addr, uint32_t access,
+		      int error);
 
 /** vm_device_vram() - how full device memory is. Context: any but the monitor. */
 void vm_device_vram(struct vm_device *device, struct vram_stats *stats);

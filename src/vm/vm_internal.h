@@ -34,7 +34,7 @@ struct vm {
 	struct gpusvm_pages *pages;      /* scratch, under lock */
 	bool closed;                     /* under lock */
 	struct mm_work collect_work;     /* the garbage collector */
-	uint64_t pending_faults;         /* atomic: accepted and not answered */
+	uint64_t pending_work;         /* atomic: faults not answered, collections not run */
 
 	struct lock fault_lock;          /* leaf: the records */
 	struct vm_fault_record faults[VM_FAULTS_KEPT] GUARDED_BY(&fault_lock);
@@ -51,6 +51,7 @@ struct vm_svm_bo {
 
 /* device.c */
 int vm_get(struct vm_device *device, uint32_t id, struct vm **vm);
+void vm_pending_put(struct vm *vm);
 uint64_t vm_now_ns(const struct vm_device *device);
 
 /* svm_bo.c */

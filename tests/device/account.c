@@ -87,6 +87,12 @@ static int host_access(struct usvm *usvm, uint32_t op, uint64_t addr, void *buff
 	return account->host->access(account->usvm, op, addr, buffer, bytes);
 }
 
+static void host_report(struct usvm *usvm, uint32_t vm, uint64_t addr, uint32_t access,
+			int error)
+{
+	of_host(usvm)->host->report(of_host(usvm)->usvm, vm, addr, access, error);
+}
+
 static int host_engine_begin(struct usvm *usvm)
 {
 	return of_host(usvm)->host->engine_begin(of_host(usvm)->usvm);
@@ -154,6 +160,7 @@ static int op_attach(void *device, const struct usvm_device_host *host)
 		.vram_bytes = host->vram_bytes,
 		.fault = host_fault,
 		.access = host_access,
+		.report = host_report,
 		.engine_begin = host_engine_begin,
 		.engine_register = host_engine_register,
 		.engine_unregister = host_engine_unregister,

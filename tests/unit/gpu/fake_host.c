@@ -211,6 +211,17 @@ static int host_access(struct usvm *usvm, uint32_t op, uint64_t addr, void *buff
 	return err;
 }
 
+static void host_report(struct usvm *usvm, uint32_t vm, uint64_t addr, uint32_t access,
+			int error)
+{
+	struct fake_host *fake = fake_of(usvm);
+
+	CHECK(vm == FAKE_VM && error);
+	ATOMIC_ADD(&fake->report_count, 1);
+	ATOMIC_STORE(&fake->last_report.addr, addr);
+	ATOMIC_STORE(&fake->last_report.access, access);
+}
+
 /* --- engines ------------------------------------------------------------------------- */
 
 static int host_engine_begin(struct usvm *usvm)
@@ -321,6 +332,7 @@ void fake_start(struct fake_host *fake, const struct fake_config *config)
 		.vram_bytes = FAKE_VRAM_BYTES,
 		.fault = host_fault,
 		.access = host_access,
+		.report = host_report,
 		.engine_begin = host_engine_begin,
 		.engine_register = host_engine_register,
 		.engine_unregister = host_engine_unregister,

@@ -78,6 +78,8 @@ struct fake_host {
 	uint32_t threads_left; /* so many threads can be made, then -EAGAIN */
 	int register_error;
 	struct fake_fault last_fault;
+	uint32_t report_count;
+	struct fake_fault last_report;
 
 	uint32_t section_wait_count;
 

@@ -530,6 +530,10 @@ static void a_forbidden_page_ends_in_an_error_after_some_faults(void **state)
 	assert_int_equal(run_access(&job, STORE, fake_addr(0) + 16), -EFAULT);
 	assert_int_equal(job.job.fault_addr, fake_addr(0) + 16);
 	assert_in_range(fake.fault_count, 2, 20);
+	/* No fault failed: the engine tells. */
+	assert_int_equal(fake.report_count, 1);
+	assert_int_equal(fake.last_report.addr, fake_addr(0) + 16);
+	assert_int_equal(fake.last_report.access, USVM_ACCESS_WRITE);
 	finish();
 }
 
