@@ -103,10 +103,10 @@ static void entry_remove(struct mm *mm, struct mm_entry *entry)
 
 static bool entry_continues(const struct mm_entry *entry, uint64_t addr,
 			    const struct mm_entry_owner *owner, uint64_t frame,
-			    enum mm_entry_state state)
+			    enum mm_entry_state state, uint64_t remap_number)
 {
 	return entry->node.span.end == addr && entry->owner == owner &&
-	       entry->state == state &&
+	       entry->state == state && entry->remap_number == remap_number &&
 	       entry->frame + span_bytes(entry->node.span) == frame;
 }
 
@@ -121,7 +121,8 @@ static void entry_join_previous(struct mm *mm, struct mm_entry *entry)
 		return;
 	previous = mm_entry_first(mm, span_make(span.start - PAGE_BYTES, PAGE_BYTES));
 	if (!previous || !entry_continues(previous, span.start, entry->owner,
-					  entry->frame, entry->state))
+					  entry->frame, entry->state,
+					  entry->remap_number))
 		return;
 	interval_tree_remove(&mm->entries, &entry->node);
 	list_remove(&entry->owner_link);
@@ -151,6 +152,7 @@ void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *own
 	entry->node.span = span;
 	entry->owner = owner;
 	entry->frame = frame;
+	entry->remap_number = 0;
 	entry->state = state;
 	interval_tree_insert(&mm->entries, &entry->node);
 	list_push_back(&owner->entries, &entry->owner_link);
@@ -172,6 +174,7 @@ void mm_entry_split(struct mm *mm, uint64_t addr)
 	tail->node.span = (struct span){ addr, span.end };
 	tail->owner = entry->owner;
 	tail->frame = entry->frame + (addr - span.start);
+	tail->remap_number = entry->remap_number;
 	tail->state = entry->state;
 	entry_set_span(mm, entry, (struct span){ span.start, addr });
 	interval_tree_insert(&mm->entries, &tail->node);
@@ -195,20 +198,33 @@ void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	entry_set_span(mm, entry, (struct span){ span.start + bytes, span.end });
 }
 
-/* The pages of @span are no more. */
-void mm_entry_drop_span(struct mm *mm, struct span span)
+/* The pages of @span are no more, but those that a REMAP after number @remap_number
+ * brought there. */
+void mm_entry_drop_left(struct mm *mm, struct span span, uint64_t remap_number)
 {
 	struct mm_entry *entry;
 
 	mm_entry_split(mm, span.start);
 	mm_entry_split(mm, span.end);
-	while ((entry = mm_entry_first(mm, span))) {
+	entry = mm_entry_first(mm, span);
+	while (entry) {
 		struct span gone = entry->node.span;
 
 		ASSERT(span_covers(span, gone));
+		if (entry->remap_number > remap_number) {
+			entry = mm_entry_next(entry, span);
+			continue;
+		}
 		entry->owner->ops->drop(entry->owner, entry->frame, span_bytes(gone));
 		entry_remove(mm, entry);
+		entry = mm_entry_first(mm, (struct span){ gone.end, span.end });
 	}
+}
+
+/* The pages of @span are no more. */
+void mm_entry_drop_span(struct mm *mm, struct span span)
+{
+	mm_entry_drop_left(mm, span, UINT64_MAX);
 }
 
 /* mremap: what stood for @from stands for as many bytes at @to. */
@@ -238,6 +254,7 @@ void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 		entry = LIST_ENTRY(node, struct mm_entry, owner_link);
 		start = entry->node.span.start - from.start + to;
 		entry->node.span = span_make(start, span_bytes(entry->node.span));
+		entry->remap_number = mm->remap_count;
 		interval_tree_insert(&mm->entries, &entry->node);
 		list_push_back(&entry->owner->entries, &entry->owner_link);
 	}

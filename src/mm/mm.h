@@ -209,6 +209,7 @@ struct mm_entry {
 	struct list owner_link;
 	struct mm_entry_owner *owner;
 	uint64_t frame;            /* bytes into the owner's allocation, of span.start */
+	uint64_t remap_number;     /* of the REMAP that brought it here; 0: taken here */
 	enum mm_entry_state state;
 };
 

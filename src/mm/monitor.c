@@ -161,7 +161,7 @@ static void handle_unmap(struct mm *mm, struct span span)
 	mm->stats.events_unmap++;
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
-	mm_entry_drop_span(mm, span);
+	mm_entry_drop_left(mm, span, mm_remap_left_unmap(mm, span));
 	mm_quarantine_clear(mm, span);
 	mm_registration_forget(mm, span);
 	mm_wake(mm, span); /* W1 */
@@ -188,6 +188,7 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_log_locked(mm, to);
 	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
 	mm_notify(mm, to, MM_EVENT_UNMAP);   /* Q3 */
+	mm_remap_left(mm, from);
 	mm_entry_rekey(mm, from, to_addr);
 	mm_quarantine_clear(mm, from);
 	mm_quarantine_clear(mm, to);

@@ -33,7 +33,8 @@ struct run {
 	uint64_t bytes;
 };
 
-#define RUNS_MAX (PAGES_PER_HUGE / 2 + 1)
+/* The program can cut a take into single pages while it moves (munmap, mremap). */
+#define RUNS_MAX PAGES_PER_HUGE
 
 static struct sys *sys_of(const struct pagemap *pagemap)
 {

@@ -17,13 +17,17 @@
 #include "sys/linux_syscall.h"
 
 static const struct sys_fork_hooks *hooks; /* atomic */
+static int64_t hooks_process;              /* atomic: whose hooks they are */
 static uint32_t is_registered;             /* atomic */
 
 static void prepare(void)
 {
-	/* In a child that no hook told (a raw clone) what they would act on is wiped. */
-	const struct sys_fork_hooks *now =
-		linux_pages_are_forked() ? NULL : ATOMIC_LOAD(&hooks);
+	const struct sys_fork_hooks *now = ATOMIC_LOAD(&hooks);
+
+	/* In a child that no hook told (a raw clone) what they would act on is wiped. Told
+	 * by its number: the mark in our pages may be unmapped by a close just now. */
+	if (linux_call(SYS_getpid) != ATOMIC_LOAD(&hooks_process))
+		now = NULL;
 
 	/* Hooks may come and go while this thread forks: the three go together. */
 	linux_tls.fork_hooks = now;
@@ -62,6 +66,7 @@ int linux_fork_init(void)
 
 int linux_fork_hooks(struct sys *sys UNUSED, const struct sys_fork_hooks *new_hooks)
 {
+	ATOMIC_STORE(&hooks_process, linux_call(SYS_getpid));
 	ATOMIC_STORE(&hooks, new_hooks);
 	return 0;
 }

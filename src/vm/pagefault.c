@@ -99,17 +99,36 @@ static bool is_served(const struct service *s)
 	       !wants_move(s) && (!wants_write(s->access) || s->range->writable);
 }
 
-static bool is_on_device(const struct service *s)
+enum place {
+	PLACE_HOME,
+	PLACE_HERE,
+	PLACE_ELSEWHERE, /* on another device */
+};
+
+static enum place find_place(const struct service *s)
 {
 	struct mm *mm = s->vm->device->mm;
-	bool is;
+	enum place place = PLACE_HOME;
+	struct mm_entry *entry;
 
 	lock_acquire(mm_event_lock(mm));
-	struct mm_entry *entry = mm_entry_first(mm, span_make(s->addr & ~(PAGE_BYTES - 1),
-							     PAGE_BYTES));
-	is = entry && pagemap_entry_devmem(s->vm->device->pagemap, entry);
+	entry = mm_entry_first(mm, span_block(s->addr, PAGE_BYTES));
+	if (entry)
+		place = pagemap_entry_devmem(s->vm->device->pagemap, entry) ? PLACE_HERE :
+									      PLACE_ELSEWHERE;
 	lock_release(mm_event_lock(mm));
-	return is;
+	return place;
+}
+
+/* Once for each try: two devices that want the same page do not hold each other up. */
+static int migrate(struct service *s)
+{
+	int err = 0;
+
+	/* Only what is at home can be taken. */
+	if (find_place(s) == PLACE_ELSEWHERE)
+		err = gpusvm_range_evict(&s->vm->svm, s->range);
+	return err ? err : vm_migrate(s->vm, s->range, s->addr);
 }
 
 /* Where a run of system pages is bound. */
@@ -238,13 +257,13 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 			    1);
 		return 0;
 	}
-	if (s->migrates && *migrate_tries && (wants_move(s) || !is_on_device(s))) {
+	if (s->migrates && *migrate_tries && (wants_move(s) || find_place(s) != PLACE_HERE)) {
 		(*migrate_tries)--;
-		err = vm_migrate(vm, s->range, s->addr);
+		err = migrate(s);
 		if (err == -ENOMEM)
 			return err;
 	}
-	if (needs_device(s) && !is_on_device(s))
+	if (needs_device(s) && find_place(s) != PLACE_HERE)
 		return *migrate_tries ? -EAGAIN : -EACCES;
 	if (!s->migrates)
 		mm_vma_watch(vm->device->mm, &s->vma);

@@ -390,14 +390,20 @@ static bool is_asleep(const struct fake_state *state, uint64_t number)
 	return false;
 }
 
-/* The caller sleeps in the fault that it has just queued. The lock is dropped. */
-static void sleep_until_woken(struct fake_sys *fake)
+/* The caller sleeps in the fault that it has just queued. The lock is dropped.
+ * Return: -EINTR: it was kicked out. */
+static int sleep_until_woken(struct fake_sys *fake)
 {
 	struct fake_state *state = fake->state;
 	uint64_t number = state->sleep_count;
 
 	MUST(fake->fault_hook || state->real_threads);
 	for (int i = 0; is_asleep(state, number); i++) {
+		if (state->kicked_thread == fake_thread_id(fake)) {
+			state->kicked_thread = 0;
+			fake_sleeper_remove(state, number);
+			return -EINTR;
+		}
 		if (!fake->fault_hook) {
 			pthread_cond_wait(&state->changed, &state->lock);
 			continue;
@@ -407,6 +413,7 @@ static void sleep_until_woken(struct fake_sys *fake)
 		fake->fault_hook(fake->hook_arg);
 		pthread_mutex_lock(&state->lock);
 	}
+	return 0;
 }
 
 static int op_access(struct sys *sys, enum sys_access_op op, uint64_t addr, void *buffer,
@@ -421,10 +428,10 @@ static int op_access(struct sys *sys, enum sys_access_op op, uint64_t addr, void
 		uint32_t part = (uint32_t)MIN(left, bytes);
 		int err = fake_touch_locked(fake, process, addr, op != SYS_ACCESS_READ);
 
-		if (err == -EAGAIN) {
-			sleep_until_woken(fake);
+		if (err == -EAGAIN)
+			err = sleep_until_woken(fake) ? -EINTR : -EAGAIN;
+		if (err == -EAGAIN)
 			continue;
-		}
 		if (err)
 			return err;
 		access_bytes(op, fake_bytes_at(process, addr), at, part);
@@ -486,7 +493,11 @@ static uint32_t op_thread_id(struct sys *sys)
 static void op_thread_kick(struct sys *sys, uint32_t thread_id)
 {
 	OP(sys);
-	(void)thread_id;
+	/* Out of an access that sleeps; there is no other to be in. */
+	for (size_t i = 0; i < state->sleeper_count; i++)
+		if (state->sleepers[i].thread_id == thread_id)
+			state->kicked_thread = thread_id;
+	pthread_cond_broadcast(&state->changed);
 }
 
 static uint64_t op_clock_ns(struct sys *sys)

@@ -8,27 +8,10 @@
 #ifndef TESTS_UNIT_MM_MM_FIXTURE_H
 #define TESTS_UNIT_MM_MM_FIXTURE_H
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/host.h"
 #include "base/prng.h"
-#include "fake_sys.h"
 #include "mm/mm_internal.h"
 
-#define HEAP (FAKE_BASE + MIB(8)) /* 2 MiB, aligned; its VMA has 4 MiB */
-#define HEAP_PAGES 512u
-#define HEAP_VMA span_make(HEAP, MIB(4))
-#define OTHER (FAKE_BASE + MIB(64)) /* nothing is mapped there */
 #define ARENA_BYTES MIB(4)
-#define READ_WRITE (SYS_PROT_READ | SYS_PROT_WRITE)
-#define BOTH_MODES (SYS_REGISTER_WP | SYS_REGISTER_MISSING)
 
 /* A device allocation: frame n of it is page n of its memory in the arena. */
 struct owner {
@@ -49,20 +32,7 @@ struct fixture {
 	uint64_t test[8];   /* the test's own */
 };
 
-static inline uint64_t heap(uint64_t page)
-{
-	return HEAP + page * PAGE_BYTES;
-}
-
-static inline struct span heap_span(uint64_t page, uint64_t pages)
-{
-	return span_make(heap(page), pages * PAGE_BYTES);
-}
-
-static inline uint64_t tag_of(uint64_t page)
-{
-	return 0x1000 + page;
-}
+#include "support/process.h"
 
 /* --- an owner ----------------------------------------------------------------------- */
 
@@ -113,13 +83,6 @@ static inline void owner_init(struct fixture *f, struct owner *owner, uint64_t m
 
 /* --- life --------------------------------------------------------------------------- */
 
-/* Pages with contents; page n has tag_of(n). */
-static inline void heap_fill(struct fixture *f, uint64_t page, uint64_t pages)
-{
-	for (uint64_t i = page; i < page + pages; i++)
-		fake_set_tag(f->fake, heap(i), tag_of(i));
-}
-
 static inline int fixture_start(struct fixture *f, uint32_t features)
 {
 	const struct mm_config config = { .worker_count = 1, .no_threads = true };
@@ -141,35 +104,6 @@ static inline int set_up(void **state)
 
 	*state = &f;
 	return fixture_start(&f, FAKE_ALL_FEATURES);
-}
-
-/* --- the threads of the library ----------------------------------------------------- */
-
-/* One step of the monitor, if this thread may take its locks now. */
-static inline bool monitor_step(struct fixture *f)
-{
-	enum fake_role before = fake_become(FAKE_MONITOR);
-	bool was = mm_monitor_step(f->mm);
-
-	fake_become(before);
-	return was;
-}
-
-/* The monitor and the callers that it holds, until nothing moves. */
-static inline void settle(struct fixture *f)
-{
-	bool more;
-
-	do {
-		more = monitor_step(f);
-		more |= fake_caller_ran(f->fake);
-	} while (more);
-}
-
-static inline void settle_hook(void *arg)
-{
-	if (!base_host->self()->held_count)
-		monitor_step(arg);
 }
 
 static inline int tear_down(void **state)
@@ -220,51 +154,12 @@ static inline uint64_t take_pages(struct fixture *f, uint64_t page, uint64_t pag
 	return take.taken_pages;
 }
 
-static inline bool is_on_device(struct fixture *f, uint64_t addr)
-{
-	struct mm_entry *entry;
-
-	mm_lock(f->mm);
-	entry = mm_entry_first(f->mm, span_make(addr, PAGE_BYTES));
-	mm_unlock(f->mm, 0);
-	return entry != NULL;
-}
-
-/* The CPU reads a page, which may have to come home first. */
-static inline uint64_t cpu_read(struct fixture *f, uint64_t addr)
-{
-	int err = fake_touch(f->fake, addr, false);
-
-	/* Twice: a hole comes home as a hole, and is touched again. */
-	for (int i = 0; i < 2 && err == -EAGAIN; i++) {
-		settle(f);
-		assert_int_equal(fake_blocked(f->fake, span_make(addr, PAGE_BYTES)), 0);
-		err = fake_touch(f->fake, addr, false);
-	}
-	assert_int_equal(err, 0);
-	return fake_tag(f->fake, addr);
-}
-
-static inline void expect_tags(struct fixture *f, uint64_t page, uint64_t pages)
-{
-	for (uint64_t i = page; i < page + pages; i++)
-		assert_int_equal(cpu_read(f, heap(i)), tag_of(i));
-}
-
 static inline struct mm_stats stats_of(struct fixture *f)
 {
 	struct mm_stats stats;
 
 	mm_stats_read(f->mm, &stats);
 	return stats;
-}
-
-/* The zap that a DONTNEED announced, and what came of it. */
-static inline void finish_remove(struct fixture *f)
-{
-	settle(f);
-	fake_finish_remove(f->fake);
-	settle(f);
 }
 
 #endif

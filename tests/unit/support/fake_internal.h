@@ -62,6 +62,7 @@ struct fake_sleeper {
 	struct sys_event fault;
 	uint64_t number;
 	uint32_t uffd;
+	uint32_t thread_id;
 	bool read;
 };
 
@@ -89,6 +90,7 @@ struct fake_state {
 	struct fake_sleeper sleepers[64];
 	size_t sleeper_count;
 	uint64_t sleep_count;
+	uint32_t kicked_thread; /* has to leave its access */
 	uint32_t mapping_count;
 	uint64_t arena_end;
 	uint64_t own_bytes;
@@ -133,6 +135,7 @@ void fake_carry(struct fake_process *to, uint64_t dst, struct fake_process *from
 		uint64_t src);
 int fake_touch_locked(struct fake_sys *fake, struct fake_process *process, uint64_t addr,
 		      bool write);
+void fake_sleeper_remove(struct fake_state *state, uint64_t number);
 void fake_wake(struct fake_state *state, struct fake_process *process, struct span span);
 
 /* fake_program.c */

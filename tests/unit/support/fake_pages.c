@@ -105,6 +105,7 @@ static int sleep_in_fault(struct fake_sys *fake, struct fake_process *process,
 			   .thread_id = tells ? fake_thread_id(fake) : 0,
 			   .addr = ALIGN_DOWN(addr, PAGE_BYTES) },
 		.number = ++state->sleep_count,
+		.thread_id = fake_thread_id(fake),
 		.uffd = fake_slot(process, addr)->vma.uffd,
 	};
 	pthread_cond_broadcast(&state->changed);
@@ -140,6 +141,16 @@ int fake_touch_locked(struct fake_sys *fake, struct fake_process *process, uint6
 				      SYS_FAULT_WRITE | SYS_FAULT_WP);
 	page->flags &= ~(uint32_t)(FAKE_PAGE_WP | FAKE_PAGE_SHARED | SYS_PAGE_ZERO);
 	return 0;
+}
+
+void fake_sleeper_remove(struct fake_state *state, uint64_t number)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < state->sleeper_count; i++)
+		if (state->sleepers[i].number != number)
+			state->sleepers[kept++] = state->sleepers[i];
+	state->sleeper_count = kept;
 }
 
 void fake_wake(struct fake_state *state, struct fake_process *process, struct span span)
