@@ -39,8 +39,9 @@ BUILDS = {
                    {'CC': 'gcc'}),
 }
 
-FEATURE_MASKS = ('-move', '-wp_async', '-procmap_query', '-pagemap_scan',
-                 '-event_fork', '-kernel_faults', '-guard')
+FEATURE_MASKS = ('-uffd', '-move', '-kernel_faults', '-wp_async', '-procmap_query',
+                 '-pagemap_scan', '-event_fork', '-guard', '-poison', '-membarrier',
+                 '-thread_id')
 
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 

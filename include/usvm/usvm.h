@@ -87,6 +87,7 @@ const char *usvm_strerror(int error);
  * Return: 0, or
  *   -EINVAL  @spec has an unknown key or a bad value, or @device is NULL
  *   -ENOMEM  host memory
+ *   -EMFILE  RLIMIT_NOFILE is too small; 16 is enough
  *   -EAGAIN  threads could not be made
  */
 int usvm_open(const char *spec, struct usvm **device);
@@ -282,7 +283,7 @@ struct usvm_page_info {
 	uint64_t vram_offset;  /* when DEVICE */
 	uint64_t run_bytes;    /* from addr's page on: how much has the same state and is
 				* contiguous */
-	char device[32];       /* name of the device that holds it; "" at home */
+	char device[32];       /* the VM's device by its name; "other"; "" at home */
 };
 
 /** usvm_query() - where is this page? Moves nothing, touches nothing.

@@ -24,6 +24,7 @@ static const struct {
 	{ EFAULT, "no memory at the address" },
 	{ EINVAL, "an argument is not valid" },
 	{ EIO, "the device failed to copy" },
+	{ EMFILE, "too few descriptors are allowed (RLIMIT_NOFILE)" },
 	{ ENODEV, "the device is going away" },
 	{ ENOENT, "nothing there" },
 	{ ENOMEM, "host memory is short" },

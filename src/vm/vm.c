@@ -92,22 +92,32 @@ static int id_claim(struct vm_device *device, struct vm *vm)
 {
 	int err = -ENOSPC;
 
+	_Static_assert(VM_PER_DEVICE_MAX == 64, "a bit for each");
 	lock_acquire(&device->vms_lock);
-	for (uint32_t i = 0; i < VM_PER_DEVICE_MAX && err; i++) {
-		if (device->vms[i])
-			continue;
-		device->vms[i] = vm;
-		vm->id = i;
+	if (~device->ids) {
+		vm->id = (uint32_t)__builtin_ctzll(~device->ids);
+		device->ids |= 1ull << vm->id;
+		device->vms[vm->id] = vm;
 		err = 0;
 	}
 	lock_release(&device->vms_lock);
 	return err;
 }
 
-static void id_release(struct vm *vm)
+/* Faults of the device find it no more. Its number is its own until the device has
+ * forgotten the page table: see id_release(). */
+static void id_hide(struct vm *vm)
 {
 	lock_acquire(&vm->device->vms_lock);
 	vm->device->vms[vm->id] = NULL;
+	lock_release(&vm->device->vms_lock);
+}
+
+static void id_release(struct vm *vm)
+{
+	id_hide(vm);
+	lock_acquire(&vm->device->vms_lock);
+	vm->device->ids &= ~(1ull << vm->id);
 	lock_release(&vm->device->vms_lock);
 }
 
@@ -185,10 +195,11 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	device = vm->device;
-	id_release(vm);
+	id_hide(vm);
 	wait_for_pending(vm);
 	remove_all(vm);
 	device->config.ops->vm_destroy(device->config.device, vm->id);
+	id_release(vm);
 	/* Nothing queues a collection any more; one that is queued must end. */
 	wait_for_pending(vm);
 	gpusvm_fini(&vm->svm);

@@ -59,7 +59,8 @@ struct vm_device {
 	struct vm_stats stats;
 	struct pool bo_pool;               /* of struct vm_svm_bo */
 	struct lock vms_lock;              /* leaf */
-	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock);
+	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */
+	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */
 	bool closing GUARDED_BY(&vms_lock);
 	struct wait pending_wait;           /* some vm's pending_work went down */
 };

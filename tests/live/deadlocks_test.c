@@ -12,6 +12,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -20,6 +21,7 @@
 #include "live/support/storm.h"
 
 #define ROUNDS 8
+#define PIPE_BYTES 65536
 
 /* --- two threads write pages of the device to one place --------------------------------- */
 
@@ -180,6 +182,16 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
+static void wait_full(int fd)
+{
+	int filled;
+
+	do {
+		sched_yield();
+		assert_int_equal(ioctl(fd, FIONREAD, &filled), 0);
+	} while (filled != PIPE_BYTES);
+}
+
 static void a_full_pipe_keeps_no_page(void **state)
 {
 	struct live *live = *state;
@@ -194,7 +206,8 @@ static void a_full_pipe_keeps_no_page(void **state)
 	writer.fd = ends[1];
 	thread = live_thread_start(write_all, &writer);
 	for (size_t done = 0; done < bytes; done += LIVE_PAGE) {
-		if (done + 17 * LIVE_PAGE < bytes && done % (4 * LIVE_PAGE) == 0) {
+		if (done + PIPE_BYTES < bytes && done % (4 * LIVE_PAGE) == 0) {
+			wait_full(ends[0]);
 			live_thread_wait_blocked(thread, SYS_write);
 			live_take(live, (void *)(uintptr_t)writer.at, bytes);
 			live_assert_state(live, writer.at, bytes, LIVE_DEVICE);
@@ -294,9 +307,11 @@ static void one_heap(void)
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 }
 
-/* A block of the heap that is on the device but for its edges. */
-static uint64_t *heap_on_device(struct live *live, size_t bytes)
+/* A block of the heap that is on the device but for its edges. @heap_live is in the heap
+ * itself: a look at it would bring home what is around it. */
+static uint64_t *heap_on_device(const struct live *heap_live, size_t bytes)
 {
+	struct live own = *heap_live, *live = &own;
 	unsigned char *block = malloc(bytes);
 	unsigned char *first = (void *)(((uintptr_t)block + 2 * LIVE_PAGE) & ~(LIVE_PAGE - 1));
 
@@ -520,6 +535,7 @@ static void end_alarms(const struct sigaction *before)
 	const struct itimerval never = { 0 };
 
 	setitimer(ITIMER_REAL, &never, NULL);
+	signal(SIGALRM, SIG_IGN); /* one that is under way ends here */
 	sigaction(SIGALRM, before, NULL);
 	assert_int_equal(alarms.wrong, 0);
 }

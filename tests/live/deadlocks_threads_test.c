@@ -159,7 +159,7 @@ static void *make_threads(void *arg)
 /* M, A: pthread_create and join, with the C library's records in a heap that moves. */
 static void threads_come_and_go(void **state)
 {
-	struct live *live = *state;
+	struct live own = *(struct live *)*state, *live = &own; /* not in the heap */
 	size_t bytes = live_bytes(live), heap_bytes = 256 << 10;
 	unsigned char *at = live_on_device(live, bytes, 1);
 	unsigned char *heap = malloc(heap_bytes), *inner;

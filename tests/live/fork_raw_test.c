@@ -332,40 +332,54 @@ static void child_reads_or_dies(void *arg)
 	CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
 }
 
+static char *features_before;
+
+/* The mask is read when the first device is opened. */
+static int setup_without_events(void **state)
+{
+	const char *old = getenv("USVM_FEATURES");
+	char features[128];
+
+	features_before = old ? strdup(old) : NULL;
+	snprintf(features, sizeof(features), "%s%s-event_fork", old ? old : "",
+		 old && *old ? "," : "");
+	setenv("USVM_FEATURES", features, 1);
+	return live_setup(state);
+}
+
+static int teardown_without_events(void **state)
+{
+	if (features_before)
+		setenv("USVM_FEATURES", features_before, 1);
+	else
+		unsetenv("USVM_FEATURES");
+	free(features_before);
+	return live_teardown(state);
+}
+
 /* G: where no event tells of the child. */
 static void without_fork_events_a_clone_never_reads_zeros(void **state)
 {
-	const struct live_param *param = ((struct live *)*state)->param;
-	const char *old = getenv("USVM_FEATURES");
-	char features[128];
-	struct live live;
-	struct area a;
+	struct live *live = *state;
+	struct area a = on_device(live);
 
-	assert_int_equal(live_teardown(state), 0);
-	snprintf(features, sizeof(features), "%s%s-event_fork", old ? old : "",
-		 old && *old ? "," : "");
-	old = old ? strdup(old) : NULL;
-	setenv("USVM_FEATURES", features, 1);
-	live_guard(__func__, 20);
-	live_open(&live, param, param->spec);
-	a = on_device(&live);
+	assert_false(has_fork_events(live));
 	for (int i = 0; i < 3; i++) {
 		in_child(&a, live_clone, child_reads_or_dies);
 		in_child(&a, bare_fork, child_reads_or_dies);
 	}
-	live_assert_state(&live, a.at, a.bytes, LIVE_DEVICE);
+	live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
 	live_child(live_fork, child_reads, &a); /* the gate works as ever */
-	live_assert_state(&live, a.at, a.bytes, LIVE_HOME);
+	live_assert_state(live, a.at, a.bytes, LIVE_HOME);
 	live_assert_filled(a.at, a.bytes, 1, 0);
-	live_close(&live);
-	if (old)
-		setenv("USVM_FEATURES", old, 1);
-	else
-		unsetenv("USVM_FEATURES");
-	free((void *)(uintptr_t)old);
-	*state = (void *)(uintptr_t)param;
-	assert_int_equal(live_setup(state), 0);
 }
+
+#define TEST_WITHOUT_EVENTS(param)                                                     \
+	{                                                                              \
+		"without_fork_events_a_clone_never_reads_zeros " #param,               \
+		without_fork_events_a_clone_never_reads_zeros, setup_without_events,   \
+		teardown_without_events, (void *)(uintptr_t)&(param)                   \
+	}
 
 int main(void)
 {
@@ -377,7 +391,10 @@ int main(void)
 		LIVE_TEST_ALL(a_clone_opens_a_device_of_its_own),
 		LIVE_TEST_ALL(advice_about_fork_is_kept),
 		LIVE_TEST_MODES(a_clone_is_a_snapshot_of_device_pages),
-		LIVE_TEST_ALL(without_fork_events_a_clone_never_reads_zeros),
+		TEST_WITHOUT_EVENTS(live_move),
+		TEST_WITHOUT_EVENTS(live_copy),
+		TEST_WITHOUT_EVENTS(live_move_huge),
+		TEST_WITHOUT_EVENTS(live_copy_huge),
 	};
 
 	return LIVE_RUN(tests);

@@ -35,7 +35,7 @@ static int setup(void **state)
 	m->before = live_counts(&m->live);
 	held_arm(&m->held->hold_copy);
 	held_start(m->held, USVM_SYSTEM_ADD, m->at, 1);
-	held_wait(&m->held->hold_copy);
+	assert_true(held_wait_copy(m->held));
 	live_assert_state(&m->live, m->at, BYTES, LIVE_MOVING);
 	*state = m;
 	return 0;

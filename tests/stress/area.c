@@ -27,7 +27,7 @@
 #define ODD_AREA (AREA_COUNT - 1)
 #define ODD_PAGES 5u
 
-struct area areas[AREA_COUNT];
+struct area areas[AREAS_ALL];
 static struct try_lock slots[SMALL_SLOTS + HUGE_SLOTS];
 
 /* --- locks -------------------------------------------------------------------------- */
@@ -102,10 +102,19 @@ static bool hold_chunks(struct area *area, struct random *random, bool exclusive
 	return true;
 }
 
+struct area *area_choose(struct random *random)
+{
+	if (random_one_in(random, 32))
+		STORE(&run->focus, random_below(random, AREA_COUNT));
+	if (random_one_in(random, 2))
+		return &areas[LOAD(&run->focus)];
+	return &areas[random_below(random, AREA_COUNT)];
+}
+
 bool hold_some(struct random *random, bool exclusive, uint32_t pages_max, struct hold *hold)
 {
 	for (int tries = 0; tries < 8; tries++) {
-		struct area *area = &areas[random_below(random, AREA_COUNT)];
+		struct area *area = area_choose(random);
 
 		if (!try_shared(&area->lock))
 			continue;
@@ -209,15 +218,34 @@ static void *map_or_die(void *at, size_t bytes, int flags)
 	return memory;
 }
 
+void *map_anywhere(size_t bytes, int flags)
+{
+	return map_or_die(NULL, bytes, flags);
+}
+
+static void create_block(struct area *area)
+{
+	area->pages_min = 4;
+	area->pages_max = 64;
+	area->chunk_pages = 1;
+	area->pages = area->pages_min;
+	area->base = map_anywhere(area->pages * PAGE, MAP_PRIVATE);
+}
+
 void areas_create(struct random *random)
 {
 	static const uint32_t small_chunks[] = { 1, 4, 8, 16 };
 	static const uint32_t huge_chunks[] = { 8, 64, 128, 512 };
 
-	for (uint32_t i = 0; i < AREA_COUNT; i++) {
+	for (uint32_t i = 0; i < AREAS_ALL; i++) {
 		struct area *area = &areas[i];
 
 		area->index = i;
+		area->shadow = map_anywhere(AREA_PAGES_MAX * sizeof(struct shadow), MAP_SHARED);
+		if (i >= AREA_COUNT) {
+			create_block(area);
+			continue;
+		}
 		area->huge = i >= AREA_COUNT - HUGE_AREAS;
 		area->chunk_pages = area->huge ? huge_chunks[random_below(random, 4)] :
 						 small_chunks[random_below(random, 4)];
@@ -231,7 +259,5 @@ void areas_create(struct random *random)
 		if (madvise(area->base, area->pages * PAGE,
 			    area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 			perror("madvise"); /* a kernel without huge pages */
-		area->shadow = map_or_die(NULL, AREA_PAGES_MAX * sizeof(struct shadow),
-					  MAP_SHARED);
 	}
 }

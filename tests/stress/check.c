@@ -12,64 +12,87 @@
 
 #include "stress.h"
 
-static bool wrong(struct mismatch *m, enum check_kind kind, uint32_t page, uint64_t word,
-		  uint64_t low, uint64_t high, uint64_t found)
+/* @done is read before the word, @begun after it. */
+static bool check_word(const uint64_t *word, const struct bounds *bounds, uint64_t id,
+		       bool exact, struct mismatch *m)
 {
-	*m = (struct mismatch){ .kind = kind, .page = page, .word = word, .low = low,
-				.high = high, .found = found };
-	return false;
+	uint64_t done = LOAD(&bounds->done), lost_max = LOAD(&bounds->lost_max);
+	uint64_t found = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+	uint64_t lost_min = LOAD(&bounds->lost_min), begun = LOAD(&bounds->begun);
+	uint64_t value = id ? found & ((1ull << 40) - 1) : found;
+
+	m->found = found;
+	m->low = low_bound(done, lost_max, id);
+	m->high = high_bound(begun, lost_min, id);
+	if (exact && done != begun)
+		return false;
+	if (id && found && (found >> 40 != id || value <= lost_min))
+		return false;
+	return value >= m->low && value <= m->high;
 }
 
-/* What @word must be between: @done read before it, @begun after it. */
-static bool check_bounds(uint64_t *word, struct bounds *bounds, uint64_t id, bool exact,
-			 struct mismatch *m, uint64_t *found)
+static bool check_words(const struct area *area, uint32_t page, uint32_t start, uint32_t words,
+			bool exact, struct mismatch *m)
 {
-	uint64_t low = LOAD(&bounds->done);
-	uint64_t value = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-	uint64_t high = LOAD(&bounds->begun);
+	uint64_t id = page_id(area->index, page);
+	const struct shadow *shadow = &area->shadow[page];
+	const uint64_t *at = page_words(area, page);
+	uint64_t tag = LOAD(&shadow->tag);
 
-	*found = value;
-	m->low = low;
-	m->high = high;
-	if (exact && low != high)
-		return false;
-	if (id) {
-		if (value && value >> 40 != id)
+	*m = (struct mismatch){ .kind = CHECK_COUNTER, .page = page };
+	for (uint32_t i = 0; i < 2; i++) {
+		m->word = i ? PAGE_WORDS - 1 : 0;
+		if (!check_word(&at[m->word], &shadow->counter[i], 0, exact, m))
 			return false;
-		value &= (1ull << 40) - 1;
 	}
-	return value >= low && value <= high;
+	m->kind = CHECK_SLOT;
+	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
+		m->word = SLOT_WORD(i);
+		if (!check_word(&at[m->word], &shadow->slot[i], id, exact, m))
+			return false;
+	}
+	m->kind = CHECK_TAG;
+	for (uint32_t i = start; i < start + words && i < TAG_END; i++) {
+		m->word = i;
+		m->low = m->high = tag_value(id, tag, i);
+		m->found = __atomic_load_n(&at[i], __ATOMIC_RELAXED);
+		if (m->found != m->low)
+			return false;
+	}
+	return true;
 }
 
 bool check_page(const struct area *area, uint32_t page, uint32_t start, uint32_t words,
 		bool exact, struct mismatch *m)
 {
-	uint64_t id = page_id(area->index, page);
+	const uint64_t *races = &area->shadow[page].races;
+	uint64_t before = LOAD(races);
+
+	if (before & 1 || check_words(area, page, start, words, exact, m))
+		return true;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return LOAD(races) != before;
+}
+
+void settle_page(const struct area *area, uint32_t page)
+{
 	struct shadow *shadow = &area->shadow[page];
-	uint64_t *at = page_words(area, page);
-	uint64_t tag = LOAD(&shadow->tag);
-	uint64_t found;
+	const uint64_t *at = page_words(area, page);
 
 	for (uint32_t i = 0; i < 2; i++) {
-		uint32_t word = i ? PAGE_WORDS - 1 : 0;
+		struct bounds *b = &shadow->counter[i];
 
-		if (!check_bounds(&at[word], &shadow->counter[i], 0, exact, m, &found))
-			return wrong(m, CHECK_COUNTER, page, word, m->low, m->high, found);
+		b->lost_min = b->lost_max = b->begun - at[i ? PAGE_WORDS - 1 : 0];
 	}
 	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
-		uint32_t word = SLOT_WORD(i);
+		struct bounds *b = &shadow->slot[i];
 
-		if (!check_bounds(&at[word], &shadow->slot[i], id, exact, m, &found))
-			return wrong(m, CHECK_SLOT, page, word, m->low, m->high, found);
+		/* Of several writes the last stays, or none. */
+		if (at[SLOT_WORD(i)])
+			b->lost_max = b->done - 1;
+		else
+			b->lost_min = b->lost_max = b->done;
 	}
-	for (uint32_t i = start; i < start + words && i < TAG_END; i++) {
-		uint64_t expected = tag_value(id, tag, i);
-
-		found = __atomic_load_n(&at[i], __ATOMIC_RELAXED);
-		if (found != expected)
-			return wrong(m, CHECK_TAG, page, i, expected, expected, found);
-	}
-	return true;
 }
 
 void check_held(const struct hold *hold, uint32_t agent, struct random *random,
@@ -85,6 +108,8 @@ void check_held(const struct hold *hold, uint32_t agent, struct random *random,
 		if (!check_page(hold->area, hold->first + i, start, all ? TAG_END : 8,
 				hold->exclusive, &m))
 			report_mismatch(hold->area, &m, agent, when);
+		if (hold->exclusive)
+			settle_page(hold->area, hold->first + i);
 	}
 }
 
@@ -113,7 +138,7 @@ static const char *kind_name(uint64_t kind)
 	static const char *const names[] = {
 		[CHECK_NONE] = "nothing",  [CHECK_COUNTER] = "a counter",
 		[CHECK_SLOT] = "a slot",   [CHECK_TAG] = "a tag",
-		[CHECK_ZERO] = "zeros",    [CHECK_BUSY] = "the bounds themselves",
+		[CHECK_ZERO] = "zeros",    [CHECK_SOIL] = "soil",
 	};
 
 	return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";
@@ -187,7 +212,15 @@ _Noreturn void report_mismatch(struct area *area, const struct mismatch *m, uint
 		(void *)&at[m->word], kind_name(m->kind), m->low, m->high, m->found);
 	print_area(area);
 	print_page(area, m->page);
-	dprintf(STDERR_FILENO, "  tags of generation %" PRIu64 "; page now:", shadow->tag);
+	for (uint32_t i = 0; i < BOUNDS_COUNT; i++) {
+		const struct bounds *b = i < 2 ? &shadow->counter[i] : &shadow->slot[i - 2];
+
+		dprintf(STDERR_FILENO, "  %s %u: done %" PRIu64 ", begun %" PRIu64 ", lost %"
+			PRIu64 " to %" PRIu64 "\n", i < 2 ? "counter" : "slot", i < 2 ? i : i - 2,
+			b->done, b->begun, b->lost_min, b->lost_max);
+	}
+	dprintf(STDERR_FILENO, "  races %" PRIu64 ", tags of generation %" PRIu64 "; page now:",
+		shadow->races, shadow->tag);
 	for (uint32_t i = 0; i < 16; i++)
 		dprintf(STDERR_FILENO, " %" PRIx64, __atomic_load_n(&at[i], __ATOMIC_RELAXED));
 	dprintf(STDERR_FILENO, " ... %" PRIx64 "\n", at[PAGE_WORDS - 1]);

@@ -20,31 +20,28 @@
 #include "stress.h"
 
 #define SHARED_MAX 3
+#define SHARED_PAGES 256
 #define CHILD_SECONDS 60
 
-struct lower {
-	uint64_t counter[2], slot[AGENT_COUNT];
-};
-
-/* Of all pages that a child checks by bounds, what was done before the fork. */
+/* Of pages that a child checks by bounds, what was done before the fork. */
 struct family {
 	struct hold exact;
 	struct hold shared[SHARED_MAX];
 	uint32_t shared_count;
-	struct lower lower[SHARED_MAX][AREA_PAGES_MAX];
+	struct shadow before[SHARED_MAX][SHARED_PAGES];
 };
 
 static struct family families[THREAD_COUNT];
 
-static void note_lower(const struct hold *hold, struct lower *lower)
+static void note_before(const struct hold *hold, struct shadow *before)
 {
 	for (uint32_t i = 0; i < hold->count; i++) {
-		struct shadow *shadow = &hold->area->shadow[hold->first + i];
+		const uint64_t *from = (const void *)&hold->area->shadow[hold->first + i];
+		uint64_t *to = (void *)&before[i];
 
-		for (uint32_t j = 0; j < 2; j++)
-			lower[i].counter[j] = LOAD(&shadow->counter[j].done);
-		for (uint32_t j = 0; j < AGENT_COUNT; j++)
-			lower[i].slot[j] = LOAD(&shadow->slot[j].done);
+		before[i].races = LOAD(&hold->area->shadow[hold->first + i].races);
+		for (uint32_t j = 0; j < offsetof(struct shadow, races) / 8; j++)
+			to[j] = LOAD(&from[j]);
 	}
 }
 
@@ -71,38 +68,55 @@ static void check_exact(const struct hold *hold, uint64_t salt)
 	}
 }
 
-static void check_between(const struct hold *hold, uint32_t page, uint64_t word, uint64_t low,
-			  const struct bounds *bounds, uint64_t id)
-{
-	uint64_t found = page_words(hold->area, page)[word];
-	uint64_t high = LOAD(&bounds->begun), value = found;
+/* Bounds of a word in a child: done before the fork, begun by now. */
+struct bounds_seen {
+	uint64_t low, lost_min, high, found;
+};
 
-	if (id && value) {
-		if (value >> 40 != id)
-			wrong(hold, page, "the id of a slot", word, id, id, found);
-		value &= (1ull << 40) - 1;
-	}
-	if (value < low || value > high)
-		wrong(hold, page, "a word", word, low, high, found);
+static bool is_between(const struct bounds_seen *seen, uint64_t id)
+{
+	uint64_t value = id ? seen->found & ((1ull << 40) - 1) : seen->found;
+
+	if (id && seen->found && (seen->found >> 40 != id || value <= seen->lost_min))
+		return false;
+	return value >= seen->low && value <= seen->high;
 }
 
-static void check_bounds(const struct hold *hold, const struct lower *lower, uint64_t salt)
+static void check_word(const struct hold *hold, uint32_t page, uint64_t word,
+		       const struct bounds *before, const struct bounds *now, uint64_t id,
+		       uint64_t races)
 {
-	for (uint32_t i = 0; i < hold->count; i++) {
-		uint32_t page = hold->first + i, word = TAG_FIRST + (i + salt) % 500;
+	struct bounds_seen seen = {
+		.low = low_bound(before->done, before->lost_max, id),
+		.lost_min = before->lost_min,
+		.high = high_bound(LOAD(&now->begun), before->lost_min, id),
+		.found = page_words(hold->area, page)[word],
+	};
+
+	if (is_between(&seen, id) || LOAD(&hold->area->shadow[page].races) != races)
+		return;
+	wrong(hold, page, id ? "a slot" : "a counter", word, seen.low, seen.high, seen.found);
+}
+
+static void check_bounds(const struct hold *hold, const struct shadow *before, uint64_t salt)
+{
+	for (uint32_t i = 0; i < hold->count; i++, before++) {
+		uint32_t page = hold->first + i, word = TAG_FIRST + (uint32_t)((i + salt) % 500);
 		struct shadow *shadow = &hold->area->shadow[page];
 		uint64_t id = page_id(hold->area->index, page);
-		uint64_t tag = tag_value(id, LOAD(&shadow->tag), word);
+		uint64_t tag = tag_value(id, before->tag, word);
+		uint64_t found = page_words(hold->area, page)[word];
 
-		check_between(hold, page, 0, lower[i].counter[0], &shadow->counter[0], 0);
-		check_between(hold, page, PAGE_WORDS - 1, lower[i].counter[1],
-			      &shadow->counter[1], 0);
+		if (before->races & 1)
+			continue;
+		for (uint32_t j = 0; j < 2; j++)
+			check_word(hold, page, j ? PAGE_WORDS - 1 : 0, &before->counter[j],
+				   &shadow->counter[j], 0, before->races);
 		for (uint32_t j = 0; j < AGENT_COUNT; j++)
-			check_between(hold, page, SLOT_WORD(j), lower[i].slot[j],
-				      &shadow->slot[j], id);
-		if (page_words(hold->area, page)[word] != tag)
-			wrong(hold, page, "a tag", word, tag, tag,
-			      page_words(hold->area, page)[word]);
+			check_word(hold, page, SLOT_WORD(j), &before->slot[j],
+				   &shadow->slot[j], id, before->races);
+		if (found != tag && LOAD(&shadow->races) == before->races)
+			wrong(hold, page, "a tag", word, tag, tag, found);
 	}
 }
 
@@ -136,7 +150,7 @@ static void check_family(const struct family *family, uint64_t salt)
 	if (salt % 2)
 		check_exact(&family->exact, salt);
 	for (uint32_t i = 0; i < family->shared_count; i++)
-		check_bounds(&family->shared[i], family->lower[i], salt);
+		check_bounds(&family->shared[i], family->before[i], salt);
 	if (salt % 2 == 0)
 		check_exact(&family->exact, salt);
 }
@@ -165,7 +179,7 @@ void op_fork(struct worker *worker)
 {
 	bool raw = random_one_in(&worker->random, 3);
 	struct family *family = &families[worker->thread];
-	struct area *area = &areas[random_below(&worker->random, AREA_COUNT)];
+	struct area *area = area_choose(&worker->random);
 	uint64_t salt = random_next(&worker->random) >> 8;
 	int status = 0;
 	pid_t pid;
@@ -178,8 +192,8 @@ void op_fork(struct worker *worker)
 	for (uint32_t i = 0; i < 2 * SHARED_MAX && family->shared_count < SHARED_MAX; i++) {
 		struct hold *hold = &family->shared[family->shared_count];
 
-		if (hold_some(&worker->random, false, 256, hold))
-			note_lower(hold, family->lower[family->shared_count++]);
+		if (hold_some(&worker->random, false, SHARED_PAGES, hold))
+			note_before(hold, family->before[family->shared_count++]);
 	}
 	area_note(area, worker->thread, raw ? "_Fork" : "fork", 0, area->pages);
 	pid = raw ? _Fork() : fork();

@@ -13,6 +13,7 @@
 #include "stress.h"
 
 #define JOB_NS 60000000000u
+#define SOIL 0xBAD0000000000000u
 
 struct job_args {
 	uint64_t base, shadow, result;
@@ -22,7 +23,7 @@ struct job_args {
 
 /* --- kernels ------------------------------------------------------------------------- */
 
-#define FIELD(shadow, field) ((shadow) + offsetof(struct shadow, field))
+#define FIELD(at, field) ((at) + offsetof(struct shadow, field))
 #define RESULT(a, field) ((a)->result + offsetof(struct job_result, field))
 
 static bool gpu_wrong(struct usvm_lane *lane, const struct job_args *a, enum check_kind kind,
@@ -38,19 +39,21 @@ static bool gpu_wrong(struct usvm_lane *lane, const struct job_args *a, enum che
 	return false;
 }
 
-static bool gpu_check_bounds(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
-			     uint32_t word, uint64_t bounds, uint64_t id)
+static bool gpu_check_word(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
+			   uint32_t word, uint64_t bounds, uint64_t id)
 {
-	uint64_t low = usvm_load64(lane, bounds + offsetof(struct bounds, done));
+	uint64_t done = usvm_load64(lane, bounds + offsetof(struct bounds, done));
+	uint64_t lost_max = usvm_load64(lane, bounds + offsetof(struct bounds, lost_max));
 	uint64_t found = usvm_load64(lane, a->base + page * PAGE + word * 8);
-	uint64_t high = usvm_load64(lane, bounds + offsetof(struct bounds, begun));
-	uint64_t value = found;
-	bool right = !a->exact || low == high;
+	uint64_t lost_min = usvm_load64(lane, bounds + offsetof(struct bounds, lost_min));
+	uint64_t begun = usvm_load64(lane, bounds + offsetof(struct bounds, begun));
+	uint64_t value = id ? found & ((1ull << 40) - 1) : found;
+	uint64_t low = low_bound(done, lost_max, id);
+	uint64_t high = high_bound(begun, lost_min, id);
+	bool right = !a->exact || done == begun;
 
-	if (id && value) {
-		right = right && value >> 40 == id;
-		value &= (1ull << 40) - 1;
-	}
+	if (id && found)
+		right = right && found >> 40 == id && value > lost_min;
 	if (right && value >= low && value <= high)
 		return true;
 	return gpu_wrong(lane, a, id ? CHECK_SLOT : CHECK_COUNTER, page, word, low, high,
@@ -65,13 +68,13 @@ static bool gpu_check(struct usvm_lane *lane, const struct job_args *a, uint32_t
 	uint64_t tag = usvm_load64(lane, FIELD(shadow, tag));
 
 	for (uint32_t i = 0; i < 2; i++) {
-		if (!gpu_check_bounds(lane, a, page, i ? PAGE_WORDS - 1 : 0,
-				      FIELD(shadow, counter) + i * sizeof(struct bounds), 0))
+		if (!gpu_check_word(lane, a, page, i ? PAGE_WORDS - 1 : 0,
+				    FIELD(shadow, counter) + i * sizeof(struct bounds), 0))
 			return false;
 	}
 	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
-		if (!gpu_check_bounds(lane, a, page, SLOT_WORD(i),
-				      FIELD(shadow, slot) + i * sizeof(struct bounds), id))
+		if (!gpu_check_word(lane, a, page, SLOT_WORD(i),
+				    FIELD(shadow, slot) + i * sizeof(struct bounds), id))
 			return false;
 	}
 	for (uint32_t i = start; i < start + words && i < TAG_END; i++) {
@@ -81,6 +84,21 @@ static bool gpu_check(struct usvm_lane *lane, const struct job_args *a, uint32_t
 		if (found != expected)
 			return gpu_wrong(lane, a, CHECK_TAG, page, i, expected, expected, found);
 	}
+	return true;
+}
+
+/* Return: false: wrong, and it was no call in between. */
+static bool gpu_check_page(struct usvm_lane *lane, const struct job_args *a, uint32_t page,
+			   uint32_t start, uint32_t words)
+{
+	uint64_t races = FIELD(a->shadow + page * sizeof(struct shadow), races);
+	uint64_t before = usvm_load64(lane, races);
+
+	if (before & 1 || gpu_check(lane, a, page, start, words))
+		return true;
+	if (usvm_atomic_add64(lane, races, 0) == before)
+		return false;
+	usvm_store64(lane, RESULT(a, mismatch.kind), CHECK_NONE);
 	return true;
 }
 
@@ -115,7 +133,7 @@ static void work(struct usvm_lane *lane, const void *p)
 		uint32_t start = TAG_FIRST + random_below(&random, TAG_END - TAG_FIRST);
 
 		gpu_touch(lane, a, page, 1 + random_below(&random, 4));
-		if (!gpu_check(lane, a, page, start, 4))
+		if (!gpu_check_page(lane, a, page, start, 4))
 			return;
 		usvm_atomic_add64(lane, RESULT(a, progress), 1);
 	}
@@ -142,8 +160,28 @@ static void check_all(struct usvm_lane *lane, const void *p)
 	const struct job_args *a = p;
 
 	for (uint32_t page = a->first; page < a->first + a->count; page++) {
-		if (!gpu_check(lane, a, page, TAG_FIRST, TAG_END))
+		if (!gpu_check_page(lane, a, page, TAG_FIRST, TAG_END))
 			return;
+		usvm_atomic_add64(lane, RESULT(a, progress), 1);
+	}
+}
+
+static void soil(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+
+	for (uint32_t page = a->first; page < a->first + a->count; page++) {
+		for (uint32_t i = 0; i < PAGE_WORDS; i += 13) {
+			uint64_t at = a->base + page * PAGE + i * 8, found;
+
+			usvm_store64(lane, at, SOIL + page);
+			found = usvm_load64(lane, at);
+			if (found != SOIL + page) {
+				gpu_wrong(lane, a, CHECK_SOIL, page, i, SOIL + page,
+					  SOIL + page, found);
+				return;
+			}
+		}
 		usvm_atomic_add64(lane, RESULT(a, progress), 1);
 	}
 }
@@ -153,7 +191,8 @@ static void check_all(struct usvm_lane *lane, const void *p)
 static const char *kind_name(enum job_kind kind)
 {
 	static const char *const names[] = {
-		[JOB_WORK] = "gpu work", [JOB_TAG] = "gpu tags", [JOB_CHECK] = "gpu check"
+		[JOB_WORK] = "gpu work", [JOB_TAG] = "gpu tags", [JOB_CHECK] = "gpu check",
+		[JOB_SOIL] = "gpu soil",
 	};
 
 	return names[kind];
@@ -163,10 +202,11 @@ static void submit(struct job *job, const struct hold *hold, enum job_kind kind,
 		   uint32_t rounds, uint64_t random)
 {
 	static const usvm_kernel_fn functions[] = { [JOB_WORK] = work, [JOB_TAG] = make_tags,
-						    [JOB_CHECK] = check_all };
+						    [JOB_CHECK] = check_all,
+						    [JOB_SOIL] = soil };
 	struct area *area = hold->area;
 	struct job_args args = {
-		.base = (uintptr_t)area->base,
+		.base = (uintptr_t)(hold->elsewhere ? hold->elsewhere : area->base),
 		.shadow = (uintptr_t)area->shadow,
 		.result = (uintptr_t)job->result,
 		.random = random,

@@ -27,7 +27,7 @@ struct procmap_query {
 
 #define PROCMAP_QUERY_IOCTL _IOWR('f', 17, struct procmap_query)
 
-static void look(struct worker *worker, const struct hold *hold, const char *when)
+void look(struct worker *worker, const struct hold *hold, const char *when)
 {
 	uint32_t how = random_below(&worker->random, 4);
 
@@ -38,7 +38,7 @@ static void look(struct worker *worker, const struct hold *hold, const char *whe
 }
 
 /* Now and then all of what is held is put where the next step shall find it. */
-static void place(struct worker *worker, const struct hold *hold)
+void place(struct worker *worker, const struct hold *hold)
 {
 	uint32_t how = random_below(&worker->random, 4);
 	int err;
@@ -52,7 +52,7 @@ static void place(struct worker *worker, const struct hold *hold)
 		report_failure(hold->area, "prefetch of what is mapped", err);
 }
 
-static bool hold_exclusive(struct worker *worker, uint32_t pages_max, struct hold *hold)
+bool hold_exclusive(struct worker *worker, uint32_t pages_max, struct hold *hold)
 {
 	if (hold_some(&worker->random, true, pages_max, hold))
 		return true;
@@ -65,7 +65,7 @@ static void *hold_start(const struct hold *hold)
 	return hold->area->base + hold->first * PAGE;
 }
 
-static void note(const struct worker *worker, const struct hold *hold, const char *what)
+void note(const struct worker *worker, const struct hold *hold, const char *what)
 {
 	area_note(hold->area, worker->thread, what, hold->first, hold->count);
 }
@@ -126,22 +126,27 @@ void op_tag(struct worker *worker)
 	hold_release(&hold);
 }
 
+/* Of any pages of an area, whatever is being done to them. */
 void op_prefetch(struct worker *worker)
 {
 	bool to_device = random_one_in(&worker->random, 2);
-	struct hold hold;
+	struct area *area = area_choose(&worker->random);
+	uint32_t first, count;
 	int err;
 
-	if (!hold_some(&worker->random, false, 512, &hold)) {
+	if (!try_shared(&area->lock)) {
 		worker->missed++;
 		return;
 	}
-	note(worker, &hold, to_device ? "prefetch device" : "prefetch system");
-	err = usvm_prefetch(run->vm, hold_start(&hold), hold.count * PAGE,
+	first = random_below(&worker->random, area->pages);
+	count = 1 + random_below(&worker->random, area->pages - first);
+	area_note(area, worker->thread, to_device ? "prefetch device" : "prefetch system", first,
+		  count);
+	err = usvm_prefetch(run->vm, area->base + first * PAGE, count * PAGE,
 			    to_device ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
-	if (err)
-		report_failure(hold.area, "prefetch", err);
-	hold_release(&hold);
+	if (err && err != -EFAULT) /* all of it was unmapped just then */
+		report_failure(area, "prefetch", err);
+	unlock_shared(&area->lock);
 }
 
 /* The kernel reads pages, and writes them: what it reads it writes back. */
@@ -243,13 +248,13 @@ static void settle_freed(const struct worker *worker, const struct hold *hold, u
 
 	__atomic_store_n(&words[5], 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&words[5], 0, __ATOMIC_SEQ_CST);
-	if (check_page(hold->area, page, TAG_FIRST, TAG_END, true, &as_it_was))
+	if (check_page(hold->area, page, TAG_FIRST, TAG_END, true, &as_it_was)) {
+		settle_page(hold->area, page);
 		return;
-	memset(shadow, 0, sizeof(*shadow));
-	if (!check_page(hold->area, page, TAG_FIRST, TAG_END, true, &m)) {
-		report_mismatch(hold->area, as_it_was.kind ? &as_it_was : &m, worker->thread,
-				"after MADV_FREE");
 	}
+	memset(shadow, 0, sizeof(*shadow));
+	if (!check_page(hold->area, page, TAG_FIRST, TAG_END, true, &m))
+		report_mismatch(hold->area, &as_it_was, worker->thread, "after MADV_FREE");
 }
 
 void op_free(struct worker *worker)
@@ -330,7 +335,7 @@ void op_collapse(struct worker *worker)
 /* --- areas change their place or size ----------------------------------------------------- */
 
 /* Where the VMA over @addr ends. 0: it cannot be told. */
-static uint64_t vma_end(uint64_t addr)
+uint64_t vma_end(uint64_t addr)
 {
 	struct procmap_query query = { .size = sizeof(query), .addr = addr };
 	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -340,36 +345,32 @@ static uint64_t vma_end(uint64_t addr)
 	return err ? 0 : query.end;
 }
 
-/* The kernel remaps one VMA at a time. */
-static uint32_t piece_pages(const struct area *area, uint32_t first)
+/* How many of @pages at @at lie in one VMA. */
+static uint32_t piece_pages(const unsigned char *at, uint32_t pages)
 {
-	uint64_t addr = (uintptr_t)area->base + first * PAGE;
-	uint64_t end = vma_end(addr);
-	uint64_t pages = end ? (end - addr) / PAGE : 1;
+	uint64_t end = vma_end((uintptr_t)at);
+	uint64_t piece = end ? (end - (uintptr_t)at) / PAGE : 1;
 
-	return pages < area->pages - first ? (uint32_t)pages : area->pages - first;
+	return piece < pages ? (uint32_t)piece : pages;
 }
 
-static void move_pieces(const struct worker *worker, struct area *area, unsigned char *to,
-			int flags)
+void remap_pieces(const struct worker *worker, struct area *area, unsigned char *from,
+		  uint32_t pages, unsigned char *to, int flags)
 {
-	uint32_t first = 0;
-
-	while (first < area->pages) {
-		uint32_t count = piece_pages(area, first);
+	for (uint32_t first = 0, count; first < pages; first += count) {
 		void *at = to + first * PAGE;
 
+		count = piece_pages(from + first * PAGE, pages - first);
 		area_note(area, worker->thread, flags ? "DONTUNMAP" : "mremap", first, count);
-		if (mremap(area->base + first * PAGE, count * PAGE, count * PAGE,
+		if (mremap(from + first * PAGE, count * PAGE, count * PAGE,
 			   MREMAP_MAYMOVE | MREMAP_FIXED | flags, at) != at)
 			report_failure(area, "mremap", errno);
-		first += count;
 	}
 }
 
 static bool hold_area(struct worker *worker, struct hold *hold, uint32_t *slot)
 {
-	struct area *area = &areas[random_below(&worker->random, AREA_COUNT)];
+	struct area *area = area_choose(&worker->random);
 
 	if (!hold_whole(area, true, hold)) {
 		worker->missed++;
@@ -402,7 +403,8 @@ void op_move(struct worker *worker)
 	if (!hold_area(worker, &hold, &slot))
 		return;
 	place(worker, &hold);
-	move_pieces(worker, hold.area, area_slot_base(hold.area, slot), 0);
+	remap_pieces(worker, hold.area, hold.area->base, hold.count,
+		     area_slot_base(hold.area, slot), 0);
 	area_moved(&hold, slot);
 	look(worker, &hold, "after mremap");
 	hold_release(&hold);
@@ -418,8 +420,8 @@ void op_dontunmap(struct worker *worker)
 		return;
 	place(worker, &hold);
 	old = hold.area->base;
-	move_pieces(worker, hold.area, area_slot_base(hold.area, slot),
-		    STRESS_MREMAP_DONTUNMAP);
+	remap_pieces(worker, hold.area, old, hold.count, area_slot_base(hold.area, slot),
+		     STRESS_MREMAP_DONTUNMAP);
 
 	/* What was left behind is zeros. */
 	left = hold;
@@ -461,7 +463,7 @@ static void grow(struct worker *worker, struct hold *hold, uint32_t pages)
 	unsigned char *end = area->base + area->pages * PAGE;
 
 	for (; first < area->pages; first += count)
-		count = piece_pages(area, first);
+		count = piece_pages(area->base + first * PAGE, area->pages - first);
 	area_note(area, worker->thread, "grow", area->pages, more);
 	if (mremap(end - count * PAGE, count * PAGE, (count + more) * PAGE, 0) == MAP_FAILED) {
 		worker->refused++;
@@ -476,7 +478,7 @@ static void grow(struct worker *worker, struct hold *hold, uint32_t pages)
 
 void op_resize(struct worker *worker)
 {
-	struct area *area = &areas[random_below(&worker->random, AREA_COUNT)];
+	struct area *area = area_choose(&worker->random);
 	struct hold hold;
 	uint32_t pages;
 

@@ -20,6 +20,14 @@
  * Locks are only ever tried. An area has one over its place and size, and its chunks
  * have one each: a destructive call locks the chunks it destroys, or the area, while
  * the neighbours in the same 64 KiB or 2 MiB are in use.
+ *
+ * Some destructive calls lock nobody out (race.c). What was done before such a call
+ * is gone after it (@lost_min), what has begun after it is not (@lost_max):
+ *
+ *     counter   done - lost_max <= word <= begun - lost_min
+ *     slot      the same of the number of the write; or 0 if done <= lost_max
+ *
+ * Who looks during one (@races is odd, or changed) learns nothing.
  */
 #ifndef TESTS_STRESS_STRESS_H
 #define TESTS_STRESS_STRESS_H
@@ -37,9 +45,11 @@
 #define HUGE (2ul << 20)
 #define PAGE_WORDS (PAGE / 8)
 
-#define AREA_COUNT 12
+#define AREA_COUNT 12        /* that all use */
+#define BLOCKS_PER_THREAD 3u /* that one thread has for itself */
+#define AREAS_ALL (AREA_COUNT + BLOCKS_PER_THREAD * THREAD_COUNT)
 #define AREA_PAGES_MAX 2048u
-#define THREAD_COUNT 2
+#define THREAD_COUNT 2u
 /* Who changes a page: threads are 0 and 1, the queues of them 2 and 3. */
 #define AGENT_COUNT (2 * THREAD_COUNT)
 #define QUEUE_AGENT(thread) (THREAD_COUNT + (thread))
@@ -55,14 +65,31 @@
 /* --- what must be found ----------------------------------------------------------- */
 
 struct bounds {
-	uint64_t begun, done; /* atomic */
+	uint64_t begun, done, lost_min, lost_max; /* atomic */
 };
 
 struct shadow {
 	struct bounds counter[2]; /* words 0 and 511 */
 	struct bounds slot[AGENT_COUNT];
-	uint64_t tag; /* atomic: generation of the tags; 0: they are zero */
+	uint64_t tag;   /* atomic: generation of the tags; 0: they are zero */
+	uint64_t races; /* atomic: odd while a call destroys the page that has not locked it */
 };
+
+#define BOUNDS_COUNT (2 + AGENT_COUNT)
+
+/** low_bound(), high_bound() - what the word of @bounds must be between; of a slot: the
+ * number of the write */
+static inline uint64_t low_bound(uint64_t done, uint64_t lost_max, bool slot)
+{
+	if (done <= lost_max)
+		return 0;
+	return slot ? done : done - lost_max;
+}
+
+static inline uint64_t high_bound(uint64_t begun, uint64_t lost_min, bool slot)
+{
+	return slot ? begun : begun - lost_min;
+}
 
 /** page_id() - what tells pages from each other: not 0 */
 static inline uint64_t page_id(uint32_t area, uint32_t page)
@@ -153,13 +180,18 @@ struct hold {
 	struct area *area;
 	uint32_t first, count;
 	bool exclusive, whole;
+	unsigned char *elsewhere; /* where the area would be if all had moved as these */
 };
 
-extern struct area areas[AREA_COUNT];
+extern struct area areas[AREAS_ALL];
 
 void areas_create(struct random *random);
+void *map_anywhere(size_t bytes, int flags);
 
-/** areas_reserve_slot() - a free place for @area to move to; UINT32_MAX: none */
+/** area_choose() - one that all use; often the one that the others choose now too */
+struct area *area_choose(struct random *random);
+
+/** area_slot_reserve() - a free place for @area to move to; UINT32_MAX: none */
 uint32_t area_slot_reserve(const struct area *area);
 unsigned char *area_slot_base(const struct area *area, uint32_t slot);
 void area_slot_release(const struct area *area, uint32_t slot);
@@ -189,7 +221,7 @@ enum check_kind {
 	CHECK_SLOT,
 	CHECK_TAG,
 	CHECK_ZERO,
-	CHECK_BUSY, /* lower and upper bound crossed: the test's own mistake */
+	CHECK_SOIL,
 };
 
 /* A word that is not as it must be. In shared memory where the GPU finds it. */
@@ -204,6 +236,9 @@ struct mismatch {
  * (TAG_END: all). @exact: nobody else changes it. Return: true if all is right. */
 bool check_page(const struct area *area, uint32_t page, uint32_t start, uint32_t words,
 		bool exact, struct mismatch *mismatch);
+
+/** settle_page() - a page that is held exclusively, and was right, has its exact value again */
+void settle_page(const struct area *area, uint32_t page);
 
 /** check_held() - check_page() for each page, and the end of the run where it is wrong */
 void check_held(const struct hold *hold, uint32_t agent, struct random *random,
@@ -222,6 +257,7 @@ enum job_kind {
 	JOB_WORK,  /* add, write the slot, look: pages are held shared */
 	JOB_TAG,   /* write new tags: exclusively */
 	JOB_CHECK, /* look at everything: shared */
+	JOB_SOIL,  /* write what nobody shall ever find: memory that goes soon */
 };
 
 /* Shared memory. */
@@ -268,6 +304,7 @@ struct run {
 	uint64_t tag_next; /* atomic */
 	struct worker workers[THREAD_COUNT];
 	const char *without; /* operations that are left out */
+	uint32_t focus;      /* atomic: the area that most is done to */
 };
 
 extern struct run *run; /* shared memory */
@@ -291,9 +328,29 @@ void op_move(struct worker *worker);
 void op_resize(struct worker *worker);
 void op_dontunmap(struct worker *worker);
 void op_fork(struct worker *worker);
+void op_detour(struct worker *worker);
+void op_hammer(struct worker *worker);
+void op_race(struct worker *worker);
+void op_realloc(struct worker *worker);
+
+/* What operations share. */
+bool hold_exclusive(struct worker *worker, uint32_t pages_max, struct hold *hold);
+void note(const struct worker *worker, const struct hold *hold, const char *what);
+/** look() - now and then: at all of it, by the CPU or the GPU */
+void look(struct worker *worker, const struct hold *hold, const char *when);
+/** place() - now and then: all of it to the device, or home */
+void place(struct worker *worker, const struct hold *hold);
+/** vma_end() - where the VMA over @addr ends; 0: it cannot be told */
+uint64_t vma_end(uint64_t addr);
+/** remap_pieces() - mremap() of @pages, one VMA at a time, as the kernel wants it */
+void remap_pieces(const struct worker *worker, struct area *area, unsigned char *from,
+		  uint32_t pages, unsigned char *to, int flags);
 
 /** op_make_tags() - new tags for pages held exclusively, by the CPU or the GPU */
 void op_make_tags(struct worker *worker, const struct hold *hold);
+
+/** shake_start() - from now on threads are held up, and put on other processors, at random */
+void shake_start(uint64_t seed);
 
 /** watchdog_start() - from now on the process is ended where a thread makes no progress */
 void watchdog_start(void);

@@ -43,7 +43,9 @@ static const struct operation {
 	{ "protect", op_protect, 4 },      { "lock", op_lock, 3 },
 	{ "collapse", op_collapse, 1 },    { "move", op_move, 4 },
 	{ "resize", op_resize, 4 },        { "dontunmap", op_dontunmap, 3 },
-	{ "fork", op_fork, 3 },
+	{ "fork", op_fork, 3 },            { "detour", op_detour, 5 },
+	{ "hammer", op_hammer, 6 },        { "race", op_race, 8 },
+	{ "realloc", op_realloc, 6 },
 };
 
 #define OPERATION_COUNT (sizeof(operations) / sizeof(operations[0]))
@@ -234,7 +236,7 @@ static bool print_numbers(void)
 
 static void check_all(struct random *random, const char *when)
 {
-	for (uint32_t i = 0; i < AREA_COUNT; i++) {
+	for (uint32_t i = 0; i < AREAS_ALL; i++) {
 		struct hold hold;
 
 		if (!hold_whole(&areas[i], true, &hold))
@@ -322,6 +324,8 @@ int main(int argc, char **argv)
 	random.state = options.seed;
 	begin(&options, &random);
 	watchdog_start();
+	if (!is_left_out("shake"))
+		shake_start(random_next(&random));
 	run_threads();
 	run->workers[0].doing = "the end";
 	if (!end(&random)) {

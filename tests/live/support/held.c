@@ -5,6 +5,7 @@
  *     0 --arm--> 1 --the device comes--> 2 --release--> 0
  */
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -52,6 +53,25 @@ static bool stay(uint32_t *hold)
 	futex_set(hold, 2);
 	while (__atomic_load_n(hold, __ATOMIC_SEQ_CST) == 2)
 		futex_wait(hold, 2);
+	return true;
+}
+
+/* The engine's access is over. */
+static bool is_answered(struct held *held)
+{
+	int value = 0;
+
+	sem_getvalue(&held->device.answered, &value);
+	return value > 0;
+}
+
+bool held_wait_copy(struct held *held)
+{
+	while (__atomic_load_n(&held->hold_copy, __ATOMIC_SEQ_CST) != 2) {
+		if (is_answered(held))
+			return false;
+		sched_yield();
+	}
 	return true;
 }
 

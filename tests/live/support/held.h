@@ -45,4 +45,8 @@ void held_arm(uint32_t *hold);
 void held_wait(uint32_t *hold);
 void held_release(uint32_t *hold);
 
+/** held_wait_copy() - the same for hold_copy. Return: false: the engine's access ended
+ * without a copy. */
+bool held_wait_copy(struct held *held);
+
 #endif

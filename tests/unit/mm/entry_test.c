@@ -58,6 +58,7 @@ static void expect_model(struct model *m)
 {
 	uint64_t pages = 0;
 
+	lock_assert_held(&m->f->mm->event_lock);
 	mm_entry_check(m->f->mm);
 	for (uint64_t i = 0; i < MODEL_PAGES; i++) {
 		const struct model_page *page = &m->pages[i];
@@ -93,6 +94,7 @@ static void step_insert(struct model *m)
 	enum mm_entry_state state = prng_below(&m->prng, 2);
 	struct model_page *before = page ? &m->pages[page - 1] : NULL;
 
+	lock_assert_held(&m->f->mm->event_lock);
 	if (mm_entry_first(m->f->mm, span))
 		return;
 	m->next_frame += MIB(1);
@@ -117,6 +119,7 @@ static void step_shrink(struct model *m)
 	struct mm_entry *entry = mm_entry_first(m->f->mm, span);
 	uint64_t pages, start;
 
+	lock_assert_held(&m->f->mm->event_lock);
 	if (!entry)
 		return;
 	start = entry->node.span.start;
@@ -133,6 +136,7 @@ static void step_rekey(struct model *m)
 	uint64_t pages = span_pages(from);
 	struct span to;
 
+	lock_assert_held(&m->f->mm->event_lock);
 	to_page = prng_below(&m->prng, MODEL_PAGES - pages);
 	to = heap_span(to_page, pages);
 	if (span_overlaps(from, to))
@@ -151,6 +155,7 @@ static void step_state(struct model *m)
 	struct mm_entry *entry = mm_entry_first(m->f->mm, span);
 	enum mm_entry_state state = prng_below(&m->prng, 2);
 
+	lock_assert_held(&m->f->mm->event_lock);
 	if (!entry)
 		return;
 	span = entry->node.span;
@@ -165,6 +170,7 @@ static void step_drop(struct model *m)
 	uint64_t page, dropped = 0, gone = 0;
 	struct span span = random_span(m, &page);
 
+	lock_assert_held(&m->f->mm->event_lock);
 	for (size_t i = 0; i < MODEL_OWNERS; i++)
 		dropped -= m->owners[i].dropped_pages;
 	for (uint64_t i = page; i < page + span_pages(span); i++)
@@ -180,6 +186,7 @@ static void step(struct model *m)
 {
 	uint64_t before[MODEL_OWNERS];
 
+	lock_assert_held(&m->f->mm->event_lock);
 	for (size_t i = 0; i < MODEL_OWNERS; i++)
 		before[i] = m->owners[i].owner.page_count;
 	switch (prng_below(&m->prng, 6)) {
