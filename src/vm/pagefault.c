@@ -121,6 +121,7 @@ static enum place find_place(const struct service *s)
 }
 
 /* Once for each try: two devices that want the same page do not hold each other up. */
+static int migrate(struct service *s) MUST_HOLD(&s->vm->lock);
 static int migrate(struct service *s)
 {
 	int err = 0;

@@ -317,11 +317,11 @@ static void a_clone_is_a_snapshot_of_device_pages(void **state)
 		*(uint64_t *)(void *)(a.at + i) = 0;
 	live_take(live, a.at, a.bytes);
 	live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
-	fence = gpu_start_add(live, NULL, a.at, LIVE_PAGE, a.bytes / LIVE_PAGE, 200000);
+	fence = gpu_start_add(live, NULL, a.at, LIVE_PAGE, a.bytes / LIVE_PAGE, 20000);
 	for (int i = 0; i < 20; i++)
 		in_child(&a, live_clone, child_reads_a_copy);
 	gpu_finish(fence);
-	assert_int_equal(*(uint64_t *)(void *)a.at, 200000);
+	assert_int_equal(*(uint64_t *)(void *)a.at, 20000);
 }
 
 static void child_reads_or_dies(void *arg)

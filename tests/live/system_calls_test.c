@@ -469,21 +469,19 @@ static void futex_calls_that_cannot_wait_say_so(void **state)
 
 /* A thread's death is another moment at which the kernel does not wait: the mutex stays
  * as it is, held by nobody, or is marked, where the kernel can. It is never torn. */
-struct robust {
-	pthread_mutex_t mutex;
-	struct live *live;
-	size_t bytes;
+struct owner {
+	pthread_mutex_t *mutex;
+	uint32_t step; /* atomic: 1 it has the mutex, 2 it may die */
 };
 
 static void *die_with_it(void *arg)
 {
-	struct robust *r = arg;
-	struct live *live = r->live;
-	size_t bytes = r->bytes;
+	struct owner *owner = arg;
 
-	pthread_mutex_lock(&r->mutex);
-	live_take(live, r, bytes);
-	live_assert_state(live, r, bytes, LIVE_DEVICE);
+	pthread_mutex_lock(owner->mutex);
+	__atomic_store_n(&owner->step, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&owner->step, __ATOMIC_ACQUIRE) != 2)
+		sched_yield();
 	return NULL;
 }
 
@@ -492,20 +490,27 @@ static void the_death_of_an_owner_may_go_unmarked(void **state)
 	struct run *run = *state;
 	struct live *live = &run->live;
 	size_t bytes = live_bytes(live);
-	struct robust *r = (void *)live_filled(live, bytes, 1);
+	pthread_mutex_t *mutex = (void *)live_filled(live, bytes, 1);
+	struct owner owner = { mutex, 0 };
 	const struct timespec passed = { 0 };
+	struct live_thread *thread;
 	pthread_mutexattr_t attr;
 	int err;
 
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-	*r = (struct robust){ .live = live, .bytes = bytes };
-	assert_int_equal(pthread_mutex_init(&r->mutex, &attr), 0);
-	live_thread_join(live_thread_start(die_with_it, r));
-	err = pthread_mutex_timedlock(&r->mutex, &passed);
+	assert_int_equal(pthread_mutex_init(mutex, &attr), 0);
+	thread = live_thread_start(die_with_it, &owner);
+	while (__atomic_load_n(&owner.step, __ATOMIC_ACQUIRE) != 1)
+		sched_yield();
+	live_take(live, mutex, bytes);
+	live_assert_state(live, mutex, bytes, LIVE_DEVICE);
+	__atomic_store_n(&owner.step, 2, __ATOMIC_RELEASE);
+	live_thread_join(thread);
+	err = pthread_mutex_timedlock(mutex, &passed);
 	assert_true(err == ETIMEDOUT || err == EOWNERDEAD);
-	live_assert_filled(r + 1, LIVE_PAGE - sizeof(*r), 1, sizeof(*r));
-	munmap(r, bytes);
+	live_assert_filled(mutex + 1, LIVE_PAGE - sizeof(*mutex), 1, sizeof(*mutex));
+	munmap(mutex, bytes);
 }
 
 /* --- signals -------------------------------------------------------------------------------------- */
