@@ -121,11 +121,11 @@ static enum place find_place(const struct service *s)
 }
 
 /* Once for each try: two devices that want the same page do not hold each other up. */
-static int migrate(struct service *s) MUST_HOLD(&s->vm->lock);
 static int migrate(struct service *s)
 {
 	int err = 0;
 
+	lock_assert_held(&s->vm->lock);
 	/* Only what is at home can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
 		err = gpusvm_range_evict(&s->vm->svm, s->range);

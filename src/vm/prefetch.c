@@ -13,15 +13,25 @@
 
 #include <errno.h>
 
-static int prefetch_step(struct vm *vm, uint64_t addr, uint64_t *next)
+/* The range over the first address of @part that is bound; @part lies in one VMA.
+ * *@next: where to go on. */
+static int prefetch_step(struct vm *vm, struct span part, uint64_t *next)
 {
-	uint64_t end = addr + PAGE_BYTES;
-	int err;
+	struct vm_bind *bind;
+	int err = 0;
 
+	*next = part.end;
 	lock_acquire(&vm->lock);
-	err = vm_service(vm, addr, USVM_ACCESS_PREFETCH, &end);
+	bind = vm_bind_next(vm, part);
+	if (bind) {
+		uint64_t addr = MAX(part.start, bind->node.span.start);
+
+		err = vm_service(vm, addr, USVM_ACCESS_PREFETCH, next);
+		/* What may not be read may not anywhere in its VMA. Else the next page. */
+		if (err && err != -EPERM)
+			*next = addr + PAGE_BYTES;
+	}
 	lock_release(&vm->lock);
-	*next = end;
 	return err == -ENOMEM || err == -ECANCELED ? err : 0;
 }
 
@@ -43,7 +53,8 @@ int vm_prefetch(struct vm *vm, struct span span, bool to_device)
 			addr = MIN(vma.span.end, span.end);
 			continue;
 		}
-		err = prefetch_step(vm, addr, &addr);
+		err = prefetch_step(vm, (struct span){ addr, MIN(vma.span.end, span.end) },
+				    &addr);
 		if (err)
 			return err;
 	}

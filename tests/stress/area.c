@@ -62,6 +62,16 @@ void unlock_exclusive(struct try_lock *lock)
 	STORE(&lock->state, 0);
 }
 
+static uint32_t min(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint32_t chunks_of(const struct area *area, uint32_t pages)
+{
+	return (pages + area->chunk_pages - 1) / area->chunk_pages;
+}
+
 static bool try_chunks(struct area *area, uint32_t first, uint32_t count, bool exclusive)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -80,15 +90,10 @@ static bool try_chunks(struct area *area, uint32_t first, uint32_t count, bool e
 	return true;
 }
 
-static uint32_t min(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
-}
-
 static bool hold_chunks(struct area *area, struct random *random, bool exclusive,
 			uint32_t pages_max, struct hold *hold)
 {
-	uint32_t chunks = (area->pages + area->chunk_pages - 1) / area->chunk_pages;
+	uint32_t chunks = chunks_of(area, area->pages);
 	uint32_t first = random_below(random, chunks);
 	uint32_t most = pages_max / area->chunk_pages;
 	uint32_t count = 1 + (most > 1 ? random_below(random, most) : 0);
@@ -99,6 +104,10 @@ static bool hold_chunks(struct area *area, struct random *random, bool exclusive
 	*hold = (struct hold){ .area = area, .first = first * area->chunk_pages,
 			       .exclusive = exclusive };
 	hold->count = min(count * area->chunk_pages, area->pages - hold->first);
+	if (hold->count > pages_max) { /* a part of one chunk */
+		hold->first += random_below(random, hold->count - pages_max + 1);
+		hold->count = pages_max;
+	}
 	return true;
 }
 
@@ -123,11 +132,6 @@ bool hold_some(struct random *random, bool exclusive, uint32_t pages_max, struct
 		unlock_shared(&area->lock);
 	}
 	return false;
-}
-
-static uint32_t chunks_of(const struct area *area, uint32_t pages)
-{
-	return (pages + area->chunk_pages - 1) / area->chunk_pages;
 }
 
 bool hold_whole(struct area *area, bool exclusive, struct hold *hold)

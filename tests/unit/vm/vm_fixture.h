@@ -253,6 +253,8 @@ static inline int gpu_stop_device(struct gpu *gpu)
 
 	if (!gpu->device)
 		return 0;
+	for (size_t i = 0; i < VM_PER_DEVICE_MAX; i++) /* also of a test that failed */
+		vm_destroy(gpu->device->vms[i]);
 	assert_int_equal(gpu->stopped, 0);
 	err = vm_device_drain(gpu->device);
 	if (err)
@@ -329,7 +331,6 @@ static inline int tear_down(void **state)
 	run_all(f);
 	if (f->vm)
 		vm_check(f->vm);
-	vm_destroy(f->vm);
 	if (gpu_stop_device(&f->gpu) || gpu_stop_device(&f->other))
 		return -1;
 	mm_check(f->mm);
