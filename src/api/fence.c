@@ -200,6 +200,8 @@ void usvm_fence_put(struct usvm_fence *fence)
 {
 	if (!fence || api_check(fence, API_MAGIC_FENCE))
 		return;
+	/* The job may have its reference for long yet: the handle is no more. */
+	fence->magic = 0;
 	fence_put(fence);
 }
 

@@ -26,7 +26,7 @@ static struct gpusvm_range *range_of(struct interval_node *node)
 static void set_unmapped(struct gpusvm *svm, struct gpusvm_range *range, struct span event)
 {
 	lock_assert_held(&svm->notifier_lock);
-	range->unmapped = true;
+	ATOMIC_STORE_RELAXED(&range->unmapped, true);
 	if (!span_covers(event, range->node.span))
 		range->partly_unmapped = true;
 	if (!list_is_empty(&range->garbage_link))
@@ -42,15 +42,14 @@ static void mapped_bits(struct gpusvm_range *range, struct span span, bool set)
 
 	for (uint64_t i = first; i < last; i++) {
 		uint64_t bit = 1ull << (i % 64);
+		uint64_t *word = &range->mapped[i / 64];
 
 		/* Whole words at once: a 2 MiB range is 8 of them. */
 		if (i % 64 == 0 && last - i >= 64) {
-			range->mapped[i / 64] = set ? UINT64_MAX : 0;
+			ATOMIC_STORE_RELAXED(word, set ? UINT64_MAX : 0);
 			i += 63;
-		} else if (set) {
-			range->mapped[i / 64] |= bit;
 		} else {
-			range->mapped[i / 64] &= ~bit;
+			ATOMIC_STORE_RELAXED(word, set ? *word | bit : *word & ~bit);
 		}
 	}
 }
@@ -60,7 +59,7 @@ bool gpusvm_range_has_mapped(const struct gpusvm_range *range)
 	uint64_t any = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(range->mapped); i++)
-		any |= range->mapped[i];
+		any |= ATOMIC_LOAD_RELAXED(&range->mapped[i]);
 	return any != 0;
 }
 
@@ -226,7 +225,8 @@ int gpusvm_range_find_or_insert(struct gpusvm *svm, uint64_t addr, const struct 
 	if (!span_contains(limits, addr))
 		return -EINVAL;
 	range = gpusvm_range_find(svm, addr);
-	if (range && !range->unmapped && span_covers(limits, range->node.span)) {
+	if (range && !ATOMIC_LOAD_RELAXED(&range->unmapped) &&
+	    span_covers(limits, range->node.span)) {
 		*out = range;
 		return 0;
 	}

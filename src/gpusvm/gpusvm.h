@@ -48,7 +48,7 @@ struct gpusvm_range {
 	struct interval_node node;       /* in its notifier */
 	struct gpusvm_notifier *notifier;
 	struct list garbage_link;        /* under notifier_lock */
-	/* Under notifier_lock: */
+	/* Under notifier_lock; mapped and unmapped may be read without it: */
 	uint64_t mapped[PAGES_PER_HUGE / 64]; /* pages with an entry in the page table */
 	bool writable;                   /* those entries allow writes */
 	bool unmapped;                   /* memory under it went: to be collected */

@@ -57,7 +57,7 @@ static void expect_pages(struct account *account, uint64_t addr, uint64_t bytes)
 	       "usvm: a span that is not whole pages");
 }
 
-/* --- from the device to usvm ---------------------------------------------------- */
+/* --- from the device to usvm ---------------- */
 
 static struct account *of_host(struct usvm *usvm)
 {
@@ -140,7 +140,7 @@ static void host_pages_free(struct usvm *usvm, void *pages, size_t bytes)
 	of_host(usvm)->host->pages_free(of_host(usvm)->usvm, pages, bytes);
 }
 
-/* --- from usvm to the device ---------------------------------------------------- */
+/* --- from usvm to the device ---------------- */
 
 static int op_attach(void *device, const struct usvm_device_host *host)
 {
@@ -343,7 +343,7 @@ static const struct usvm_device_ops account_ops = {
 	.fault_done = op_fault_done,
 };
 
-/* --- the account itself ----------------------------------------------------------- */
+/* --- the account itself ---------------- */
 
 struct account *account_create(const struct usvm_device_config *config)
 {

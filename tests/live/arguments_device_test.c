@@ -7,7 +7,7 @@
 
 #include "live/support/unchanged.h"
 
-/* --- a device of the caller's ----------------------------------------------------- */
+/* --- a device of the caller's ---------------- */
 
 /* A device without engines. attach() and vm_create() fail with what they are told. */
 struct idle_device {

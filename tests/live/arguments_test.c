@@ -7,13 +7,14 @@
  * was written. At the end a job still runs.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "live/support/unchanged.h"
 
 #define BEYOND ((void *)(1ull << 47))
-/* --- specifications --------------------------------------------------------------- */
+/* --- specifications ---------------- */
 
 static const char *const good_specs[] = {
 	"",
@@ -137,7 +138,7 @@ static void a_good_specification_opens_a_device(void **state)
 	clear_scene(&s);
 }
 
-/* --- handles ---------------------------------------------------------------------- */
+/* --- handles ---------------- */
 
 static void never_run(struct usvm_lane *lane, const void *args)
 {
@@ -244,6 +245,16 @@ static void nothing(struct usvm_lane *lane, const void *args)
 	(void)args;
 }
 
+static void wait_for_word(struct usvm_lane *lane, const void *args)
+{
+	uint64_t at;
+
+	memcpy(&at, args, sizeof(at));
+	usvm_store64(lane, at + 8, 1);
+	while (!usvm_load64(lane, at))
+		;
+}
+
 static struct usvm_fence *finished_fence(struct live *live)
 {
 	struct usvm_fence *fence;
@@ -304,10 +315,22 @@ static void a_destroyed_handle_is_refused(void **state)
 	fence = finished_fence(live);
 	usvm_fence_put(fence);
 	refuse_fence(&s, fence, -EBADF);
+
+	/* Its job goes on, and still has it. */
+	live->result[0] = live->result[1] = 0;
+	assert_int_equal(usvm_submit_kernel(live->queue, &(struct usvm_kernel){
+		.function = wait_for_word, .args = &live->result,
+		.args_bytes = sizeof(live->result) }, &fence), 0);
+	while (!__atomic_load_n(live->result + 1, __ATOMIC_ACQUIRE))
+		sched_yield();
+	look_again(&s);
+	usvm_fence_put(fence);
+	refuse_fence(&s, fence, -EBADF);
+	__atomic_store_n(live->result, 1, __ATOMIC_RELEASE);
 	clear_scene(&s);
 }
 
-/* --- the other arguments ---------------------------------------------------------- */
+/* --- the other arguments ---------------- */
 
 static void bad_arguments_of_a_device_are_refused(void **state)
 {
@@ -462,7 +485,7 @@ static void bad_jobs_are_refused(void **state)
 	clear_scene(&s);
 }
 
-/* --- the order of things ---------------------------------------------------------- */
+/* --- the order of things ---------------- */
 
 static void what_has_children_is_not_destroyed(void **state)
 {

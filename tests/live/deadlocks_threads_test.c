@@ -17,7 +17,7 @@
 
 #define MINUTE_NS 60000000000u
 
-/* --- locks on the device --------------------------------------------------------------- */
+/* --- locks on the device ---------------- */
 
 #define LOCK_THREADS 3
 #define LOCK_TURNS 500
@@ -119,7 +119,7 @@ static void a_condition_on_the_device_wakes(void **state)
 	assert_int_equal(use_guarded(live, count_in_turn), LOCK_THREADS * LOCK_TURNS / 2);
 }
 
-/* --- threads that come and go ---------------------------------------------------------------- */
+/* --- threads that come and go ---------------- */
 
 struct parent {
 	unsigned char *at;
@@ -228,12 +228,14 @@ static void a_thread_runs_on_a_stack_that_was_on_the_device(void **state)
 		assert_int_equal(pthread_attr_setstack(&attr, at, bytes), 0);
 		assert_int_equal(pthread_create(&thread, &attr, dig_often, NULL), 0);
 		for (int n = 0; n < 20; n++) {
-			assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
+			assert_int_equal(
+				usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
 			assert_true(live_is_filled(beside, LIVE_PAGE, 2, 0));
 		}
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		pthread_attr_destroy(&attr);
-		assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
+		assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE),
+				 0);
 	}
 	storm_stop(storm);
 	live_assert_filled(at, LIVE_PAGE, 1, 0);
@@ -269,7 +271,8 @@ static void a_thread_is_cancelled_in_a_fault(void **state)
 		pthread_t thread;
 		void *result;
 
-		assert_int_equal(pthread_create(&thread, NULL, read_for_ever, &parent), 0);
+		assert_int_equal(pthread_create(&thread, NULL, read_for_ever, &parent),
+				 0);
 		while (live_counts(live).home == before.home)
 			sched_yield();
 		assert_int_equal(pthread_cancel(thread), 0);
@@ -281,7 +284,7 @@ static void a_thread_is_cancelled_in_a_fault(void **state)
 	munmap(parent.at, bytes);
 }
 
-/* --- public calls on a stack that is on the device ---------------------------------------------- */
+/* --- public calls on a stack that is on the device ----------------------------- */
 
 static struct {
 	struct live *live;
@@ -313,11 +316,13 @@ static void call_everything(void)
 	assert_int_equal(SEND_STACK(), 0);
 	assert_int_equal(usvm_device_info(live->gpu, &device), 0);
 	assert_int_equal(SEND_STACK(), 0);
-	assert_int_equal(usvm_vm_create(live->gpu, &(struct usvm_vm_config){ .flags = 0 }, &vm),
-			 0);
+	assert_int_equal(
+		usvm_vm_create(live->gpu, &(struct usvm_vm_config){ .flags = 0 }, &vm),
+		0);
 	assert_int_equal(SEND_STACK(), 0);
-	assert_int_equal(usvm_queue_create(vm, &(struct usvm_queue_config){ .flags = 0 },
-					   &queue), 0);
+	assert_int_equal(
+		usvm_queue_create(vm, &(struct usvm_queue_config){ .flags = 0 }, &queue),
+		0);
 	assert_int_equal(SEND_STACK(), 0);
 	assert_int_equal(usvm_queue_status(queue, &status), 0);
 	assert_int_equal(SEND_STACK(), 0);
@@ -356,7 +361,9 @@ static void usvm_is_called_from_a_stack_on_the_device(void **state)
 	fiber.callee.uc_stack = (stack_t){ .ss_sp = fiber.stack, .ss_size = bytes };
 	makecontext(&fiber.callee, fiber_run, 0);
 	for (uint64_t turn = 0; turn < 10; turn++) {
-		assert_int_equal(usvm_prefetch(live->vm, fiber.stack, bytes, USVM_PLACE_DEVICE), 0);
+		assert_int_equal(
+			usvm_prefetch(live->vm, fiber.stack, bytes, USVM_PLACE_DEVICE),
+			0);
 		live_assert_state(live, fiber.stack, bytes, LIVE_DEVICE);
 		swapcontext(&fiber.caller, &fiber.callee);
 		assert_int_equal(fiber.turns, turn + 1);
@@ -365,7 +372,7 @@ static void usvm_is_called_from_a_stack_on_the_device(void **state)
 	munmap(fiber.stack, bytes);
 }
 
-/* --- calls that meet -------------------------------------------------------------------------------- */
+/* --- calls that meet ---------------- */
 
 #define CALLERS 4
 #define CALLS 150
@@ -388,8 +395,11 @@ static void run_add(struct caller *c, struct usvm_queue *queue)
 	uint64_t at = (uintptr_t)c->word;
 	struct usvm_fence *fence;
 
-	THREAD_CHECK(usvm_submit_kernel(queue, &(struct usvm_kernel){
-		.function = add_one, .args = &at, .args_bytes = sizeof(at) }, &fence) == 0);
+	THREAD_CHECK(usvm_submit_kernel(queue,
+					&(struct usvm_kernel){ .function = add_one,
+							       .args = &at,
+							       .args_bytes = sizeof(at) },
+					&fence) == 0);
 	THREAD_CHECK(usvm_fence_wait(fence, MINUTE_NS) == 0);
 	usvm_fence_put(fence);
 	c->added++;
@@ -487,7 +497,7 @@ static void calls_meet(void **state)
 	munmap(at, bytes);
 }
 
-/* --- memory and queues that go away under a kernel ---------------------------------------------------- */
+/* --- memory and queues that go away under a kernel ----------------------------- */
 
 /* Until the GPU has added to a page, which the CPU's look brings home: so that it faults. */
 static void wait_for_adds(unsigned char *at)
@@ -513,7 +523,8 @@ static void memory_goes_away_under_a_kernel(void **state)
 
 		*(volatile uint64_t *)(void *)at = 0;
 		assert_int_equal(usvm_queue_create(live->vm, NULL, &queue), 0);
-		fence = gpu_start_add(live, queue, at, LIVE_PAGE, bytes / LIVE_PAGE, UINT64_MAX);
+		fence = gpu_start_add(live, queue, at, LIVE_PAGE, bytes / LIVE_PAGE,
+				      UINT64_MAX);
 		wait_for_adds(at);
 		if (i % 2) /* half of it, while the CPU reads the other */
 			assert_int_equal(munmap(at + bytes / 2, bytes / 2), 0);
@@ -522,7 +533,8 @@ static void memory_goes_away_under_a_kernel(void **state)
 		assert_int_equal(usvm_fence_wait(fence, MINUTE_NS), -EFAULT);
 		usvm_fence_put(fence);
 		assert_int_equal(usvm_queue_status(queue, &status), 0);
-		assert_in_range(status.fault.addr, (uintptr_t)at, (uintptr_t)at + bytes - 1);
+		assert_in_range(status.fault.addr, (uintptr_t)at,
+				(uintptr_t)at + bytes - 1);
 		assert_int_equal(usvm_queue_destroy(queue), 0);
 		if (i % 2) {
 			live_assert_filled(at + 8, LIVE_PAGE - 8, 1, 8);
@@ -553,14 +565,16 @@ static void queues_are_destroyed_while_their_kernels_fault(void **state)
 		struct usvm_fence *fences[2];
 
 		for (int n = 0; n < 2; n++) {
-			assert_int_equal(usvm_queue_create(live->vm, NULL, &queues[n]), 0);
+			assert_int_equal(usvm_queue_create(live->vm, NULL, &queues[n]),
+					 0);
 			fences[n] = gpu_start_add(live, queues[n], at, LIVE_PAGE,
 						  bytes / LIVE_PAGE, UINT64_MAX);
 		}
 		wait_for_adds(at);
 		storm_threads(destroy, queues, sizeof(queues[0]), 2);
 		for (int n = 0; n < 2; n++) {
-			assert_int_equal(usvm_fence_wait(fences[n], MINUTE_NS), -ECANCELED);
+			assert_int_equal(usvm_fence_wait(fences[n], MINUTE_NS),
+					 -ECANCELED);
 			usvm_fence_put(fences[n]);
 		}
 		live_assert_filled(at + 8, LIVE_PAGE - 8, 1, 8);

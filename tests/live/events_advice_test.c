@@ -221,14 +221,14 @@ static void locked_pages_stay_at_home(void **state)
 	unsigned char *at = live_on_device(live, bytes, 10);
 	struct live_counts before = live_counts(live);
 
-	assert_int_equal(mlock(at, bytes), 0);
+	assert_int_equal(live_mlock(at, bytes), 0);
 	live_assert_state(live, at, bytes, LIVE_HOME);
 	live_assert_counts(live, before, 0, bytes / LIVE_PAGE);
 	live_take(live, at, bytes);
 	live_assert_state(live, at, bytes, LIVE_HOME);
 	gpu_fill(live, at, bytes, 11, 0);
 	live_assert_filled(at, bytes, 11, 0);
-	assert_int_equal(munlock(at, bytes), 0);
+	assert_int_equal(live_munlock(at, bytes), 0);
 	assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
 	live_assert_state(live, at, bytes, LIVE_DEVICE);
 	live_assert_filled(at, bytes, 11, 0);
@@ -245,7 +245,7 @@ static void pages_come_home_to_locked_memory(void **state)
 	live_assert_state(live, at, bytes, LIVE_DEVICE);
 	live_assert_filled(at, bytes, 12, 0);
 	live_assert_state(live, at, bytes, LIVE_HOME);
-	munlock(at, bytes);
+	live_munlock(at, bytes);
 }
 
 /* A: no event, no change: advice that is about something else. */

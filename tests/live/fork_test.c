@@ -317,7 +317,7 @@ static void a_busy_process_ends(void **state)
 			char **argv = (char **)(void *)(a.at + 64);
 
 			start_busy(&mine, live, &a);
-			strcpy((char *)a.at + 8, "/bin/true");
+			memcpy((char *)a.at + 8, "/bin/true", sizeof("/bin/true"));
 			argv[0] = (char *)a.at + 8;
 			argv[1] = NULL;
 			if (how == 0)
@@ -372,7 +372,7 @@ static void a_child_never_sees_stores_out_of_order(void **state)
 
 	live_fill(words, LIVE_PAGE, 1, 0);
 	words[0] = 0;
-	assert_int_equal(mlock(words + 512 * 300, LIVE_PAGE), 0); /* stays home */
+	assert_int_equal(live_mlock(words + 512 * 300, LIVE_PAGE), 0); /* stays home */
 	*live->result = 0;
 	pair.stop = (uintptr_t)live->result;
 	assert_int_equal(usvm_submit_kernel(live->queue, &(struct usvm_kernel){

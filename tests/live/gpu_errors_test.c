@@ -24,7 +24,7 @@
 #define MI_BATCH_BUFFER_START 0x18800101u
 #define FAULTS_KEPT 50
 
-/* --- ways ------------------------------------------------------------------------- */
+/* --- ways ---------------- */
 
 enum way {
 	LOAD8,
@@ -141,7 +141,7 @@ static int reach_by(struct usvm_queue *queue, uint64_t at, enum way way)
 	}
 }
 
-/* --- the scene -------------------------------------------------------------------- */
+/* --- the scene ---------------- */
 
 /* An area on the device, and a queue whose job runs until it is told to end. */
 struct scene {
@@ -282,7 +282,7 @@ static void assert_all_fail(struct scene *s, uint64_t at, enum way first, int er
 	wait_for_progress(s);
 }
 
-/* --- places ----------------------------------------------------------------------- */
+/* --- places ---------------- */
 
 static void unmapped_memory_ends_the_job(void **state)
 {
@@ -452,7 +452,7 @@ static void a_bulk_write_ends_at_the_bad_page(void **state)
 	clear_scene(&s);
 }
 
-/* --- vms that do not mirror everything -------------------------------------------- */
+/* --- vms that do not mirror everything ---------------- */
 
 static void a_read_only_vm_reads(void **state)
 {
@@ -524,7 +524,7 @@ static void a_vm_reaches_what_it_mirrors(void **state)
 	clear_scene(&s);
 }
 
-/* --- batches ---------------------------------------------------------------------- */
+/* --- batches ---------------- */
 
 /* The batch ends with @error, and the queue tells the place of command @at. */
 static void assert_bad_batch(struct scene *s, const uint32_t *commands, uint32_t at, int error)
@@ -635,7 +635,7 @@ static void an_endless_batch_ends_with_its_queue(void **state)
 	clear_scene(&s);
 }
 
-/* --- the rest --------------------------------------------------------------------- */
+/* --- the rest ---------------- */
 
 static void a_misaligned_atomic_is_refused(void **state)
 {

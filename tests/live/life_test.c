@@ -30,7 +30,7 @@
 #define SANITIZED 0
 #endif
 
-/* --- what a process has ----------------------------------------------------------- */
+/* --- what a process has ---------------- */
 
 struct usage {
 	size_t files, threads, mappings, rss_kib;
@@ -110,7 +110,7 @@ static void assert_usage(struct usage before)
 	assert_in_range(now.rss_kib, 0, before.rss_kib + RSS_KIB);
 }
 
-/* --- one life --------------------------------------------------------------------- */
+/* --- one life ---------------- */
 
 struct area {
 	uint64_t at, bytes;
@@ -219,7 +219,7 @@ static void a_thousand_lives_leave_nothing(void **state)
 	munmap(at, bytes);
 }
 
-/* --- idle ------------------------------------------------------------------------- */
+/* --- idle ---------------- */
 
 /* Time and switches of the threads that are not in @program. */
 struct activity {
@@ -343,7 +343,7 @@ static void an_open_device_without_work_does_nothing(void **state)
 	live_assert_filled(other, bytes, 2, 0);
 }
 
-/* --- several ---------------------------------------------------------------------- */
+/* --- several ---------------- */
 
 static void assert_holder(const struct live *live, const void *at, const char *name)
 {
@@ -473,7 +473,7 @@ static void threads_open_and_close_at_the_same_time(void **state)
 	}
 }
 
-/* --- the end of a device ---------------------------------------------------------- */
+/* --- the end of a device ---------------- */
 
 static void close_brings_everything_home(void **state)
 {
@@ -542,7 +542,7 @@ static void the_environment_names_the_device(void **state)
 	live_close(&live);
 }
 
-/* --- children --------------------------------------------------------------------- */
+/* --- children ---------------- */
 
 struct family {
 	struct live live;
@@ -634,7 +634,7 @@ static void a_child_has_devices_of_its_own(void **state)
 	munmap(f.at, f.bytes);
 }
 
-/* --- descriptors ------------------------------------------------------------------ */
+/* --- descriptors ---------------- */
 
 static void limit_files(rlim_t count)
 {

@@ -30,7 +30,7 @@ static void handlers_in_front(void)
 	assert_int_equal(ops->check_signal_handlers(sys), 0);
 }
 
-/* --- memory that is there ------------------------------------------------ */
+/* --- memory that is there ---------------- */
 
 static void reads_and_writes_of_any_size_and_place(void **state)
 {
@@ -186,7 +186,7 @@ static void atomics_of_two_threads_add_up(void **state)
 	munmap(c, PAGE_BYTES);
 }
 
-/* --- memory that is not there -------------------------------------------- */
+/* --- memory that is not there ---------------- */
 
 /* Every primitive, at @p. Return: how many said -EFAULT. */
 static int count_faults(void *p, bool writes_only)
@@ -317,7 +317,7 @@ static void memory_that_comes_and_goes_is_one_or_the_other(void **state)
 	assert_true(seen[0] && seen[1]);
 }
 
-/* --- memory that never comes --------------------------------------------- */
+/* --- memory that never comes ---------------- */
 
 struct stuck {
 	char *page;
@@ -403,7 +403,7 @@ static void a_kick_outside_ends_the_next_access_once(void **state)
 	run_apart(sys, kick_self_and_access, NULL);
 }
 
-/* --- a kick at every instruction ----------------------------------------- */
+/* --- a kick at every instruction ---------------- */
 
 #define TRAP_FLAG 0x100
 #define STEP_COUNT_MAX 100000

@@ -114,7 +114,7 @@ static void limits_are_those_of_the_machine(void **state)
 	sys_linux_close(sys);
 }
 
-/* --- a masked feature is not used ---------------------------------------- */
+/* --- a masked feature is not used ---------------- */
 
 struct served {
 	struct sys *sys;
@@ -296,7 +296,7 @@ static void what_is_masked_says_so(void **state)
 	close(fd);
 }
 
-/* --- the barrier --------------------------------------------------------- */
+/* --- the barrier ---------------- */
 
 #define ROUND_COUNT 4000
 

@@ -129,7 +129,7 @@ static void a_failed_open_leaves_nothing(void **state)
 	assert_int_equal(after.mappings, before.mappings);
 }
 
-/* --- pages --------------------------------------------------------------- */
+/* --- pages ---------------- */
 
 static uint64_t present_pages(struct sys *sys, const void *p, uint64_t bytes)
 {
@@ -276,7 +276,7 @@ static void a_limit_of_address_space_is_lived_with(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* --- map ----------------------------------------------------------------- */
+/* --- map ---------------- */
 
 static void maps_are_aligned_and_near_the_hint_if_that_is_free(void **state)
 {

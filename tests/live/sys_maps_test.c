@@ -28,7 +28,7 @@ static void with_and_without(uint32_t feature, void (*body)(void))
 	sys->features |= sys->features_found & feature;
 }
 
-/* --- vma_query ----------------------------------------------------------- */
+/* --- vma_query ---------------- */
 
 static struct sys_vma vma_at(const void *p)
 {
@@ -314,7 +314,7 @@ static void two_threads_may_ask_at_once(void **state)
 	with_and_without(SYS_FEATURE_PROCMAP_QUERY, check_two_at_once);
 }
 
-/* --- page_scan ----------------------------------------------------------- */
+/* --- page_scan ---------------- */
 
 #define SCAN_PAGES 1500
 
@@ -438,7 +438,7 @@ static void a_scan_tells_huge_zero_and_guard_pages(void **state)
 	ops->unmap(sys, addr, 2 * HUGE_BYTES);
 }
 
-/* --- exclusions ---------------------------------------------------------- */
+/* --- exclusions ---------------- */
 
 static __thread int thread_local_word;
 
@@ -548,7 +548,7 @@ static void what_faults_depend_on_is_excluded(void **state)
 	with_and_without(SYS_FEATURE_PROCMAP_QUERY, check_exclusions);
 }
 
-/* --- madvise_in_flight --------------------------------------------------- */
+/* --- madvise_in_flight ---------------- */
 
 static void ask_busy(void *arg)
 {

@@ -329,7 +329,7 @@ static void what_nobody_wants_ends_as_it_always_did(void **state)
 	assert_int_equal(ending_of(fault_passed_on_to_nobody), SIGSEGV);
 }
 
-/* --- closing ------------------------------------------------------------- */
+/* --- closing ---------------- */
 
 static void the_last_close_puts_the_handler_back(void **state)
 {

@@ -43,7 +43,7 @@ static void assert_exits_well(pid_t child)
 	assert_int_equal(status, 0);
 }
 
-/* --- threads ------------------------------------------------------------- */
+/* --- threads ---------------- */
 
 struct seen {
 	char name[16];
@@ -176,7 +176,7 @@ static void a_stack_ends_in_a_guard(void **state)
 	}
 }
 
-/* --- file tables --------------------------------------------------------- */
+/* --- file tables ---------------- */
 
 struct files {
 	struct gate ready;
@@ -366,7 +366,7 @@ static void last_words_reach_the_programs_standard_error(void **state)
 	}
 }
 
-/* --- fork ---------------------------------------------------------------- */
+/* --- fork ---------------- */
 
 static char trail[16];
 

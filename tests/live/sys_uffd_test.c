@@ -102,7 +102,7 @@ static void assert_span(struct span span, const void *p, uint64_t bytes)
 	assert_int_equal(span_bytes(span), bytes);
 }
 
-/* --- events -------------------------------------------------------------- */
+/* --- events ---------------- */
 
 static void a_fault_tells_page_thread_and_access(void **state)
 {
@@ -204,7 +204,7 @@ static void fork_sends_the_childs_descriptor(void **state)
 	munmap(p, PAGE_BYTES);
 }
 
-/* --- answers to a fault -------------------------------------------------- */
+/* --- answers to a fault ---------------- */
 
 static int copy_in(struct monitor *m, int uffd, const struct sys_event *event)
 {
@@ -256,7 +256,7 @@ static void a_woken_thread_faults_again(void **state)
 	munmap((void *)(uintptr_t)p, PAGE_BYTES);
 }
 
-/* --- how far they came --------------------------------------------------- */
+/* --- how far they came ---------------- */
 
 struct moves {
 	char *program;   /* 4 MiB, 2 MiB-aligned, all present unless said */
@@ -540,7 +540,7 @@ static void a_protected_page_that_is_written_shows_it(void **state)
 	run_apart(sys, track_writes, NULL);
 }
 
-/* --- registering --------------------------------------------------------- */
+/* --- registering ---------------- */
 
 static void register_errors(void *arg)
 {
@@ -576,7 +576,7 @@ static void what_cannot_be_registered_says_why(void **state)
 	run_apart(sys, register_errors, NULL);
 }
 
-/* --- waiting ------------------------------------------------------------- */
+/* --- waiting ---------------- */
 
 static void wait_alone(void *arg)
 {

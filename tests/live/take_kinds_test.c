@@ -55,7 +55,7 @@ static void heap_is_taken(void **state)
 
 static void bss_is_taken(void **state)
 {
-	use(*state, bss, sizeof(bss), true);
+	use(*state, bss, sizeof(bss), !LIVE_SANITIZED);
 }
 
 static void data_is_used_in_place(void **state)
@@ -316,7 +316,7 @@ static void an_access_may_lie_in_two_vmas(void **state)
 	unsigned char *seam = at + 16 * LIVE_PAGE;
 	uint64_t expected;
 
-	assert_int_equal(mlock(seam, 16 * LIVE_PAGE), 0);
+	assert_int_equal(live_mlock(seam, 16 * LIVE_PAGE), 0);
 	live_take(live, at, 16 * LIVE_PAGE);
 	live_assert_state(live, at, 16 * LIVE_PAGE, LIVE_DEVICE);
 	live_assert_state(live, seam, 16 * LIVE_PAGE, LIVE_HOME);

@@ -30,7 +30,7 @@
 struct area areas[AREAS_ALL];
 static struct try_lock slots[SMALL_SLOTS + HUGE_SLOTS];
 
-/* --- locks -------------------------------------------------------------------------- */
+/* --- locks ---------------- */
 
 bool try_shared(struct try_lock *lock)
 {
@@ -165,7 +165,7 @@ void hold_release(struct hold *hold)
 	unlock_shared(&area->lock);
 }
 
-/* --- places ------------------------------------------------------------------------- */
+/* --- places ---------------- */
 
 unsigned char *area_slot_base(const struct area *area, uint32_t slot)
 {
@@ -195,7 +195,7 @@ void area_slot_release(const struct area *area, uint32_t slot)
 	unlock_exclusive(&slots[slot]);
 }
 
-/* --- life --------------------------------------------------------------------------- */
+/* --- life ---------------- */
 
 void area_note(struct area *area, uint32_t agent, const char *what, uint32_t first,
 	       uint32_t count)
@@ -225,6 +225,14 @@ static void *map_or_die(void *at, size_t bytes, int flags)
 void *map_anywhere(size_t bytes, int flags)
 {
 	return map_or_die(NULL, bytes, flags);
+}
+
+/* A kernel without huge pages refuses: no matter. */
+void advise_as(const struct area *area, uint32_t first, uint32_t count)
+{
+	if (madvise(area->base + first * PAGE, count * PAGE,
+		    area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
+		return;
 }
 
 static void create_block(struct area *area)
@@ -260,8 +268,6 @@ void areas_create(struct random *random)
 		area->slot = area_slot_reserve(area);
 		area->base = map_or_die(area_slot_base(area, area->slot), area->pages * PAGE,
 					MAP_PRIVATE | MAP_FIXED_NOREPLACE);
-		if (madvise(area->base, area->pages * PAGE,
-			    area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
-			perror("madvise"); /* a kernel without huge pages */
+		advise_as(area, 0, area->pages);
 	}
 }

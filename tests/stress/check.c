@@ -131,7 +131,7 @@ void touch_page(const struct area *area, uint32_t page, uint32_t agent, uint64_t
 	STORE(&shadow->slot[agent].done, n);
 }
 
-/* --- the report ---------------------------------------------------------------------- */
+/* --- the report ---------------- */
 
 static const char *kind_name(uint64_t kind)
 {

@@ -21,7 +21,7 @@ struct job_args {
 	uint32_t area, first, count, rounds, agent, exact;
 };
 
-/* --- kernels ------------------------------------------------------------------------- */
+/* --- kernels ---------------- */
 
 #define FIELD(at, field) ((at) + offsetof(struct shadow, field))
 #define RESULT(a, field) ((a)->result + offsetof(struct job_result, field))
@@ -186,7 +186,7 @@ static void soil(struct usvm_lane *lane, const void *p)
 	}
 }
 
-/* --- jobs ---------------------------------------------------------------------------- */
+/* --- jobs ---------------- */
 
 static const char *kind_name(enum job_kind kind)
 {
@@ -241,8 +241,7 @@ static void job_failed(struct job *job, int err)
 	report_failure(job->hold.area, "a job failed", err);
 }
 
-/* Return: true if the last job is over, and was right. */
-static bool job_done(struct job *job, bool wait)
+bool job_done(struct job *job, bool wait)
 {
 	int err = usvm_fence_wait(job->fence, wait ? JOB_NS : 0);
 

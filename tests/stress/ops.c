@@ -70,7 +70,7 @@ void note(const struct worker *worker, const struct hold *hold, const char *what
 	area_note(hold->area, worker->thread, what, hold->first, hold->count);
 }
 
-/* --- use ------------------------------------------------------------------------------ */
+/* --- use ---------------- */
 
 void op_touch(struct worker *worker)
 {
@@ -175,7 +175,7 @@ void op_pipe(struct worker *worker)
 	hold_release(&hold);
 }
 
-/* --- contents go ------------------------------------------------------------------------ */
+/* --- contents go ---------------- */
 
 static void dontneed(struct worker *worker, const struct hold *hold)
 {
@@ -192,7 +192,7 @@ static void map_fixed(struct worker *worker, const struct hold *hold)
 	if (mmap(at, hold->count * PAGE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
 		report_failure(hold->area, "MAP_FIXED", errno);
-	madvise(at, hold->count * PAGE, hold->area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	advise_as(hold->area, hold->first, hold->count);
 }
 
 static void unmap_map(struct worker *worker, const struct hold *hold)
@@ -205,7 +205,7 @@ static void unmap_map(struct worker *worker, const struct hold *hold)
 	if (mmap(at, hold->count * PAGE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
 		report_failure(hold->area, "mmap", errno);
-	madvise(at, hold->count * PAGE, hold->area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	advise_as(hold->area, hold->first, hold->count);
 }
 
 static void lose(struct worker *worker, void (*act)(struct worker *, const struct hold *),
@@ -273,7 +273,7 @@ void op_free(struct worker *worker)
 	hold_release(&hold);
 }
 
-/* --- contents stay ------------------------------------------------------------------------ */
+/* --- contents stay ---------------- */
 
 void op_protect(struct worker *worker)
 {
@@ -332,7 +332,7 @@ void op_collapse(struct worker *worker)
 	hold_release(&hold);
 }
 
-/* --- areas change their place or size ----------------------------------------------------- */
+/* --- areas change their place or size ---------------- */
 
 /* Where the VMA over @addr ends. 0: it cannot be told. */
 uint64_t vma_end(uint64_t addr)
@@ -470,7 +470,7 @@ static void grow(struct worker *worker, struct hold *hold, uint32_t pages)
 		if (mmap(end, more * PAGE, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != end)
 			report_failure(area, "mmap at the end", errno);
-		madvise(end, more * PAGE, area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+		advise_as(area, area->pages, more);
 	}
 	area->pages = pages;
 	hold->count = pages;

@@ -77,8 +77,7 @@ static void race_call(struct worker *worker, struct hold *hold)
 		report_failure(hold->area, "a call to race with", errno);
 	race_end(hold, count, done);
 	if (replace)
-		madvise(at, count * PAGE,
-			hold->area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+		advise_as(hold->area, hold->first, count);
 }
 
 void op_race(struct worker *worker)
@@ -124,8 +123,8 @@ static void renew(struct worker *worker, const struct hold *hold, uint32_t how)
 	shadow_clear(hold, hold->first, hold->count);
 }
 
-/* What is written right after the call must stay: a GPU fault in the neighbourhood that
- * began before it may take the new pages as if they were the old. */
+/* What is written right after the call must stay: a GPU fault in the neighbourhood, or a
+ * prefetch, that began before it may take the new pages as if they were the old. */
 void op_hammer(struct worker *worker)
 {
 	uint32_t how = random_below(&worker->random, 3);
@@ -134,22 +133,65 @@ void op_hammer(struct worker *worker)
 
 	if (!hold_exclusive(worker, 16, &hold))
 		return;
-	for (uint32_t i = 0; i < 16; i++) {
+	STORE(&run->disturbed_pages, hold.count);
+	STORE(&run->disturbed, (uintptr_t)(hold.area->base + hold.first * PAGE));
+	for (uint32_t i = 0; i < 32; i++) {
 		renew(worker, &hold, how);
 		for (uint32_t page = hold.first; page < hold.first + hold.count; page += 3)
 			touch_page(hold.area, page, worker->thread, i + 1);
 		for (uint32_t page = hold.first; page < hold.first + hold.count; page++) {
-			if (!check_page(hold.area, page, TAG_FIRST + i * 31, 8, true, &m))
+			if (!check_page(hold.area, page, TAG_FIRST + i * 15, 8, true, &m))
 				report_mismatch(hold.area, &m, worker->thread, "hammer");
 		}
 	}
-	if (hold.area->huge != (how != 0))
-		madvise(hold.area->base + hold.first * PAGE, hold.count * PAGE,
-			hold.area->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	STORE(&run->disturbed, 0);
+	if (how)
+		advise_as(hold.area, hold.first, hold.count);
 	hold_release(&hold);
 }
 
-/* --- away and back -------------------------------------------------------------------------- */
+/* Without a lock: the pages may be anything by now. */
+void disturb(struct worker *worker)
+{
+	uint64_t addr = LOAD(&run->disturbed);
+	int err = 0;
+
+	for (uint32_t i = 0; addr && i < 64 && LOAD(&run->disturbed) == addr; i++) {
+		bool home = random_one_in(&worker->random, 8);
+
+		err = usvm_prefetch(run->vm, (void *)addr, LOAD(&run->disturbed_pages) * PAGE,
+				    home ? USVM_PLACE_SYSTEM : USVM_PLACE_DEVICE);
+		if (err && err != -EFAULT)
+			report_failure(NULL, "a prefetch that disturbs", err);
+	}
+}
+
+/* --- the CPU and the GPU want the same few pages ---------------- */
+
+void op_ping_pong(struct worker *worker)
+{
+	struct job *job = &worker->job;
+	struct mismatch m;
+	struct hold hold;
+
+	job_reap(job, true);
+	if (!hold_some(&worker->random, false, 16, &hold)) {
+		worker->missed++;
+		return;
+	}
+	note(worker, &hold, "ping pong");
+	job_start(job, &hold, JOB_WORK, 16, random_next(&worker->random));
+	for (uint32_t i = 0; !job_done(job, false); i++) {
+		uint32_t page = hold.first + random_below(&worker->random, hold.count);
+
+		touch_page(hold.area, page, worker->thread, 1);
+		if (!check_page(hold.area, page, TAG_FIRST + i % 256, 4, false, &m))
+			report_mismatch(hold.area, &m, worker->thread, "ping pong");
+	}
+	hold_release(&hold);
+}
+
+/* --- away and back ---------------- */
 
 /* Pages move out of the middle of an area; other memory is at their place for a while. */
 void op_detour(struct worker *worker)
@@ -162,11 +204,15 @@ void op_detour(struct worker *worker)
 		return;
 	place(worker, &hold);
 	at = hold.area->base + hold.first * PAGE;
+	if (random_one_in(&worker->random, 2) &&
+	    usvm_prefetch(run->vm, at, hold.count * PAGE, USVM_PLACE_DEVICE))
+		report_failure(hold.area, "prefetch before a detour", 0);
 	away += hold.first % 512 * PAGE;
 	remap_pieces(worker, hold.area, at, hold.count, away, 0);
 	if (mmap(at, hold.count * PAGE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
 		report_failure(hold.area, "mmap at the old place", errno);
+	advise_as(hold.area, hold.first, hold.count);
 	note(worker, &hold, "detour");
 	if (random_one_in(&worker->random, 2))
 		job_run(&worker->job, &hold, JOB_SOIL, 1, 0);
@@ -178,11 +224,11 @@ void op_detour(struct worker *worker)
 		job_run(&worker->job, &hold, JOB_SOIL, 1, 0);
 	remap_pieces(worker, hold.area, away, hold.count, at, 0);
 	note(worker, &hold, "back");
-	look(worker, &hold, "after a detour");
+	check_held(&hold, worker->thread, &worker->random, "after a detour");
 	hold_release(&hold);
 }
 
-/* --- realloc(): the kernel chooses the place -------------------------------------------------- */
+/* --- realloc(): the kernel chooses the place ---------------- */
 
 static void block_renew(struct worker *worker, struct area *area, uint32_t pages)
 {

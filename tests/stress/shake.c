@@ -7,6 +7,7 @@
  * a random thread of the process, usvm's or the program's, is bound to a processor,
  * or gives way to all others for a few milliseconds.
  */
+#include <poll.h>
 #include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
@@ -66,7 +67,7 @@ static void give_way(struct shaker *s, pid_t tid)
 	struct sched_param param = { 0 };
 
 	sched_setscheduler(tid, SCHED_IDLE, &param);
-	nanosleep(&time, NULL);
+	ppoll(NULL, 0, &time, NULL); /* a shaker is about time */
 	sched_setscheduler(tid, SCHED_OTHER, &param);
 }
 

@@ -62,7 +62,7 @@
 #define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define ADD(p, v) __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
 
-/* --- what must be found ----------------------------------------------------------- */
+/* --- what must be found ---------------- */
 
 struct bounds {
 	uint64_t begun, done, lost_min, lost_max; /* atomic */
@@ -114,7 +114,7 @@ static inline uint64_t tag_value(uint64_t id, uint64_t tag, uint64_t word)
 	return z ^ z >> 31;
 }
 
-/* --- randomness -------------------------------------------------------------------- */
+/* --- randomness ---------------- */
 
 struct random {
 	uint64_t state;
@@ -139,7 +139,7 @@ static inline bool random_one_in(struct random *r, uint32_t n)
 	return random_below(r, n) == 0;
 }
 
-/* --- areas ------------------------------------------------------------------------- */
+/* --- areas ---------------- */
 
 /* Tried locks: -1 one writer, else so many readers. */
 struct try_lock {
@@ -187,6 +187,8 @@ extern struct area areas[AREAS_ALL];
 
 void areas_create(struct random *random);
 void *map_anywhere(size_t bytes, int flags);
+/** advise_as() - pages of @area that were mapped anew are like the others: small, or huge */
+void advise_as(const struct area *area, uint32_t first, uint32_t count);
 
 /** area_choose() - one that all use; often the one that the others choose now too */
 struct area *area_choose(struct random *random);
@@ -213,7 +215,7 @@ static inline uint64_t *page_words(const struct area *area, uint32_t page)
 	return (uint64_t *)(void *)(area->base + page * PAGE);
 }
 
-/* --- what is checked, and the end --------------------------------------------------- */
+/* --- what is checked, and the end ---------------- */
 
 enum check_kind {
 	CHECK_NONE,
@@ -251,7 +253,7 @@ _Noreturn void report_mismatch(struct area *area, const struct mismatch *mismatc
 			       uint32_t agent, const char *when);
 _Noreturn void report_failure(struct area *area, const char *what, int64_t value);
 
-/* --- GPU jobs ------------------------------------------------------------------------ */
+/* --- GPU jobs ---------------- */
 
 enum job_kind {
 	JOB_WORK,  /* add, write the slot, look: pages are held shared */
@@ -278,6 +280,9 @@ struct job {
 /** job_start() - takes over @hold where it is told to release it at the end */
 void job_start(struct job *job, const struct hold *hold, enum job_kind kind, uint32_t rounds,
 	       uint64_t random);
+/** job_done() - if it is done, or (wait) when it is: see to its result. Its pages stay held.
+ * Return: true if it was right. */
+bool job_done(struct job *job, bool wait);
 /** job_reap() - if it is done, or (wait) when it is: see to its result, release its hold.
  * Return: true if none is running any more. */
 bool job_reap(struct job *job, bool wait);
@@ -285,7 +290,7 @@ bool job_reap(struct job *job, bool wait);
 void job_run(struct job *job, const struct hold *hold, enum job_kind kind, uint32_t rounds,
 	     uint64_t random);
 
-/* --- the run --------------------------------------------------------------------------- */
+/* --- the run ---------------- */
 
 struct worker {
 	uint32_t thread; /* and agent */
@@ -305,6 +310,8 @@ struct run {
 	struct worker workers[THREAD_COUNT];
 	const char *without; /* operations that are left out */
 	uint32_t focus;      /* atomic: the area that most is done to */
+	uint64_t disturbed;  /* atomic: address where someone wants to be disturbed; 0 */
+	uint32_t disturbed_pages; /* atomic */
 };
 
 extern struct run *run; /* shared memory */
@@ -332,6 +339,9 @@ void op_detour(struct worker *worker);
 void op_hammer(struct worker *worker);
 void op_race(struct worker *worker);
 void op_realloc(struct worker *worker);
+void op_ping_pong(struct worker *worker);
+/** disturb() - pull at the pages that another thread wants pulled at, while it does */
+void disturb(struct worker *worker);
 
 /* What operations share. */
 bool hold_exclusive(struct worker *worker, uint32_t pages_max, struct hold *hold);

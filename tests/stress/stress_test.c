@@ -45,7 +45,7 @@ static const struct operation {
 	{ "resize", op_resize, 4 },        { "dontunmap", op_dontunmap, 3 },
 	{ "fork", op_fork, 3 },            { "detour", op_detour, 5 },
 	{ "hammer", op_hammer, 6 },        { "race", op_race, 8 },
-	{ "realloc", op_realloc, 6 },
+	{ "realloc", op_realloc, 6 },      { "ping_pong", op_ping_pong, 6 },
 };
 
 #define OPERATION_COUNT (sizeof(operations) / sizeof(operations[0]))
@@ -58,7 +58,7 @@ uint64_t now_ns(void)
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-/* --- the threads --------------------------------------------------------------------- */
+/* --- the threads ---------------- */
 
 static bool is_left_out(const char *name)
 {
@@ -112,6 +112,9 @@ void worker_run(struct worker *worker)
 		const struct operation *operation = choose(worker);
 
 		feed_queue(worker);
+		STORE(&worker->doing, "disturb");
+		if (random_one_in(&worker->random, 2))
+			disturb(worker);
 		STORE(&worker->doing, operation->name);
 		operation->act(worker);
 		ADD(&worker->ops, 1);
@@ -138,7 +141,7 @@ static void run_threads(void)
 		pthread_join(threads[i], NULL);
 }
 
-/* --- beginning and end ----------------------------------------------------------------- */
+/* --- beginning and end ---------------- */
 
 static void *shared(size_t bytes)
 {

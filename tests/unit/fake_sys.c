@@ -23,7 +23,7 @@ _Thread_local jmp_buf *fake_death;
 static _Thread_local enum fake_role current_role;
 static struct fake_sys *installed;
 
-/* --- entering ------------------------------------------------------------------- */
+/* --- entering ---------------- */
 
 struct fake_sys *fake_enter_lock(struct fake_sys *fake)
 {
@@ -84,7 +84,7 @@ uint64_t fake_page_bytes(struct fake_sys *fake)
 	return fake->state->own_bytes;
 }
 
-/* --- the host ------------------------------------------------------------------- */
+/* --- the host ---------------- */
 
 void fake_die(const char *text)
 {
@@ -177,7 +177,7 @@ enum fake_role fake_become(enum fake_role role)
 	return before;
 }
 
-/* --- looking ---------------------------------------------------------------------- */
+/* --- looking ---------------- */
 
 static int op_vma_query(struct sys *sys, uint64_t addr, bool or_next, struct sys_vma *vma)
 {
@@ -271,7 +271,7 @@ static int op_madvise_in_flight(struct sys *sys, bool *busy)
 	return 0;
 }
 
-/* --- the arena ---------------------------------------------------------------------- */
+/* --- the arena ---------------- */
 
 static int op_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t hint,
 		  uint64_t *addr)
@@ -319,7 +319,7 @@ static void *op_pointer(struct sys *sys, uint64_t addr, uint64_t bytes)
 	return fake_bytes_at(&state->processes[0], addr);
 }
 
-/* --- guarded access ------------------------------------------------------------------ */
+/* --- guarded access ---------------- */
 
 static uint64_t atomic_result(enum sys_access_op op, uint64_t old, uint64_t operand,
 			      uint64_t compare, uint32_t bytes)
@@ -442,7 +442,7 @@ static int op_access(struct sys *sys, enum sys_access_op op, uint64_t addr, void
 	return 0;
 }
 
-/* --- threads and time -------------------------------------------------------------------- */
+/* --- threads and time ---------------- */
 
 uint32_t fake_thread_id(struct fake_sys *fake)
 {
@@ -540,7 +540,7 @@ static int op_check_signal_handlers(struct sys *sys)
 	return 0;
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life ---------------- */
 
 static struct sys_ops fake_ops = {
 	.name = "fake",

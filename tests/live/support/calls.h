@@ -52,6 +52,11 @@ struct call {
 extern const struct call transfer_calls[], argument_calls[];
 extern const size_t transfer_call_count, argument_call_count;
 
+/** call_open_user_faults(), call_close_user_faults() - live_open() without kernel_faults and
+ * with migrate=always: pages go to the device, and the kernel may not wait for them */
+void call_open_user_faults(struct live *live, const struct live_param *param);
+void call_close_user_faults(struct live *live);
+
 /** call_file() - an empty file on a real file system, gone when it is closed; @flags:
  * O_DIRECT or 0. Return: -1: refused, with errno. */
 int call_file(int flags);

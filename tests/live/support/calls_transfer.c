@@ -20,13 +20,6 @@
 #define CHUNK (16 * LIVE_PAGE) /* what a pipe or a socket holds */
 #define PARTS 4
 
-int call_file(int flags)
-{
-	const char *folder = getenv("TMPDIR");
-
-	return open(folder ? folder : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600);
-}
-
 /* Moves all of @from's @bytes out and in again; the kernel may do less at a time. */
 static int drain(int fd, unsigned char *to, size_t bytes)
 {
@@ -58,7 +51,7 @@ static void cut(struct iovec *parts, unsigned char *at, size_t bytes)
 		parts[i] = (struct iovec){ at + i * (bytes / PARTS), bytes / PARTS };
 }
 
-/* --- through a pipe or a socket -------------------------------------------------------- */
+/* --- through a pipe or a socket ---------------- */
 
 enum through { WITH_WRITE, WITH_SEND, WITH_SENDMSG, WITH_VMSPLICE };
 
@@ -178,7 +171,7 @@ static int vmsplice_pipe(struct call_area *a)
 	return put_all(a, WITH_VMSPLICE);
 }
 
-/* --- a file ------------------------------------------------------------------------------ */
+/* --- a file ---------------- */
 
 enum file_call { ONE, AT, VECTOR, VECTOR_AT, DIRECT };
 
@@ -279,7 +272,7 @@ static int uring_read(struct call_area *a)
 	return err;
 }
 
-/* --- process_vm_readv, process_vm_writev --------------------------------------------------- */
+/* --- process_vm_readv, process_vm_writev --------------------------------------- */
 
 typedef ssize_t copy_fn(pid_t pid, const struct iovec *local, unsigned long local_count,
 			const struct iovec *remote, unsigned long remote_count,
@@ -371,7 +364,7 @@ static int child_writes(struct call_area *a)
 	return order(a, 'w');
 }
 
-/* --- advice, locks --------------------------------------------------------------------------- */
+/* --- advice, locks ---------------- */
 
 static int result_of(int result)
 {

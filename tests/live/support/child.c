@@ -20,13 +20,9 @@
 
 #include "live/support/live.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOWER 5
-#else
-#define SLOWER 1
-#endif
+#define SLOWER (LIVE_SANITIZED ? 5 : 1)
 
-/* --- the guard ----------------------------------------------------------------------- */
+/* --- the guard ---------------- */
 
 /* Shared memory: never migrates, and outlives close_range(). */
 struct guard {
@@ -111,7 +107,7 @@ void live_guard(const char *name, unsigned int seconds)
 	syscall(SYS_futex, &guard->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* --- children ------------------------------------------------------------------------ */
+/* --- children ---------------- */
 
 void live_child_failed(const char *file, int line, const char *what)
 {
@@ -182,7 +178,7 @@ void live_child(pid_t (*make)(void), void (*run)(void *arg), void *arg)
 	live_wait_exit(pid, 0);
 }
 
-/* --- threads ------------------------------------------------------------------------- */
+/* --- threads ---------------- */
 
 struct live_thread {
 	pthread_t thread;

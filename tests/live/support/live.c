@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "live/support/live.h"
@@ -19,7 +20,7 @@ const struct live_param live_copy = { "model:mode=copy", true, false };
 const struct live_param live_move_huge = { "model:mode=move", false, true };
 const struct live_param live_copy_huge = { "model:mode=copy", true, true };
 
-/* --- opening ------------------------------------------------------------------------ */
+/* --- opening ---------------- */
 
 void live_open(struct live *live, const struct live_param *param, const char *spec)
 {
@@ -121,7 +122,7 @@ void live_assert_counts(const struct live *live, struct live_counts before,
 	assert_int_equal(now.home - before.home, home);
 }
 
-/* --- contents ----------------------------------------------------------------------- */
+/* --- contents ---------------- */
 
 uint64_t live_word(uint64_t seed, uint64_t index)
 {
@@ -181,11 +182,21 @@ void live_assert_zero(const void *at, size_t bytes)
 	assert_true(live_is_zero(at, bytes));
 }
 
-/* --- memory ------------------------------------------------------------------------- */
+/* --- memory ---------------- */
 
 size_t live_bytes(const struct live *live)
 {
 	return live->param->huge ? 2 * LIVE_HUGE : 64 * LIVE_PAGE;
+}
+
+int live_mlock(const void *at, size_t bytes)
+{
+	return (int)syscall(SYS_mlock, at, bytes);
+}
+
+int live_munlock(const void *at, size_t bytes)
+{
+	return (int)syscall(SYS_munlock, at, bytes);
 }
 
 unsigned char *live_map(const struct live *live, size_t bytes)
@@ -225,7 +236,7 @@ unsigned char *live_on_device(struct live *live, size_t bytes, uint64_t seed)
 	return at;
 }
 
-/* --- where pages are ------------------------------------------------------------------ */
+/* --- where pages are ---------------- */
 
 #define PAGEMAP_PRESENT (3ull << 62) /* present, or swapped */
 

@@ -40,6 +40,18 @@
 #define LIVE_HUGE (2ul << 20)
 #define LIVE_SKIP 77 /* exit status */
 
+/* A sanitizer's runtime has the heap, .data and .bss, and is slow. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LIVE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LIVE_SANITIZED 1
+#endif
+#endif
+#if !defined(LIVE_SANITIZED)
+#define LIVE_SANITIZED 0
+#endif
+
 /* What Debian 12's headers lack. */
 #define LIVE_MADV_GUARD_INSTALL 102
 #define LIVE_MADV_GUARD_REMOVE 103
@@ -72,7 +84,7 @@ struct live {
 	uint64_t *result; /* shared memory that never migrates: what kernels answer in */
 };
 
-/* --- programs --------------------------------------------------------------------- */
+/* --- programs ---------------- */
 
 #define LIVE_ENTRY(f, what, param)                                                      \
 	{                                                                               \
@@ -105,7 +117,7 @@ void live_guard(const char *name, unsigned int seconds);
 void live_open(struct live *live, const struct live_param *param, const char *spec);
 void live_close(struct live *live);
 
-/* --- memory ----------------------------------------------------------------------- */
+/* --- memory ---------------- */
 
 /** live_map() - private anonymous memory, a VMA of its own with nothing beside it; in the
  * page size of the parameter, 2 MiB aligned */
@@ -113,6 +125,10 @@ unsigned char *live_map(const struct live *live, size_t bytes);
 
 /** live_bytes() - a good size for a test: 256 KiB, or two huge pages */
 size_t live_bytes(const struct live *live);
+
+/** live_mlock(), live_munlock() - by system call: a sanitizer's do nothing */
+int live_mlock(const void *at, size_t bytes);
+int live_munlock(const void *at, size_t bytes);
 
 uint64_t live_word(uint64_t seed, uint64_t index);
 
@@ -135,7 +151,7 @@ unsigned char *live_on_device(struct live *live, size_t bytes, uint64_t seed);
  * the GPU can do it. */
 void live_take(struct live *live, void *at, size_t bytes);
 
-/* --- where pages are ---------------------------------------------------------------- */
+/* --- where pages are ---------------- */
 
 /** live_present() - pages of the span that /proc/self/pagemap shows as present or swapped */
 size_t live_present(const void *at, size_t bytes);
@@ -160,7 +176,7 @@ void live_assert_counts(const struct live *live, struct live_counts before,
 
 uint64_t live_stat(const struct live *live, const char *name);
 
-/* --- what the GPU does -------------------------------------------------------------- */
+/* --- what the GPU does ---------------- */
 
 void gpu_write64(struct live *live, void *at, uint64_t value);
 uint64_t gpu_read64(struct live *live, const void *at);
@@ -183,7 +199,7 @@ struct usvm_fence *gpu_start_add(struct live *live, struct usvm_queue *queue, vo
 /** gpu_finish() - wait for it (a minute), put it, and assert that the job succeeded */
 void gpu_finish(struct usvm_fence *fence);
 
-/* --- children and threads ------------------------------------------------------------- */
+/* --- children and threads ---------------- */
 
 /* In a child: cmocka is the parent's. */
 #define CHILD_CHECK(condition)                                                            \

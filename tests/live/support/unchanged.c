@@ -39,8 +39,13 @@ struct scene set_scene(struct live *live)
 	struct scene s = { .live = live, .bytes = live_bytes(live) };
 
 	s.at = live_on_device(live, s.bytes, 1);
-	s.before = look(&s);
+	look_again(&s);
 	return s;
+}
+
+void look_again(struct scene *scene)
+{
+	scene->before = look(scene);
 }
 
 void assert_refused(const struct scene *scene, const char *what, int err, int expected)

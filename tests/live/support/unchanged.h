@@ -34,6 +34,9 @@ struct scene {
 /** set_scene() - an area of live_bytes() goes to the device */
 struct scene set_scene(struct live *live);
 
+/** look_again() - what changed until now was meant to */
+void look_again(struct scene *scene);
+
 /** clear_scene() - nothing was in the way: the area is still on the device, and a job runs */
 void clear_scene(struct scene *scene);
 

@@ -156,7 +156,7 @@ static void try_takes_a_free_lock_only(void **state)
 	lock_release(&shared.lock);
 }
 
-/* --- in every build ----------------------------------------------------------- */
+/* --- in every build ---------------- */
 
 static void a_release_of_a_free_lock_is_caught(void **state)
 {
@@ -240,7 +240,7 @@ static void a_lock_without_a_name_has_that_of_its_rank(void **state)
 	assert_string_equal(lock.name, "mm.gate");
 }
 
-/* --- the checker ---------------------------------------------------------------- */
+/* --- the checker ---------------- */
 
 #if defined(USVM_LOCK_CHECK)
 

@@ -114,7 +114,7 @@ static int run(struct fake_job *job, const uint32_t *batch, size_t bytes)
 		assert_int_equal(job_.job.fault_addr, fake_addr(BATCH) + 4 * (index));   \
 	} while (0)
 
-/* --- stores --------------------------------------------------------------------------- */
+/* --- stores ---------------- */
 
 static void stores_write_what_they_say(void **state)
 {
@@ -181,7 +181,7 @@ static void post_sync_writes_are_fences(void **state)
 	finish();
 }
 
-/* --- atomics --------------------------------------------------------------------------- */
+/* --- atomics ---------------- */
 
 struct atomic_case {
 	uint32_t number;
@@ -262,7 +262,7 @@ static void increments_need_no_operand(void **state)
 	finish();
 }
 
-/* --- jumps ------------------------------------------------------------------------------ */
+/* --- jumps ---------------- */
 
 static void batches_jump_and_call(void **state)
 {
@@ -327,7 +327,7 @@ static void destroy_ends_an_endless_batch(void **state)
 	fake_stop(&fake);
 }
 
-/* --- errors ------------------------------------------------------------------------------- */
+/* --- errors ---------------- */
 
 static void bad_commands_are_named(void **state)
 {

@@ -52,7 +52,7 @@ static bool take_one(uint32_t *left)
 	return value != 0;
 }
 
-/* --- faults ------------------------------------------------------------------------ */
+/* --- faults ---------------- */
 
 void fake_map(struct fake_host *fake, unsigned int first, unsigned int count)
 {
@@ -140,7 +140,7 @@ static int host_fault(struct usvm *usvm, struct usvm_device_fault *fault)
 	return 0;
 }
 
-/* --- system pages ------------------------------------------------------------------- */
+/* --- system pages ---------------- */
 
 /* The few operations that the tests use on ram. */
 static uint64_t ram_atomic(uint32_t op, void *memory, uint64_t operand, uint64_t compare,
@@ -222,7 +222,7 @@ static void host_report(struct usvm *usvm, uint32_t vm, uint64_t addr, uint32_t 
 	ATOMIC_STORE(&fake->last_report.access, access);
 }
 
-/* --- engines ------------------------------------------------------------------------- */
+/* --- engines ---------------- */
 
 static int host_engine_begin(struct usvm *usvm)
 {
@@ -302,7 +302,7 @@ static void host_thread_join(struct usvm *usvm UNUSED, void *thread)
 	free(t);
 }
 
-/* --- life cycle ------------------------------------------------------------------------ */
+/* --- life cycle ---------------- */
 
 void fake_start(struct fake_host *fake, const struct fake_config *config)
 {
@@ -416,7 +416,7 @@ void fake_move(struct fake_host *fake, unsigned int page, enum fake_place place)
 	pthread_mutex_unlock(&fake->page_mutex);
 }
 
-/* --- jobs --------------------------------------------------------------------------------- */
+/* --- jobs ---------------- */
 
 static void job_done(struct gpu_job *gpu_job)
 {

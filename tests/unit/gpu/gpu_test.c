@@ -20,7 +20,7 @@ static uint32_t *vram_word(unsigned int page, unsigned int index)
 	return (uint32_t *)(void *)(fake.vram + page * PAGE_BYTES) + index;
 }
 
-/* --- kernels -------------------------------------------------------------------------- */
+/* --- kernels ---------------- */
 
 static void store_one(struct usvm_lane *lane, const void *data)
 {
@@ -76,7 +76,7 @@ static void wait_for_word(unsigned int page)
 		base_host->cpu_yield();
 }
 
-/* --- life cycle --------------------------------------------------------------------- */
+/* --- life cycle ---------------- */
 
 static void idle_engines_sleep(void **state)
 {
@@ -167,7 +167,7 @@ static void detach_ends_running_jobs(void **state)
 	fake_stop(&fake);
 }
 
-/* --- queues --------------------------------------------------------------------------- */
+/* --- queues ---------------- */
 
 static void a_queue_needs_a_vm(void **state)
 {
@@ -291,7 +291,7 @@ static void the_user_fence_comes_last(void **state)
 	fake_stop(&fake);
 }
 
-/* --- failures -------------------------------------------------------------------------- */
+/* --- failures ---------------- */
 
 static void a_failed_job_bans_its_queue_and_no_other(void **state)
 {
@@ -405,7 +405,7 @@ static void destroy_ends_a_grid_that_touches_no_memory(void **state)
 	fake_stop(&fake);
 }
 
-/* --- who may call what ------------------------------------------------------------------ */
+/* --- who may call what ---------------- */
 
 /* The lock checker aborts where a program's thread takes a lock of the monitor's, or the
  * monitor one that a program's thread takes. */
@@ -439,7 +439,7 @@ static void programs_and_the_monitor_share_no_lock(void **state)
 	fake_stop(&fake);
 }
 
-/* --- device memory of its own ------------------------------------------------------------ */
+/* --- device memory of its own ---------------- */
 
 static void own_memory_is_reached_by_copy(void **state)
 {

@@ -56,7 +56,7 @@ static unsigned char *bytes_of(unsigned int page)
 	return memory + page * PAGE_BYTES;
 }
 
-/* --- grids ------------------------------------------------------------------------------ */
+/* --- grids ---------------- */
 
 struct grid_args {
 	uint64_t next_addr; /* counts groups */
@@ -94,7 +94,7 @@ static void a_grid_runs_each_group_once_x_fastest(void **state)
 	finish();
 }
 
-/* --- loads, stores, copies ----------------------------------------------------------------- */
+/* --- loads, stores, copies ---------------- */
 
 struct mirror_args {
 	uint64_t seed;
@@ -228,7 +228,7 @@ static void floats_keep_their_bits(void **state)
 	finish();
 }
 
-/* --- atomics ------------------------------------------------------------------------------ */
+/* --- atomics ---------------- */
 
 struct atomic_case {
 	uint32_t op;
@@ -419,7 +419,7 @@ static void atomics_of_all_engines_add_up(void **state)
 	finish();
 }
 
-/* --- rights and faults ---------------------------------------------------------------------- */
+/* --- rights and faults ---------------- */
 
 enum access_kind { LOAD, STORE, ATOMIC, ATOMIC_UNALIGNED };
 

@@ -76,7 +76,7 @@ static struct span pages(unsigned int first, unsigned int count)
 	return span_make(WINDOW_START + first * PAGE_BYTES, count * PAGE_BYTES);
 }
 
-/* --- the model ----------------------------------------------------------------------- */
+/* --- the model ---------------- */
 
 /* Leaves of @unit pages that [first, end) touches in part become @smaller ones. */
 static void model_demote(struct fixture *f, unsigned int first, unsigned int end,
@@ -205,7 +205,7 @@ static void entries_are_those_of_a_model(void **state)
 	finish(&f);
 }
 
-/* --- claims -------------------------------------------------------------------------- */
+/* --- claims ---------------- */
 
 static void aligned_blocks_get_the_largest_leaf(void **state)
 {
@@ -302,7 +302,7 @@ static void nothing_is_above_48_bits(void **state)
 	finish(&f);
 }
 
-/* --- walkers that run meanwhile -------------------------------------------------------- */
+/* --- walkers that run meanwhile ---------------- */
 
 struct walker {
 	const struct page_table *pt;

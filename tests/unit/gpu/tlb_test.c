@@ -32,7 +32,7 @@ static uint32_t *ram_word(unsigned int page, unsigned int index)
 	return (uint32_t *)(void *)(fake.ram + page * PAGE_BYTES) + index;
 }
 
-/* --- pages that move under running engines ------------------------------------------ */
+/* --- pages that move under running engines ---------------- */
 
 struct count_args {
 	uint32_t index;    /* each kernel has words of its own */
@@ -108,7 +108,7 @@ static void no_store_is_lost_or_late_while_pages_move(void **state)
 	fake_stop(&fake);
 }
 
-/* --- stop -------------------------------------------------------------------------- */
+/* --- stop ---------------- */
 
 static void store_one(struct usvm_lane *lane, const void *data)
 {
@@ -218,7 +218,7 @@ static void an_engine_asleep_in_a_fault_is_not_active(void **state)
 	fake_stop(&fake);
 }
 
-/* --- what a flush drops -------------------------------------------------------------- */
+/* --- what a flush drops ---------------- */
 
 static void load_pages(struct usvm_lane *lane, const void *data)
 {

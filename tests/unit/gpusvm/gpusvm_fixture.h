@@ -137,7 +137,7 @@ static inline int tear_down(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_THREADS(name) cmocka_unit_test_setup_teardown(name, set_up_threads, tear_down)
 
-/* --- what a driver does ----------------------------------------------------------------- */
+/* --- what a driver does ---------------- */
 
 /* The range over @addr for the VMA that is there now. */
 static inline struct gpusvm_range *range_at_in(struct fixture *f, uint64_t addr,

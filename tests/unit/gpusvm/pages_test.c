@@ -101,7 +101,7 @@ static void pages_of_another_device_must_come_home_first(void **state)
 	expect_tags(f, 8, 4);
 }
 
-/* --- N1 ----------------------------------------------------------------------------------- */
+/* --- N1 ---------------- */
 
 static void an_answer_is_valid_until_something_changes(void **state)
 {
@@ -133,7 +133,7 @@ static void an_answer_about_memory_that_is_gone_is_never_valid(void **state)
 	assert_false(is_valid(f, range)); /* though nothing ran since */
 }
 
-/* --- waiting -------------------------------------------------------------------------------- */
+/* --- waiting ---------------- */
 
 struct collector {
 	struct fixture *f;

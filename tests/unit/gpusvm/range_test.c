@@ -4,7 +4,7 @@
  */
 #include "gpusvm_fixture.h"
 
-/* --- how large -------------------------------------------------------------------------- */
+/* --- how large ---------------- */
 
 static void the_largest_chunk_that_fits_is_taken(void **state)
 {
@@ -24,8 +24,10 @@ static void chunks_stay_inside_of_the_vma(void **state)
 
 	fake_map(f->fake, vma, SYS_VMA_ANON_PRIVATE, READ_WRITE);
 	expect_span(range_at(f, vma.start)->node.span, span_make(vma.start, PAGE_BYTES));
-	expect_span(range_at(f, OTHER + KIB(64))->node.span, span_make(OTHER + KIB(64), KIB(64)));
-	expect_span(range_at(f, OTHER + MIB(1))->node.span, span_make(OTHER + MIB(1), KIB(64)));
+	expect_span(range_at(f, OTHER + KIB(64))->node.span,
+		    span_make(OTHER + KIB(64), KIB(64)));
+	expect_span(range_at(f, OTHER + MIB(1))->node.span,
+		    span_make(OTHER + MIB(1), KIB(64)));
 	expect_span(range_at(f, OTHER + MIB(2))->node.span,
 		    span_make(OTHER + MIB(4) - MIB(2), KIB(64)));
 	expect_span(range_at(f, vma.end - 1)->node.span,
@@ -44,10 +46,12 @@ static void chunks_stay_inside_of_the_limits(void **state)
 	expect_span(range_at_in(f, heap(1), limits)->node.span, heap_span(1, 1));
 	expect_span(range_at_in(f, heap(20), limits)->node.span, heap_span(16, 16));
 	assert_int_equal(mm_vma_find(f->mm, HEAP, false, &vma, NULL), 0);
-	assert_int_equal(gpusvm_range_find_or_insert(&f->svm, heap(0), &vma, limits, &range),
-			 -EINVAL);
-	assert_int_equal(gpusvm_range_find_or_insert(&f->svm, OTHER, &vma, EVERYWHERE, &range),
-			 -EINVAL);
+	assert_int_equal(
+		gpusvm_range_find_or_insert(&f->svm, heap(0), &vma, limits, &range),
+		-EINVAL);
+	assert_int_equal(
+		gpusvm_range_find_or_insert(&f->svm, OTHER, &vma, EVERYWHERE, &range),
+		-EINVAL);
 	assert_null(range);
 }
 
@@ -126,9 +130,11 @@ static void ranges_are_found_in_order_of_address(void **state)
 	range_at(f, OTHER); /* its notifier is the older one */
 	range_at(f, HEAP + MIB(2));
 	range_at(f, HEAP);
-	expect_span(gpusvm_range_first(&f->svm, EVERYWHERE)->node.span, span_make(HEAP, MIB(2)));
-	expect_span(gpusvm_range_first(&f->svm, span_make(HEAP + MIB(2), GIB(1)))->node.span,
-		    span_make(HEAP + MIB(2), MIB(2)));
+	expect_span(gpusvm_range_first(&f->svm, EVERYWHERE)->node.span,
+		    span_make(HEAP, MIB(2)));
+	expect_span(
+		gpusvm_range_first(&f->svm, span_make(HEAP + MIB(2), GIB(1)))->node.span,
+		span_make(HEAP + MIB(2), MIB(2)));
 	expect_span(gpusvm_range_find(&f->svm, OTHER + MIB(1))->node.span,
 		    span_make(OTHER, MIB(2)));
 	assert_null(gpusvm_range_find(&f->svm, OTHER + MIB(2)));
@@ -143,18 +149,19 @@ static void without_memory_nothing_is_inserted(void **state)
 	assert_int_equal(mm_vma_find(f->mm, HEAP, false, &vma, NULL), 0);
 	for (uint64_t nth = 1; nth <= 2; nth++) { /* the notifier; the range */
 		fake_fail(f->fake, "pages_alloc", nth, ENOMEM);
-		assert_int_equal(gpusvm_range_find_or_insert(&f->svm, HEAP, &vma, EVERYWHERE,
-							     &range),
+		assert_int_equal(gpusvm_range_find_or_insert(&f->svm, HEAP, &vma,
+							     EVERYWHERE, &range),
 				 -ENOMEM);
 		assert_int_equal(f->svm.range_count, 0);
 		assert_int_equal(notifiers(f), 0);
 		/* A pool keeps what it was given: begin anew. */
 		gpusvm_fini(&f->svm);
-		assert_int_equal(gpusvm_init(&f->svm, f->mm, NOTIFIER_BYTES, &svm_ops), 0);
+		assert_int_equal(gpusvm_init(&f->svm, f->mm, NOTIFIER_BYTES, &svm_ops),
+				 0);
 	}
 }
 
-/* --- invalidation -------------------------------------------------------------------------- */
+/* --- invalidation ---------------- */
 
 static void what_changed_is_revoked_and_no_more(void **state)
 {
@@ -177,7 +184,8 @@ static void what_changed_is_revoked_and_no_more(void **state)
 	assert_int_equal(f->revoked_count, 2);
 	expect_span(f->revoked[1], heap_span(100, 70));
 	for (uint64_t i = 90; i < 180; i++)
-		assert_int_equal(gpusvm_range_is_mapped(range, heap(i)), i < 100 || i >= 170);
+		assert_int_equal(gpusvm_range_is_mapped(range, heap(i)),
+				 i < 100 || i >= 170);
 	assert_int_equal(f->garbage_calls, 0);
 }
 
@@ -213,7 +221,7 @@ static void an_event_over_two_ranges_revokes_its_part_of_each(void **state)
 	expect_span(f->revoked[1], heap_span(512, 12));
 }
 
-/* --- the end of a range ----------------------------------------------------------------------- */
+/* --- the end of a range ---------------- */
 
 static void a_partial_unmap_ends_the_whole_range(void **state)
 {
@@ -302,13 +310,13 @@ static void removing_a_range_revokes_it_once(void **state)
 	expect_span(f->revoked[0], heap_span(0, 512));
 }
 
-/* --- what is mapped, page by page --------------------------------------------------------------- */
+/* --- what is mapped, page by page ---------------- */
 
 static void what_is_mapped_is_known_page_by_page(void **state)
 {
 	static const struct {
 		uint64_t page, pages;
-	} parts[] = { { 0, 1 },	   { 511, 1 },	{ 63, 2 },  { 64, 64 },
+	} parts[] = { { 0, 1 },    { 511, 1 }, { 63, 2 },  { 64, 64 },
 		      { 10, 200 }, { 0, 512 }, { 127, 1 }, { 65, 62 } };
 	struct fixture *f = *state;
 	struct gpusvm_range *range = range_at(f, HEAP);
@@ -321,14 +329,16 @@ static void what_is_mapped_is_known_page_by_page(void **state)
 		bind(f, range, span);
 		for (uint64_t p = 0; p < HEAP_PAGES; p++) {
 			model[p] |= span_contains(span, heap(p));
-			assert_int_equal(gpusvm_range_is_mapped(range, heap(p)), model[p]);
+			assert_int_equal(gpusvm_range_is_mapped(range, heap(p)),
+					 model[p]);
 		}
 		lock_acquire(mm_event_lock(f->mm));
 		mm_invalidate_locked(f->mm, cleared, MM_EVENT_MIGRATE);
 		lock_release(mm_event_lock(f->mm));
 		for (uint64_t p = 0; p < HEAP_PAGES; p++) {
 			model[p] &= !span_contains(cleared, heap(p));
-			assert_int_equal(gpusvm_range_is_mapped(range, heap(p)), model[p]);
+			assert_int_equal(gpusvm_range_is_mapped(range, heap(p)),
+					 model[p]);
 		}
 	}
 }

@@ -5,7 +5,7 @@
  */
 #include "mm_fixture.h"
 
-/* --- create ---------------------------------------------------------------------------- */
+/* --- create ---------------- */
 
 /* Make call @nth of @op fail in mm_create(). Return: false if there was no such call. */
 static bool create_with_failure(const char *op, uint64_t nth, int error)
@@ -89,7 +89,7 @@ static void without_a_userfaultfd_there_is_an_mm_that_takes_nothing(void **state
 	}
 }
 
-/* --- reservations ------------------------------------------------------------------------- */
+/* --- reservations ---------------- */
 
 /* Keeps the pool of nodes empty, so that every reservation has to ask for memory, and lets
  * the test fail the one it likes. */

@@ -25,7 +25,7 @@ static void expect_nothing_pending(struct fixture *f)
 	mm_check(f->mm);
 }
 
-/* --- faults ------------------------------------------------------------------------- */
+/* --- faults ---------------- */
 
 static void a_cpu_fault_brings_its_page_home(void **state)
 {
@@ -139,7 +139,7 @@ static void two_threads_on_one_page_are_both_woken(void **state)
 	expect_nothing_pending(f);
 }
 
-/* --- UNMAP -------------------------------------------------------------------------- */
+/* --- UNMAP ---------------- */
 
 static void unmapped_pages_are_dropped_and_their_sleepers_woken(void **state)
 {
@@ -233,7 +233,7 @@ static void a_take_over_a_reused_address_waits_for_the_unmap(void **state)
 	assert_int_equal(cpu_read(f, heap(1)), 0);
 }
 
-/* --- REMOVE ------------------------------------------------------------------------- */
+/* --- REMOVE ---------------- */
 
 static void removed_pages_read_as_zeros(void **state)
 {
@@ -255,7 +255,7 @@ static void removed_pages_read_as_zeros(void **state)
 	expect_nothing_pending(f);
 }
 
-/* --- REMAP -------------------------------------------------------------------------- */
+/* --- REMAP ---------------- */
 
 static void entries_follow_a_mremap(void **state)
 {
@@ -361,7 +361,51 @@ static void two_mremaps_are_followed_in_order(void **state)
 		assert_int_equal(cpu_read(f, OTHER + MIB(1) + i * PAGE_BYTES), tag_of(i));
 }
 
-/* --- the stash ---------------------------------------------------------------------- */
+/* The place that was left is filled by another mremap() before its UNMAP is read. */
+static void the_unmap_of_what_left_spares_what_arrived(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 4), OTHER, false), 0);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	assert_int_equal(f->owner.dropped_pages, 0);
+	for (uint64_t i = 0; i < 4; i++) {
+		assert_int_equal(cpu_read(f, OTHER + i * PAGE_BYTES), tag_of(i));
+		assert_int_equal(cpu_read(f, heap(i)), tag_of(4 + i));
+	}
+}
+
+/* A munmap() of the same span, later, means what it says. */
+static void an_unmap_after_a_mremap_that_kept_its_mapping_is_believed(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 4), OTHER, true), 0);
+	settle(f);
+	heap_fill(f, 0, 4);
+	assert_int_equal(mm_evict_owner(f->mm, &f->owner.owner), 0);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	fake_munmap(f->fake, heap_span(0, 4));
+	settle(f);
+	assert_false(is_on_device(f, heap(0)));
+	assert_int_equal(f->owner.dropped_pages, 4);
+	assert_int_equal(cpu_read(f, OTHER), tag_of(0));
+	/* And again, with something that arrived and is unmapped then. */
+	assert_int_equal(take_pages(f, 4, 4), 4);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	assert_true(is_on_device(f, heap(0)));
+	fake_munmap(f->fake, heap_span(0, 4));
+	settle(f);
+	assert_int_equal(f->owner.dropped_pages, 8);
+}
+
+/* --- the stash ---------------- */
 
 static void more_faults_than_the_stash_holds_are_woken_to_come_again(void **state)
 {
@@ -424,6 +468,8 @@ int main(void)
 		TEST(a_mremap_that_keeps_the_old_mapping_leaves_zeros_there),
 		TEST(a_mremap_onto_device_pages_drops_them),
 		TEST(two_mremaps_are_followed_in_order),
+		TEST(the_unmap_of_what_left_spares_what_arrived),
+		TEST(an_unmap_after_a_mremap_that_kept_its_mapping_is_believed),
 		TEST(more_faults_than_the_stash_holds_are_woken_to_come_again),
 		TEST(a_mapping_that_is_gone_is_registered_anew),
 	};

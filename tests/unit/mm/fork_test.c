@@ -28,7 +28,7 @@ static void expect_in(struct fixture *f, int child, uint64_t page, uint64_t page
 	fake_enter(f->fake, 0);
 }
 
-/* --- fork() ------------------------------------------------------------------------------ */
+/* --- fork() ---------------- */
 
 static void before_fork_everything_comes_home(void **state)
 {
@@ -110,7 +110,7 @@ static void the_process_lock_is_free_in_the_child(void **state)
 	mm_unlock(f->mm, 0);
 }
 
-/* --- without EVENT_FORK --------------------------------------------------------------------- */
+/* --- without EVENT_FORK ---------------- */
 
 static int set_up_without_event(void **state)
 {
@@ -186,7 +186,7 @@ static int set_up_home_and_bring_what_is_lost(void **state)
 	return set_up_without_event(state);
 }
 
-/* --- a raw clone with EVENT_FORK --------------------------------------------------------------- */
+/* --- a raw clone with EVENT_FORK ---------------- */
 
 static void a_clone_gets_a_copy_of_every_device_page(void **state)
 {
@@ -387,8 +387,9 @@ static void more_children_than_the_collector_is_told_of_are_closed_too(void **st
 	expect_tags(f, 0, 1);
 }
 
-#define TEST_WITHOUT(name) \
-	cmocka_unit_test_setup_teardown(name, set_up_home_and_bring_what_is_lost, tear_down)
+#define TEST_WITHOUT(name)                                                               \
+	cmocka_unit_test_setup_teardown(name, set_up_home_and_bring_what_is_lost,        \
+					tear_down)
 
 int main(void)
 {

@@ -69,7 +69,7 @@ static void an_owner_is_evicted_wherever_its_pages_are(void **state)
 	assert_int_equal(mm_evict_owner(f->mm, &f->owner.owner), 0);
 }
 
-/* --- -EAGAIN ------------------------------------------------------------------------ */
+/* --- -EAGAIN ---------------- */
 
 /* Progress goes on where it stopped: the page behind is pinned for a moment. */
 static void partial_progress_goes_on_at_its_offset(void **state)
@@ -134,7 +134,7 @@ static void a_cpu_fault_never_fails_for_an_event(void **state)
 	expect_tags(f, 0, 2);
 }
 
-/* --- what cannot be moved is copied -------------------------------------------------- */
+/* --- what cannot be moved is copied ---------------- */
 
 static void read_only_memory_comes_home_by_copy(void **state)
 {
@@ -229,7 +229,7 @@ static void a_run_over_two_vmas_that_both_move_is_not_copied(void **state)
 	expect_tags(f, 0, 4);
 }
 
-/* --- what stands in the way ------------------------------------------------------------ */
+/* --- what stands in the way ---------------- */
 
 /* Installed on a device page: natively it would have killed the contents (T10). */
 static void a_guard_page_stays_and_the_contents_die(void **state)

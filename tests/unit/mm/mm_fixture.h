@@ -34,7 +34,7 @@ struct fixture {
 
 #include "support/process.h"
 
-/* --- an owner ----------------------------------------------------------------------- */
+/* --- an owner ---------------- */
 
 static int owner_bring_home(struct mm_entry_owner *mm_owner, struct span span,
 			    uint64_t frame, uint64_t *done)
@@ -81,7 +81,7 @@ static inline void owner_init(struct fixture *f, struct owner *owner, uint64_t m
 	owner->memory = memory;
 }
 
-/* --- life --------------------------------------------------------------------------- */
+/* --- life ---------------- */
 
 static inline int fixture_start(struct fixture *f, uint32_t features)
 {
@@ -133,7 +133,7 @@ static inline int tear_down(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-/* --- what tests do ------------------------------------------------------------------ */
+/* --- what tests do ---------------- */
 
 static inline struct mm_take take_of(struct fixture *f, uint64_t page, uint64_t pages)
 {

@@ -45,7 +45,7 @@ static void expect_event(const struct binder *b, size_t i, enum mm_event_type ty
 	assert_int_equal(b->events[i].span.end, span.end);
 }
 
-/* --- who hears what --------------------------------------------------------------------- */
+/* --- who hears what ---------------- */
 
 static void a_notifier_hears_of_its_own_span_only(void **state)
 {
@@ -99,7 +99,7 @@ static void each_kind_of_change_is_told(void **state)
 	mm_notifier_remove(f->mm, &b.notifier);
 }
 
-/* --- N1 ----------------------------------------------------------------------------------- */
+/* --- N1 ---------------- */
 
 /* Changes of the pages under the binder, each a reason to collect anew. */
 static void change_by_cpu_fault(struct fixture *f)
@@ -157,8 +157,9 @@ static bool collect_and_bind(struct fixture *f, struct binder *b, int point,
 
 static void no_binding_survives_a_change_at_any_point(void **state)
 {
-	void (*const changes[])(struct fixture *) = { change_by_cpu_fault, change_by_unmap,
-						      change_by_remove, change_by_remap,
+	void (*const changes[])(struct fixture *) = { change_by_cpu_fault,
+						      change_by_unmap, change_by_remove,
+						      change_by_remap,
 						      change_by_eviction };
 	struct fixture *f = *state;
 	struct binder b;
@@ -199,7 +200,7 @@ static void a_binding_with_no_change_is_kept(void **state)
 	mm_notifier_remove(f->mm, &b.notifier);
 }
 
-/* --- stopping engines ------------------------------------------------------------------------ */
+/* --- stopping engines ---------------- */
 
 /* What was called, a letter each: s)top b)arrier w)ait r)ead i)nvalidate z)resume m)ove. */
 struct engines {
@@ -368,7 +369,7 @@ static void nobody_is_stopped_for_what_nobody_translates(void **state)
 	mm_quiesce_remove(f->mm, &e.quiesce);
 }
 
-/* --- the event log ------------------------------------------------------------------------------ */
+/* --- the event log ---------------- */
 
 static bool changed(struct fixture *f, uint64_t seq, struct span span)
 {
@@ -426,7 +427,7 @@ static void each_event_is_logged(void **state)
 	assert_false(changed(f, seq, heap_span(4, 1)));
 }
 
-/* --- engines that touch system pages ------------------------------------------------------------- */
+/* --- engines that touch system pages ---------------- */
 
 static void serve_access(void *arg)
 {
@@ -518,7 +519,7 @@ static void draining_waits_for_accesses_in_the_span_and_not_for_ever(void **stat
 	mm_accessor_unregister(f->mm);
 }
 
-/* --- the submit fence ---------------------------------------------------------------------------- */
+/* --- the submit fence ---------------- */
 
 static void the_fence_waits_until_no_event_is_in_flight(void **state)
 {

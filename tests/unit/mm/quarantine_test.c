@@ -134,7 +134,7 @@ static void it_is_not_known_whether_madvise_is_in_flight(void **state)
 	assert_int_equal(cpu_read(f, heap(0)), 0);
 }
 
-/* --- the WRITTEN rule ----------------------------------------------------------------- */
+/* --- the WRITTEN rule ---------------- */
 
 static void a_page_that_was_written_since_its_protection_is_new(void **state)
 {
@@ -218,7 +218,7 @@ static void without_write_protection_only_holes_end_it(void **state)
 	assert_false(is_quarantined(f, 0));
 }
 
-/* --- its end ------------------------------------------------------------------------- */
+/* --- its end ---------------- */
 
 static void it_ends_with_the_mapping(void **state)
 {

@@ -36,7 +36,7 @@ static uint32_t populates(struct fixture *f)
 	return (uint32_t)fake_calls(f->fake, "advise");
 }
 
-/* --- what is taken ------------------------------------------------------------------ */
+/* --- what is taken ---------------- */
 
 static void present_pages_are_taken_and_holes_stay(void **state)
 {
@@ -115,7 +115,7 @@ static void a_huge_page_is_told(void **state)
 	assert_true(take.huge);
 }
 
-/* --- memory that does not move -------------------------------------------------------- */
+/* --- memory that does not move ---------------- */
 
 static void only_private_anonymous_read_write_memory_is_taken(void **state)
 {
@@ -358,7 +358,7 @@ static void the_program_may_act_at_any_point_of_a_take(void **state)
 	}
 }
 
-/* --- what MOVE says ------------------------------------------------------------------ */
+/* --- what MOVE says ---------------- */
 
 static void an_event_in_flight_is_waited_for(void **state)
 {
@@ -437,7 +437,7 @@ static void pinned_pages_stay_after_three_tries_and_others_go(void **state)
 	expect_tags(f, 0, 8);
 }
 
-/* --- frames -------------------------------------------------------------------------- */
+/* --- frames ---------------- */
 
 static void a_frame_that_a_dead_page_left_is_emptied_first(void **state)
 {
@@ -481,7 +481,7 @@ static void a_frame_whose_page_was_moved_away_is_not_used_again(void **state)
 	assert_int_equal(cpu_read(f, heap(2)), 222);
 }
 
-/* --- moving -------------------------------------------------------------------------- */
+/* --- moving ---------------- */
 
 static void moving_pages_become_device_pages_and_wake_who_waits(void **state)
 {

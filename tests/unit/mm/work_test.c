@@ -7,7 +7,7 @@
 #include "mm/call.h"
 #include "mm_fixture.h"
 
-/* --- lists of work, run by the test ------------------------------------------------------ */
+/* --- lists of work, run by the test ---------------- */
 
 struct numbered {
 	struct mm_work work;
@@ -59,7 +59,7 @@ static void work_runs_in_the_order_it_came_and_once(void **state)
 	assert_int_equal(order[4], 3);
 }
 
-/* --- threads --------------------------------------------------------------------------------- */
+/* --- threads ---------------- */
 
 static struct fake_sys *fake;
 
@@ -274,7 +274,7 @@ static void no_count_is_lost_while_pages_go_and_come(void **state)
 	stop(b.mm);
 }
 
-/* --- waiting for pages that are MOVING ------------------------------------------------------- */
+/* --- waiting for pages that are MOVING ---------------- */
 
 static int take_moving(void *argument)
 {

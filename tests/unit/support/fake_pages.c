@@ -89,7 +89,7 @@ void fake_carry(struct fake_process *to, uint64_t dst, struct fake_process *from
 		memcpy(fake_bytes_at(to, dst), fake_bytes_at(from, src), PAGE_BYTES);
 }
 
-/* --- faults ------------------------------------------------------------------ */
+/* --- faults ---------------- */
 
 static int sleep_in_fault(struct fake_sys *fake, struct fake_process *process,
 			  uint64_t addr, uint32_t fault_flags)
@@ -167,7 +167,7 @@ void fake_wake(struct fake_state *state, struct fake_process *process, struct sp
 	pthread_cond_broadcast(&state->changed);
 }
 
-/* --- for tests ----------------------------------------------------------------- */
+/* --- for tests ---------------- */
 
 int fake_touch(struct fake_sys *fake, uint64_t addr, bool write)
 {

@@ -105,7 +105,7 @@ int fake_madvise_locked(struct fake_sys *fake, struct fake_process *process,
 	return -EINVAL;
 }
 
-/* --- calls of the program ------------------------------------------------------- */
+/* --- calls of the program ---------------- */
 
 void fake_map(struct fake_sys *fake, struct span span, enum sys_vma_kind kind,
 	      uint32_t prot)
@@ -181,7 +181,7 @@ int fake_madvise(struct fake_sys *fake, struct span span, enum sys_advice advice
 	return fake_madvise_locked(fake, fake->state->current, span, advice);
 }
 
-/* --- fork ------------------------------------------------------------------------- */
+/* --- fork ---------------- */
 
 /* @uffd: what the child's memory is registered with; 0: nothing. */
 static void fork_pages(struct fake_process *parent, struct fake_process *child,

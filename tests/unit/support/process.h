@@ -56,7 +56,7 @@ static inline void heap_fill(struct fixture *f, uint64_t page, uint64_t pages)
 		fake_set_tag(f->fake, heap(i), tag_of(i));
 }
 
-/* --- the threads of the library ----------------------------------------------------- */
+/* --- the threads of the library ---------------- */
 
 /* One step of the monitor, if this thread may take its locks now. */
 static inline bool monitor_step(struct fixture *f)
@@ -85,7 +85,7 @@ static inline void settle_hook(void *arg)
 		monitor_step(arg);
 }
 
-/* --- what tests do ------------------------------------------------------------------ */
+/* --- what tests do ---------------- */
 
 static inline bool is_on_device(struct fixture *f, uint64_t addr)
 {

@@ -9,7 +9,7 @@
 #include "base/wait.h"
 #include "fake_fixture.h"
 
-/* --- fork: U-33 to U-37 ------------------------------------------------------------- */
+/* --- fork: U-33 to U-37 ---------------- */
 
 static void a_child_is_served_through_its_own_userfaultfd(void **state)
 {
@@ -92,7 +92,7 @@ static void fork_calls_the_hooks_and_tells_nobody_if_nothing_is_inherited(void *
 	expect_nothing(f);
 }
 
-/* --- the rest ------------------------------------------------------------------------- */
+/* --- the rest ---------------- */
 
 static void registration_upgrades_and_belongs_to_one(void **state)
 {

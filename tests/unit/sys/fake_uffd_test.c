@@ -7,7 +7,7 @@
  */
 #include "fake_fixture.h"
 
-/* --- events: U-1 to U-8 ------------------------------------------------------- */
+/* --- events: U-1 to U-8 ---------------- */
 
 static void unmap_is_done_before_its_event_is_read(void **state)
 {
@@ -232,7 +232,7 @@ static void mprotect_and_guards_send_nothing(void **state)
 	assert_int_equal(fake_touch(f->fake, PAGE_OF(HEAP, 1), true), -EFAULT);
 }
 
-/* --- taking: U-13 to U-17 ------------------------------------------------------- */
+/* --- taking: U-13 to U-17 ---------------- */
 
 static void move_carries_contents_and_leaves_a_hole(void **state)
 {
@@ -402,7 +402,7 @@ static void move_drops_the_write_protection(void **state)
 	assert_int_equal(fake_page(f->fake, f->arena), SYS_PAGE_PRESENT);
 }
 
-/* --- bringing back, faults: U-25 -------------------------------------------------- */
+/* --- bringing back, faults: U-25 ---------------- */
 
 static void copy_over_a_page_is_eexist_and_wakes_nobody(void **state)
 {

@@ -7,7 +7,7 @@
 
 #define PLACE span_make(OTHER, MIB(2))
 
-/* --- answers ------------------------------------------------------------------------------ */
+/* --- answers ---------------- */
 
 static void each_access_is_answered_by_what_the_memory_allows(void **state)
 {
@@ -35,7 +35,8 @@ static void each_access_is_answered_by_what_the_memory_allows(void **state)
 		settle(f);
 		assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_READ), cases[i].read);
 		assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_WRITE), cases[i].write);
-		assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_ATOMIC), cases[i].atomic);
+		assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_ATOMIC),
+				 cases[i].atomic);
 		assert_int_equal(gpu_fault(f, OTHER + PAGE_BYTES, USVM_ACCESS_PREFETCH),
 				 cases[i].prefetch);
 		fake_munmap(f->fake, PLACE);
@@ -58,8 +59,10 @@ static void entries_allow_what_vma_and_bind_allow(void **state)
 	assert_int_equal(pte_of(f, HEAP)->flags, rw | USVM_PTE_VRAM);
 
 	assert_int_equal(vm_create(f->gpu.device, VM_READ_ONLY, &reader), 0);
-	assert_int_equal(gpu_fault_in(f, &f->gpu, reader, HEAP, USVM_ACCESS_WRITE), -EPERM);
-	assert_int_equal(gpu_fault_in(f, &f->gpu, reader, HEAP, USVM_ACCESS_ATOMIC), -EPERM);
+	assert_int_equal(gpu_fault_in(f, &f->gpu, reader, HEAP, USVM_ACCESS_WRITE),
+			 -EPERM);
+	assert_int_equal(gpu_fault_in(f, &f->gpu, reader, HEAP, USVM_ACCESS_ATOMIC),
+			 -EPERM);
 	assert_int_equal(gpu_fault_in(f, &f->gpu, reader, HEAP, USVM_ACCESS_READ), 0);
 	assert_int_equal(pte_at(&f->gpu, vm_id(reader), HEAP)->flags,
 			 PTE_VALID | USVM_PTE_VRAM);
@@ -98,9 +101,11 @@ static void outside_of_every_bind_is_efault(void **state)
 	assert_int_equal(vm_create(f->gpu.device, VM_NO_MIRROR, &vm), 0);
 	assert_int_equal(gpu_fault_in(f, &f->gpu, vm, HEAP, USVM_ACCESS_READ), -EFAULT);
 	assert_int_equal(vm_bind_mirror(vm, heap_span(8, 8), false), 0);
-	assert_int_equal(gpu_fault_in(f, &f->gpu, vm, heap(7), USVM_ACCESS_READ), -EFAULT);
+	assert_int_equal(gpu_fault_in(f, &f->gpu, vm, heap(7), USVM_ACCESS_READ),
+			 -EFAULT);
 	assert_int_equal(gpu_fault_in(f, &f->gpu, vm, heap(8), USVM_ACCESS_READ), 0);
-	assert_int_equal(pte_at(&f->gpu, vm_id(vm), heap(9))->flags, 0); /* inside of it */
+	assert_int_equal(pte_at(&f->gpu, vm_id(vm), heap(9))->flags,
+			 0); /* inside of it */
 	vm_destroy(vm);
 }
 
@@ -119,7 +124,7 @@ static void a_fault_of_no_vm_is_not_taken(void **state)
 	assert_int_equal(f->gpu.done, 0);
 }
 
-/* --- permission changes ------------------------------------------------------------------------ */
+/* --- permission changes ---------------- */
 
 static void memory_that_becomes_writable_is_mapped_anew(void **state)
 {
@@ -134,7 +139,7 @@ static void memory_that_becomes_writable_is_mapped_anew(void **state)
 	assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_WRITE), -EPERM);
 }
 
-/* --- served already ------------------------------------------------------------------------------ */
+/* --- served already ---------------- */
 
 static void a_page_that_is_mapped_is_not_mapped_again(void **state)
 {
@@ -154,7 +159,7 @@ static void a_page_that_is_mapped_is_not_mapped_again(void **state)
 	assert_int_equal(gpu_read(f, heap(1)), tag_of(1));
 }
 
-/* --- retries -------------------------------------------------------------------------------------- */
+/* --- retries ---------------- */
 
 static void change_something(struct fixture *f)
 {
@@ -337,7 +342,7 @@ static void no_memory_for_the_page_table_is_enomem(void **state)
 	assert_int_equal(gpu_read(f, HEAP), tag_of(0));
 }
 
-/* --- the list of faults that failed ------------------------------------------------------------------ */
+/* --- the list of faults that failed ---------------- */
 
 static void the_last_fifty_faults_are_kept_oldest_first(void **state)
 {
@@ -346,9 +351,11 @@ static void the_last_fifty_faults_are_kept_oldest_first(void **state)
 
 	assert_int_equal(vm_faults(f->vm, records, ARRAY_SIZE(records)), 0);
 	for (uint64_t i = 0; i < 70; i++) {
-		assert_int_equal(gpu_fault(f, OTHER + i * 8, USVM_ACCESS_ATOMIC), -EFAULT);
+		assert_int_equal(gpu_fault(f, OTHER + i * 8, USVM_ACCESS_ATOMIC),
+				 -EFAULT);
 		if (i == 2)
-			assert_int_equal(vm_faults(f->vm, records, ARRAY_SIZE(records)), 3);
+			assert_int_equal(vm_faults(f->vm, records, ARRAY_SIZE(records)),
+					 3);
 	}
 	assert_int_equal(vm_faults(f->vm, records, ARRAY_SIZE(records)), VM_FAULTS_KEPT);
 	for (size_t i = 0; i < VM_FAULTS_KEPT; i++) {

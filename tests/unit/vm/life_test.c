@@ -78,7 +78,7 @@ static void a_device_without_memory_is_not_made(void **state)
 	vm_device_destroy(NULL);
 }
 
-/* --- binds ------------------------------------------------------------------------------------ */
+/* --- binds ---------------- */
 
 static void binds_are_whole_pages_and_do_not_overlap(void **state)
 {
@@ -129,7 +129,7 @@ static void a_bind_with_ranges_is_busy_until_they_are_gone(void **state)
 	vm_destroy(vm);
 }
 
-/* --- the collector ---------------------------------------------------------------------------- */
+/* --- the collector ---------------- */
 
 static void ranges_whose_memory_went_are_collected(void **state)
 {
@@ -166,7 +166,7 @@ static void a_fault_collects_before_the_collector_does(void **state)
 	assert_int_equal(stat(f, VM_STAT_RANGES_COLLECTED), 1);
 }
 
-/* --- the end ------------------------------------------------------------------------------------ */
+/* --- the end ---------------- */
 
 static void a_vm_dies_with_ranges_and_pages_stay_where_they_are(void **state)
 {
@@ -229,7 +229,7 @@ static void a_drain_that_fails_leaves_a_device_that_works(void **state)
 	expect_tags(f, 2, 2);
 }
 
-/* --- queries --------------------------------------------------------------------------------------- */
+/* --- queries ---------------- */
 
 static void a_query_tells_where_a_page_is(void **state)
 {
@@ -298,7 +298,8 @@ static void a_query_sees_pages_that_move(void **state)
 	gpu_read(f, heap(0));
 	heap_fill(f, 8, 4);
 	assert_int_equal(mm_bring_home(f->mm, heap_span(8, 4), NULL), 0);
-	assert_int_equal(pagemap_find(f->gpu.device->pagemap, heap_span(0, 512), &devmem), 0);
+	assert_int_equal(pagemap_find(f->gpu.device->pagemap, heap_span(0, 512), &devmem),
+			 0);
 	take.owner = &devmem->zdd.owner;
 	take.frame = 8 * PAGE_BYTES;
 	take.destination = vram_address(f) + devmem->vram_offset + take.frame;
@@ -331,7 +332,6 @@ int main(void)
 		TEST_COPY(draining_brings_everything_home),
 		TEST(a_device_that_closes_takes_no_fault),
 		TEST(a_drain_that_fails_leaves_a_device_that_works),
-		TEST_COPY(a_drain_that_fails_leaves_a_device_that_works),
 		TEST(a_query_tells_where_a_page_is),
 		TEST(a_query_of_a_span_counts_pages_by_place),
 		TEST(a_query_sees_pages_that_move),

@@ -32,7 +32,7 @@ static uint64_t evictions(struct fixture *f)
 	return stats.evictions;
 }
 
-/* --- policy ------------------------------------------------------------------------------- */
+/* --- policy ---------------- */
 
 static void a_fault_takes_the_pages_of_its_range(void **state)
 {
@@ -82,7 +82,8 @@ static void memory_that_does_not_migrate_is_mapped_as_far_as_its_range_goes(void
 }
 
 /* Of memory that could move and does not, only the surroundings are mapped in place. */
-static void busy_pages_are_used_in_place_and_their_neighbours_get_their_chance(void **state)
+static void
+busy_pages_are_used_in_place_and_their_neighbours_get_their_chance(void **state)
 {
 	struct fixture *f = *state;
 
@@ -99,7 +100,7 @@ static void busy_pages_are_used_in_place_and_their_neighbours_get_their_chance(v
 	assert_true(is_vram(f, heap(40)));
 }
 
-/* --- holes ---------------------------------------------------------------------------------- */
+/* --- holes ---------------- */
 
 static void an_empty_block_is_taken_whole_as_zeros(void **state)
 {
@@ -136,7 +137,7 @@ static void of_a_block_in_use_only_the_holes_around_are_taken(void **state)
 	expect_tags(f, 100, 1);
 }
 
-/* --- full device memory ------------------------------------------------------------------------ */
+/* --- full device memory ---------------- */
 
 static void twice_what_fits_goes_through_device_memory(void **state)
 {
@@ -147,9 +148,10 @@ static void twice_what_fits_goes_through_device_memory(void **state)
 		for (uint64_t b = 0; b < BIG_BLOCKS; b++) {
 			uint64_t at = b * HUGE_BYTES;
 
-			assert_int_equal(gpu_read(f, BIG + at), tag_of(at / PAGE_BYTES) +
-								       (uint64_t)round);
-			gpu_write(f, BIG + at, tag_of(at / PAGE_BYTES) + (uint64_t)round + 1);
+			assert_int_equal(gpu_read(f, BIG + at),
+					 tag_of(at / PAGE_BYTES) + (uint64_t)round);
+			gpu_write(f, BIG + at,
+				  tag_of(at / PAGE_BYTES) + (uint64_t)round + 1);
 			assert_true(is_vram(f, BIG + at));
 			assert_true(used_bytes(f) <= VRAM_BYTES);
 			vm_check(f->vm);
@@ -209,8 +211,8 @@ static void full_of_what_cannot_go_is_no_error(void **state)
 	struct vram_bo *bo[4];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bo); i++)
-		assert_int_equal(vram_bo_create(f->gpu.device->vram, HUGE_BYTES, &ops, NULL,
-						false, &bo[i]),
+		assert_int_equal(vram_bo_create(f->gpu.device->vram, HUGE_BYTES, &ops,
+						NULL, false, &bo[i]),
 				 0);
 	heap_fill(f, 0, 4);
 	assert_int_equal(gpu_read(f, heap(1)), tag_of(1));
@@ -221,7 +223,7 @@ static void full_of_what_cannot_go_is_no_error(void **state)
 	assert_true(is_vram(f, heap(100)));
 }
 
-/* --- two devices ---------------------------------------------------------------------------------- */
+/* --- two devices ---------------- */
 
 static void a_page_of_another_device_comes_home_first(void **state)
 {
@@ -267,7 +269,7 @@ static void two_vms_of_a_device_see_the_same(void **state)
 	vm_destroy(vm);
 }
 
-/* --- prefetch --------------------------------------------------------------------------------------- */
+/* --- prefetch ---------------- */
 
 static void prefetch_goes_over_holes_and_memory_that_does_not_move(void **state)
 {
@@ -278,7 +280,8 @@ static void prefetch_goes_over_holes_and_memory_that_does_not_move(void **state)
 	heap_fill(f, 600, 4);
 	fake_map(f->fake, span_make(OTHER, MIB(2)), SYS_VMA_FILE_SHARED, READ_WRITE);
 	fake_map(f->fake, span_make(OTHER + MIB(2), MIB(2)), SYS_VMA_ANON_PRIVATE, 0);
-	fake_map(f->fake, span_make(OTHER + MIB(4), MIB(2)), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	fake_map(f->fake, span_make(OTHER + MIB(4), MIB(2)), SYS_VMA_ANON_PRIVATE,
+		 READ_WRITE);
 	fake_set_tag(f->fake, OTHER + MIB(4), 9);
 	assert_int_equal(vm_prefetch(f->vm, all, true), 0);
 	assert_true(is_vram(f, heap(0)));
@@ -340,7 +343,7 @@ static void prefetch_moves_what_is_mapped_in_place(void **state)
 	expect_tags(f, 0, 64);
 }
 
-/* --- without memory ------------------------------------------------------------------------------------ */
+/* --- without memory ---------------- */
 
 static void a_fault_without_memory_is_enomem_or_done(void **state)
 {
@@ -371,7 +374,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(a_fault_takes_the_pages_of_its_range),
-		TEST_WITH(with_the_policy_never_everything_is_used_in_place, set_up_never),
+		TEST_WITH(with_the_policy_never_everything_is_used_in_place,
+			  set_up_never),
 		TEST(memory_that_does_not_migrate_is_mapped_as_far_as_its_range_goes),
 		BOTH(busy_pages_are_used_in_place_and_their_neighbours_get_their_chance),
 		BOTH(an_empty_block_is_taken_whole_as_zeros),

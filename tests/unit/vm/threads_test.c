@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 #define BASE (FAKE_BASE + MIB(16))
-#define BLOCKS 6u /* of 2 MiB; the device has room for four */
+#define BLOCKS 6u     /* of 2 MiB; the device has room for four */
 #define PAGES_USED 4u /* of each block */
 #define ENGINES 2u
 #define ROUNDS 250
@@ -32,7 +32,7 @@
 static uint64_t seed;
 static struct fake_sys *fake;
 
-/* --- a device that only faults ------------------------------------------------------------ */
+/* --- a device that only faults ---------------- */
 
 struct engine_fault {
 	struct usvm_device_fault fault;
@@ -166,7 +166,7 @@ static const struct usvm_device_ops dev_ops = {
 	.fault_done = dev_fault_done,
 };
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life ---------------- */
 
 struct world {
 	struct mm *mm;
@@ -245,7 +245,7 @@ static void world_stop(struct world *w)
 	free(w->vram);
 }
 
-/* --- threads ----------------------------------------------------------------------------------- */
+/* --- threads ---------------- */
 
 static uint64_t random_page(struct prng *prng)
 {
@@ -257,7 +257,8 @@ static int engine_fault(struct world *w, struct engine_fault *ef, uint64_t addr)
 {
 	int err;
 
-	ef->fault = (struct usvm_device_fault){ .access = USVM_ACCESS_WRITE, .addr = addr,
+	ef->fault = (struct usvm_device_fault){ .access = USVM_ACCESS_WRITE,
+						.addr = addr,
 						.token = ef };
 	ATOMIC_STORE(&ef->done, 0);
 	err = vm_device_take_fault(w->device, &ef->fault);
@@ -271,26 +272,31 @@ static int engine_fault(struct world *w, struct engine_fault *ef, uint64_t addr)
 	return err;
 }
 
+/* It outlives the workers: one may be about to wake who has gone already. */
+struct engine {
+	struct world *world;
+	struct engine_fault fault;
+};
+
 static void *engine_thread(void *arg)
 {
-	struct engine_fault *ef = calloc(1, sizeof(*ef));
+	struct engine *engine = arg;
 	struct prng prng;
 	intptr_t bad = 0;
 
 	fake_become(FAKE_WORKER);
 	prng_seed(&prng, seed);
-	wait_init(&ef->wait);
+	wait_init(&engine->fault.wait);
 	for (int i = 0; i < ROUNDS; i++) {
 		bool rival = i % 8 == 0;
 		uint64_t addr = rival ? RIVAL + prng_below(&prng, 8) * PAGE_BYTES :
 					random_page(&prng);
-		int err = engine_fault(arg, ef, addr);
+		int err = engine_fault(engine->world, &engine->fault, addr);
 
 		/* What the rival unmapped is not there; too many changes are -EBUSY. */
 		if (err && err != -EBUSY && !(rival && err == -EFAULT))
 			bad = err;
 	}
-	free(ef);
 	return (void *)bad;
 }
 
@@ -323,8 +329,8 @@ static void *rival_thread(void *arg)
 	fake_become(FAKE_PROGRAM);
 	prng_seed(&prng, seed + 2);
 	while (!ATOMIC_LOAD(&rival_ends)) {
-		struct span part = span_make(RIVAL + prng_below(&prng, 8) * PAGE_BYTES,
-					     PAGE_BYTES);
+		struct span part =
+			span_make(RIVAL + prng_below(&prng, 8) * PAGE_BYTES, PAGE_BYTES);
 
 		fake_map(fake, span, SYS_VMA_ANON_PRIVATE, READ_WRITE);
 		fake_touch(fake, RIVAL, true);
@@ -348,6 +354,7 @@ static void *rival_thread(void *arg)
 static void run_world(bool copy)
 {
 	static uint64_t counts[BLOCKS * PAGES_PER_HUGE];
+	static struct engine engine[ENGINES];
 	pthread_t engines[ENGINES], counter, rival;
 	struct world world;
 	struct world *w = &world;
@@ -356,8 +363,11 @@ static void run_world(bool copy)
 	memset(counts, 0, sizeof(counts));
 	rival_ends = 0;
 	world_start(w, copy);
-	for (size_t i = 0; i < ENGINES; i++)
-		assert_int_equal(pthread_create(&engines[i], NULL, engine_thread, w), 0);
+	for (size_t i = 0; i < ENGINES; i++) {
+		engine[i] = (struct engine){ .world = w };
+		assert_int_equal(
+			pthread_create(&engines[i], NULL, engine_thread, &engine[i]), 0);
+	}
 	assert_int_equal(pthread_create(&counter, NULL, count_thread, counts), 0);
 	assert_int_equal(pthread_create(&rival, NULL, rival_thread, NULL), 0);
 	for (size_t i = 0; i < ENGINES; i++) {
@@ -376,7 +386,8 @@ static void run_world(bool copy)
 	assert_int_equal(mm_call(w->mm, world_close, &w, sizeof(w)), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		if (counts[i])
-			assert_int_equal(fake_tag(fake, BASE + i * PAGE_BYTES), counts[i]);
+			assert_int_equal(fake_tag(fake, BASE + i * PAGE_BYTES),
+					 counts[i]);
 	mm_process_lock();
 	mm_destroy(w->mm);
 	mm_process_unlock();
@@ -397,7 +408,7 @@ static void no_count_is_lost_while_engines_fault_and_the_device_copies(void **st
 	run_world(true);
 }
 
-/* --- the end with faults pending ------------------------------------------------------------------ */
+/* --- the end with faults pending ---------------- */
 
 static void a_vm_dies_behind_the_faults_it_accepted(void **state)
 {
@@ -430,7 +441,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_count_is_lost_while_engines_fault),
-		cmocka_unit_test(no_count_is_lost_while_engines_fault_and_the_device_copies),
+		cmocka_unit_test(
+			no_count_is_lost_while_engines_fault_and_the_device_copies),
 		cmocka_unit_test(a_vm_dies_behind_the_faults_it_accepted),
 	};
 

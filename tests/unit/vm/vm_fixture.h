@@ -52,7 +52,7 @@ struct fixture {
 
 #include "support/process.h"
 
-/* --- the device --------------------------------------------------------------------------- */
+/* --- the device ---------------- */
 
 static struct pte *pte_at(struct gpu *gpu, uint32_t vm, uint64_t addr)
 {
@@ -217,7 +217,7 @@ static const struct usvm_device_ops gpu_ops = {
 	.fault_done = gpu_fault_done,
 };
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life ---------------- */
 
 static inline void gpu_start(struct fixture *f, struct gpu *gpu, uint32_t flags,
 			     enum vm_migrate_policy migrate)
@@ -311,9 +311,13 @@ static inline int set_up_no_atomics(void **state)
 /* All work of all threads of the library. */
 static inline void run_all(struct fixture *f)
 {
-	do
+	bool more;
+
+	do {
 		settle(f);
-	while (mm_worker_step(f->mm) | mm_collector_step(f->mm));
+		more = mm_worker_step(f->mm);
+		more |= mm_collector_step(f->mm);
+	} while (more);
 }
 
 static inline int tear_down(void **state)
@@ -345,7 +349,7 @@ static inline int tear_down(void **state)
 #define TEST_COPY(name) \
 	{ #name ", copy", name, set_up_copy, tear_down, NULL }
 
-/* --- an engine ------------------------------------------------------------------------------- */
+/* --- an engine ---------------- */
 
 /* One fault, served by a worker. Return: what fault_done() said. */
 static inline int gpu_fault_in(struct fixture *f, struct gpu *gpu, struct vm *vm,

@@ -165,7 +165,7 @@ static void every_step_agrees_with_the_model(void **state)
 			  &random);
 }
 
-/* --- single claims ------------------------------------------------------------- */
+/* --- single claims ---------------- */
 
 static void sizes_that_are_no_whole_pages_are_refused(void **state)
 {

@@ -183,7 +183,7 @@ static void evict_all_tries_each_thrice(void **state)
 	put_all(f);
 }
 
-/* --- against a list ------------------------------------------------------------- */
+/* --- against a list ---------------- */
 
 #define MODEL_OBJECTS 24u
 

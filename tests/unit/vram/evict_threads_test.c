@@ -234,7 +234,7 @@ static void an_object_in_its_last_put_is_waited_for(void **state)
 	vram_destroy(scene.vram);
 }
 
-/* --- all at once --------------------------------------------------------------------- */
+/* --- all at once ---------------- */
 
 struct stress {
 	struct vram *vram;
