@@ -8,8 +8,9 @@
  * the monitor gets it all, faults first, events in their order.
  */
 #include <errno.h>
-#include <signal.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -307,6 +308,77 @@ static void an_engine_faults_while_events_wait(void **state)
 	live_assert_filled(other + 8, BYTES - 8, 3, 8);
 }
 
+static long do_fetch(struct act *act)
+{
+	struct order *o = (struct order *)(void *)act->to;
+
+	return usvm_prefetch(o->held->vm, act->at, BYTES, USVM_PLACE_SYSTEM);
+}
+
+/* A14, the submit fence: an event waits, and nobody has stopped the engines yet, for the
+ * monitor does not get its turn. A job that begins now must not use the old frame. */
+static void a_new_job_waits_for_older_events(void **state)
+{
+	struct order *o = *state;
+	struct act fetch = { do_fetch, on_device(o), (unsigned char *)o, 0 };
+	struct act unmap = { do_munmap, o->at, NULL, 0 };
+	struct live_thread *threads[2];
+	uint64_t value;
+
+	held_arm(&o->held->hold_home);
+	threads[0] = live_thread_start(act_run, &fetch);
+	held_wait(&o->held->hold_home);
+	threads[1] = start(&unmap, SYS_munmap);
+	assert_ptr_equal(mmap(o->at, BYTES, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), o->at);
+	live_fill(o->at, BYTES, 2, 0);
+	held_start(o->held, USVM_SYSTEM_ADD, o->at, 1);
+	/* It sleeps before its first access: or it has made one, and the value tells. */
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+	held_release(&o->held->hold_home);
+	assert_int_equal(held_finish(o->held, &value), 0);
+	assert_int_equal(value, live_word(2, 0));
+	join(threads[0], &fetch, 0);
+	join(threads[1], &unmap, 0);
+	assert_int_equal(*(uint64_t *)(void *)o->at, live_word(2, 0) + 1);
+	live_assert_filled(o->at + 8, BYTES - 8, 2, 8);
+	live_assert_filled(fetch.at, BYTES, 1, 0);
+}
+
+/* A2: a mapping is replaced after a worker looked at it and registered it, before it
+ * takes the pages: MOVE would take from the new, unregistered mapping, and the CPU would
+ * read zeros there. */
+static void a_mapping_is_replaced_before_its_pages_are_taken(void **state)
+{
+	struct order *o = *state;
+	unsigned char *at = live_filled(&o->live, BYTES, 3);
+
+	for (uint64_t round = 0; round < 40; round++) {
+		struct act unmap = { do_munmap, at, NULL, 0 }, anew = { do_map_over, at, NULL, 0 };
+		struct live_thread *thread;
+		uint64_t value;
+
+		/* The last round may have left the page mapped for the engine, in place. */
+		assert_int_equal(do_map_over(&anew), 0);
+		live_fill(at, BYTES, 3, 0);
+		held_arm(&o->held->hold_worker);
+		held_start(o->held, USVM_SYSTEM_ADD, at, 1);
+		held_wait(&o->held->hold_worker);
+		thread = start(&unmap, SYS_munmap);
+		assert_ptr_equal(mmap(at, BYTES, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+				      0), at);
+		live_fill(at, BYTES, 4 + round, 0);
+		held_release(&o->held->hold_worker);
+		join(thread, &unmap, 0);
+		assert_int_equal(held_finish(o->held, &value), 0);
+		assert_int_equal(value, live_word(4 + round, 0));
+		assert_int_equal(*(uint64_t *)(void *)at, live_word(4 + round, 0) + 1);
+		live_assert_filled(at + 8, BYTES - 8, 4 + round, 8);
+	}
+}
+
 #define ORDER_TEST(f)                                                        \
 	{ #f " [move]", f, setup, teardown, (void *)(uintptr_t)&live_move }, \
 	{ #f " [copy]", f, setup, teardown, (void *)(uintptr_t)&live_copy }
@@ -321,6 +393,9 @@ int main(void)
 		ORDER_TEST(a_full_queue_is_worked_off_in_order),
 		ORDER_TEST(two_remaps_wait_together),
 		ORDER_TEST(an_engine_faults_while_events_wait),
+		{ "a_new_job_waits_for_older_events [copy]", a_new_job_waits_for_older_events,
+		  setup, teardown, (void *)(uintptr_t)&live_copy },
+		ORDER_TEST(a_mapping_is_replaced_before_its_pages_are_taken),
 	};
 
 	return LIVE_RUN(tests);

@@ -80,25 +80,29 @@ static int held_copy(void *device, uint64_t offset, void *memory, uint64_t bytes
 {
 	struct held *held = device;
 
-	if (to_device && stay(&held->hold_copy) && held->copy_error)
+	if (stay(to_device ? &held->hold_copy : &held->hold_home) && held->copy_error)
 		return held->copy_error;
 	return example_device_ops.copy(device, offset, memory, bytes, to_device);
 }
 
-static bool is_monitor(void)
+static bool is_called(const char *thread)
 {
 	char name[16] = "";
 
 	syscall(SYS_prctl, PR_GET_NAME, name, 0, 0, 0);
-	return !strcmp(name, "usvm-monitor");
+	return !strcmp(name, thread);
 }
 
 static void held_wait_stopped(void *device)
 {
 	struct held *held = device;
 
-	if (__atomic_load_n(&held->hold_monitor, __ATOMIC_SEQ_CST) == 1 && is_monitor())
+	if (__atomic_load_n(&held->hold_monitor, __ATOMIC_SEQ_CST) == 1 &&
+	    is_called("usvm-monitor"))
 		stay(&held->hold_monitor);
+	if (__atomic_load_n(&held->hold_worker, __ATOMIC_SEQ_CST) == 1 &&
+	    is_called("usvm-worker"))
+		stay(&held->hold_worker);
 	example_device_ops.wait_stopped(device);
 }
 

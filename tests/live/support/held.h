@@ -2,11 +2,15 @@
 /*
  * tests/live/support/held.h - a device that can be held still.
  *
- * The smallest device (tests/device/example_device.h), with two handles. One holds a
- * copy to device memory: the pages are MOVING until it is released. The other holds
- * the monitor, where it waits for engines before it reads an event: what the program
- * does meanwhile comes to it all at once, in the order that the kernel chooses. Both
- * are what a device may do at its slowest.
+ * The smallest device (tests/device/example_device.h), with handles. Each holds one
+ * thread of usvm where a slow device would keep it:
+ *
+ *     hold_copy     a copy to device memory: the pages are MOVING until released
+ *     hold_home     a copy from device memory: event_lock is held, engines run
+ *     hold_monitor  the monitor, where it waits for engines before it reads an event:
+ *                   what the program does meanwhile comes to it all at once
+ *     hold_worker   a worker, where it waits for engines before it takes pages: it
+ *                   has looked at the mapping, which may now change
  */
 #ifndef TESTS_LIVE_SUPPORT_HELD_H
 #define TESTS_LIVE_SUPPORT_HELD_H
@@ -18,7 +22,9 @@
 struct held {
 	struct example_device device; /* the first */
 	uint32_t hold_copy;     /* atomic: 1 armed, 2 a copy is held; futex */
-	uint32_t hold_monitor;  /* likewise */
+	uint32_t hold_home;     /* these likewise */
+	uint32_t hold_monitor;
+	uint32_t hold_worker;
 	int copy_error;         /* what a held copy returns; then nothing was copied */
 	struct usvm_vm *vm;     /* the engine's */
 	unsigned char *own_memory;

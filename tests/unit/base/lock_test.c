@@ -246,8 +246,8 @@ static void a_lock_without_a_name_has_that_of_its_rank(void **state)
 
 static struct lock vm;      /* rank 1 */
 static struct lock gate;    /* rank 3 */
-static struct lock event;   /* rank 4, monitor */
-static struct lock event_2; /* rank 4, monitor */
+static struct lock event;   /* rank 5, monitor */
+static struct lock event_2; /* rank 5, monitor */
 static struct lock work;    /* rank 8, monitor */
 static struct lock vram;    /* rank 9 */
 
@@ -307,10 +307,10 @@ static void the_report_names_the_whole_chain(void **state)
 	lock_acquire_at(&work, "c.c:3");
 	DIES_WITH(text, lock_acquire_at(&event_2, "d.c:4"));
 	assert_string_equal(text,
-			    "lock order: mm.event_lock_2 (rank 4, d.c:4) taken "
-			    "while holding mm.event_lock (rank 4, b.c:2)\n"
+			    "lock order: mm.event_lock_2 (rank 5, d.c:4) taken "
+			    "while holding mm.event_lock (rank 5, b.c:2)\n"
 			    "  holds vm.lock (rank 1, a.c:1)\n"
-			    "  holds mm.event_lock (rank 4, b.c:2)\n"
+			    "  holds mm.event_lock (rank 5, b.c:2)\n"
 			    "  holds mm.work_lock (rank 8, c.c:3)\n");
 }
 
@@ -342,9 +342,9 @@ static void a_program_thread_may_not_take_a_monitor_rank(void **state)
 	lock_acquire(&vm);
 	lock_release(&vm);
 	DIES_WITH(text, lock_acquire(&event));
-	assert_non_null(strstr(text, "lock foreign: mm.event_lock (rank 4, "));
+	assert_non_null(strstr(text, "lock foreign: mm.event_lock (rank 5, "));
 	DIES_WITH(text, lock_try_acquire(&event));
-	assert_non_null(strstr(text, "lock foreign: mm.event_lock (rank 4, "));
+	assert_non_null(strstr(text, "lock foreign: mm.event_lock (rank 5, "));
 	assert_int_equal(event.word, 0);
 }
 
@@ -369,7 +369,7 @@ static void no_plain_rank_is_awaited_under_a_monitor_rank(void **state)
 	lock_acquire(&event);
 	DIES_WITH(text, lock_acquire(&vram));
 	assert_non_null(strstr(text, "lock below: vram.lock (rank 9, "));
-	assert_non_null(strstr(text, "while holding mm.event_lock (rank 4, "));
+	assert_non_null(strstr(text, "while holding mm.event_lock (rank 5, "));
 	/* Without waiting it may. */
 	assert_true(lock_try_acquire(&vram));
 	lock_release(&vram);

@@ -191,7 +191,7 @@ static void a_sleep_with_a_monitor_lock_is_caught(void **state)
 	DIES_WITH(text, wait_sleep(&wait, wait_ticket(&wait), 0));
 	lock_release(&lock);
 	assert_non_null(strstr(text, "wait_sleep may sleep"));
-	assert_non_null(strstr(text, "holds mm.event_lock (rank 4, "));
+	assert_non_null(strstr(text, "holds mm.event_lock (rank 5, "));
 }
 #endif
 

@@ -139,6 +139,20 @@ static void two_threads_on_one_page_are_both_woken(void **state)
 	expect_nothing_pending(f);
 }
 
+/* Whatever is wrong, whoever sleeps tries again and hears it from the kernel (law 14). */
+static void a_fault_that_cannot_be_answered_is_woken(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 1);
+	assert_int_equal(take_pages(f, 0, 1), 1);
+	sleep_on(f, heap(9));
+	fake_fail(f->fake, "uffd_zeropage", 1, EINVAL);
+	assert_true(monitor_step(f));
+	expect_awake(f);
+	assert_int_equal(cpu_read(f, heap(9)), 0);
+}
+
 /* --- UNMAP ---------------- */
 
 static void unmapped_pages_are_dropped_and_their_sleepers_woken(void **state)
@@ -405,6 +419,49 @@ static void an_unmap_after_a_mremap_that_kept_its_mapping_is_believed(void **sta
 	assert_int_equal(f->owner.dropped_pages, 8);
 }
 
+/* --- MOVING ------------------------------------------------------------------------- */
+
+static void unmap_it(struct fixture *f)
+{
+	fake_munmap(f->fake, heap_span(1, 1));
+}
+
+static void remove_it(struct fixture *f)
+{
+	fake_madvise(f->fake, heap_span(1, 1), SYS_ADVICE_DONTNEED);
+}
+
+static void remap_it(struct fixture *f)
+{
+	assert_int_equal(fake_mremap(f->fake, heap_span(1, 1), OTHER, true), 0);
+}
+
+/* Its fault was read; whoever moves the page would wake it, where the page is by then. */
+static void a_thread_on_a_moving_page_is_woken_when_the_page_goes(void **state)
+{
+	void (*const ways[])(struct fixture *) = { unmap_it, remove_it, remap_it };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct mm_take take = take_of(f, 0, 4);
+
+		fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+		settle(f);
+		heap_fill(f, 0, 4);
+		take.moving = true;
+		assert_int_equal(mm_take(f->mm, &take), 0);
+		sleep_on(f, heap(1));
+		settle(f);
+		assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 1);
+		ways[i](f);
+		settle(f);
+		expect_awake(f);
+		mm_take_finish(f->mm, &take);
+		finish_remove(f);
+		assert_int_equal(mm_evict_owner(f->mm, &f->owner.owner), 0);
+	}
+}
+
 /* --- the stash ---------------- */
 
 static void more_faults_than_the_stash_holds_are_woken_to_come_again(void **state)
@@ -457,6 +514,7 @@ int main(void)
 		TEST(zeros_stop_before_an_entry),
 		TEST(a_hole_with_a_marker_is_answered),
 		TEST(two_threads_on_one_page_are_both_woken),
+		TEST(a_fault_that_cannot_be_answered_is_woken),
 		TEST(unmapped_pages_are_dropped_and_their_sleepers_woken),
 		TEST(a_thread_whose_fault_was_read_before_the_unmap_is_woken),
 		TEST(a_stale_unmap_costs_the_new_mapping_nothing),
@@ -470,6 +528,7 @@ int main(void)
 		TEST(two_mremaps_are_followed_in_order),
 		TEST(the_unmap_of_what_left_spares_what_arrived),
 		TEST(an_unmap_after_a_mremap_that_kept_its_mapping_is_believed),
+		TEST(a_thread_on_a_moving_page_is_woken_when_the_page_goes),
 		TEST(more_faults_than_the_stash_holds_are_woken_to_come_again),
 		TEST(a_mapping_that_is_gone_is_registered_anew),
 	};
