@@ -228,6 +228,28 @@ static void a_fault_whose_page_is_gone_ends_in_a_signal(void **state)
 	assert_int_equal(live_stat(&o->live, "mm_device_pages"), 0);
 }
 
+/* A8: a fault on a hole is queued, and then a guard page stands there. */
+static void a_fault_on_a_new_guard_page_ends_in_a_signal(void **state)
+{
+	struct order *o = *state;
+	struct sigaction action = { .sa_handler = on_segv }, old;
+	struct act read = { do_read_until_signal, o->at, NULL, 0 };
+	struct live_thread *thread;
+
+	assert_int_equal(madvise(o->at, LIVE_PAGE, MADV_DONTNEED), 0);
+	live_assert_state(&o->live, o->at, LIVE_PAGE, LIVE_HOLE);
+	sigaction(SIGSEGV, &action, &old);
+	held_arm(&o->held->hold_monitor);
+	thread = start(&read, IN_A_FAULT);
+	held_wait(&o->held->hold_monitor);
+	if (madvise(o->at, LIVE_PAGE, LIVE_MADV_GUARD_INSTALL))
+		read.run = NULL; /* no guard pages here: it reads zero */
+	held_release(&o->held->hold_monitor);
+	join(thread, &read, read.run ? SIGSEGV : 0);
+	sigaction(SIGSEGV, &old, NULL);
+	live_assert_filled(o->at + LIVE_PAGE, BYTES - LIVE_PAGE, 1, LIVE_PAGE);
+}
+
 /* Every kind of event, and faults, in one queue (U-3: faults, then events in order). */
 static void a_full_queue_is_worked_off_in_order(void **state)
 {
@@ -390,6 +412,7 @@ int main(void)
 		ORDER_TEST(a_mapping_is_used_before_its_event_is_read),
 		ORDER_TEST(a_fault_comes_before_its_remap),
 		ORDER_TEST(a_fault_whose_page_is_gone_ends_in_a_signal),
+		ORDER_TEST(a_fault_on_a_new_guard_page_ends_in_a_signal),
 		ORDER_TEST(a_full_queue_is_worked_off_in_order),
 		ORDER_TEST(two_remaps_wait_together),
 		ORDER_TEST(an_engine_faults_while_events_wait),

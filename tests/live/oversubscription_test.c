@@ -88,27 +88,29 @@ static void more_memory_than_the_device_has_passes_through(void **state)
 static void nothing_is_left_behind(void **state)
 {
 	const struct size *size = *state;
+	const struct live scene = { .param = size->param };
+	unsigned char *at = live_map(&scene, size->bytes);
 	struct usage before = { 0 };
 
 	live_guard(__func__, 60);
 	for (int i = 0; i < 4; i++) {
 		struct usvm_device_info info;
 		struct live live = { 0 };
-		unsigned char *at;
 
 		live_open(&live, size->param, size->spec);
 		assert_int_equal(usvm_device_info(live.gpu, &info), 0);
 		assert_int_equal(info.vram_used_bytes, 0);
-		at = live_filled(&live, size->bytes, 1);
+		live_fill(at, size->bytes, 1, 0);
+		live_assert_state(&live, at, size->bytes, LIVE_HOME);
 		live_take(&live, at, size->bytes);
 		assert_full(&live, size, at);
 		live_close(&live);
 		live_assert_filled(at, size->bytes, 1, 0);
-		munmap(at, size->bytes);
 		if (i == 0)
 			before = usage_now(PROGRAM_THREADS);
 	}
 	assert_usage(before);
+	munmap(at, size->bytes);
 }
 
 /* Two engines with a queue each, and room for one of them. */

@@ -196,14 +196,18 @@ void op_fork(struct worker *worker)
 			note_before(hold, family->before[family->shared_count++]);
 	}
 	area_note(area, worker->thread, raw ? "_Fork" : "fork", 0, area->pages);
+	STORE(&run->disturbed_pages, area->pages);
+	STORE(&run->disturbed, (uintptr_t)area->base);
 	pid = raw ? _Fork() : fork();
 	if (pid == 0)
 		child_run(family, salt);
 	if (pid < 0)
 		report_failure(area, "fork", errno);
 	area_note(area, worker->thread, "forked", 0, area->pages);
-	if (wait_child(pid, &status) != pid || status)
+	if (wait_child(pid, &status) != pid ||
+	    (status && !(raw && !run->fork_events && WTERMSIG(status) == SIGSEGV)))
 		report_failure(area, "a child was wrong, status", status);
+	STORE(&run->disturbed, 0);
 	check_held(&family->exact, worker->thread, &worker->random, "after fork");
 	for (uint32_t i = 0; i < family->shared_count; i++)
 		hold_release(&family->shared[i]);

@@ -412,8 +412,8 @@ void op_move(struct worker *worker)
 
 void op_dontunmap(struct worker *worker)
 {
-	struct hold hold, left;
 	unsigned char *old;
+	struct hold hold;
 	uint32_t slot;
 
 	if (!hold_area(worker, &hold, &slot))
@@ -424,9 +424,8 @@ void op_dontunmap(struct worker *worker)
 		     STRESS_MREMAP_DONTUNMAP);
 
 	/* What was left behind is zeros. */
-	left = hold;
 	for (uint32_t i = 0; i < 16; i++) {
-		uint32_t page = random_below(&worker->random, left.count);
+		uint32_t page = random_below(&worker->random, hold.count);
 		uint64_t word = random_below(&worker->random, PAGE_WORDS);
 		uint64_t found = *(volatile uint64_t *)(void *)(old + page * PAGE + word * 8);
 
@@ -435,6 +434,8 @@ void op_dontunmap(struct worker *worker)
 				.page = page, .word = word, .found = found },
 				worker->thread, "what DONTUNMAP left");
 	}
+	if (random_one_in(&worker->random, 2))
+		job_run(&worker->job, &hold, JOB_SOIL, 1, 0);
 	if (munmap(old, hold.count * PAGE))
 		report_failure(hold.area, "munmap of what DONTUNMAP left", errno);
 	area_moved(&hold, slot);

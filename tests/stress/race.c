@@ -136,7 +136,15 @@ void op_hammer(struct worker *worker)
 	STORE(&run->disturbed_pages, hold.count);
 	STORE(&run->disturbed, (uintptr_t)(hold.area->base + hold.first * PAGE));
 	for (uint32_t i = 0; i < 32; i++) {
-		renew(worker, &hold, how);
+		struct hold part = hold;
+
+		/* A part of a VMA that is not known to usvm yet, now and then. */
+		if (random_one_in(&worker->random, 2)) {
+			part.first += random_below(&worker->random, hold.count);
+			part.count -= part.first - hold.first;
+			part.count = 1 + random_below(&worker->random, part.count);
+		}
+		renew(worker, &part, how);
 		for (uint32_t page = hold.first; page < hold.first + hold.count; page += 3)
 			touch_page(hold.area, page, worker->thread, i + 1);
 		for (uint32_t page = hold.first; page < hold.first + hold.count; page++) {
@@ -157,7 +165,7 @@ void disturb(struct worker *worker)
 	int err = 0;
 
 	for (uint32_t i = 0; addr && i < 64 && LOAD(&run->disturbed) == addr; i++) {
-		bool home = random_one_in(&worker->random, 8);
+		bool home = random_one_in(&worker->random, 3);
 
 		err = usvm_prefetch(run->vm, (void *)addr, LOAD(&run->disturbed_pages) * PAGE,
 				    home ? USVM_PLACE_SYSTEM : USVM_PLACE_DEVICE);

@@ -307,6 +307,7 @@ struct run {
 	uint64_t seed;
 	uint64_t end_ns;
 	uint64_t tag_next; /* atomic */
+	bool fork_events;  /* a child of _Fork() has all that its parent had; else SIGSEGV */
 	struct worker workers[THREAD_COUNT];
 	const char *without; /* operations that are left out */
 	uint32_t focus;      /* atomic: the area that most is done to */

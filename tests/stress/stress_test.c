@@ -184,6 +184,7 @@ static void begin(const struct options *options, struct random *random)
 		printf("SKIP: %s\n", info.why_not);
 		exit(EXIT_SKIPPED);
 	}
+	run->fork_events = info.fork_events;
 	must(usvm_vm_create(run->gpu, NULL, &run->vm), "usvm_vm_create");
 	areas_create(random);
 	for (uint32_t i = 0; i < THREAD_COUNT; i++) {

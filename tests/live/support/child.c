@@ -33,6 +33,22 @@ struct guard {
 
 static struct guard *guard;
 
+/* Not by dprintf(), which allocates. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (length > (int)sizeof(text) - 1)
+		length = (int)sizeof(text) - 1;
+	if (write(STDERR_FILENO, text, (size_t)length) < 0)
+		return;
+}
+
 /* What each thread does, by /proc alone. */
 static void show_threads(void)
 {
@@ -52,8 +68,8 @@ static void show_threads(void)
 				break;
 			got = read(fd, text, sizeof(text) - 1);
 			close(fd);
-			dprintf(STDERR_FILENO, "%s %d: %.*s%s", files[i], tid,
-				got > 0 ? (int)got : 0, text, i == 1 ? "\n" : "");
+			say("%s %d: %.*s%s", files[i], tid, got > 0 ? (int)got : 0, text,
+			    i == 1 ? "\n" : "");
 		}
 	}
 }
@@ -71,8 +87,7 @@ static void *guard_run(void *arg)
 		if (err == 0 || errno != ETIMEDOUT ||
 		    __atomic_load_n(&g->turn, __ATOMIC_ACQUIRE) != turn)
 			continue;
-		dprintf(STDERR_FILENO, "guard: %s is not done after %u s\n", g->name,
-			g->seconds * SLOWER);
+		say("guard: %s is not done after %u s\n", g->name, g->seconds * SLOWER);
 		show_threads();
 		kill(getpid(), SIGKILL);
 	}

@@ -504,6 +504,24 @@ static void a_mapping_that_is_gone_is_registered_anew(void **state)
 	expect_tags(f, 0, 4);
 }
 
+/* A stack, say, where a heap was: what must not be taken is looked at anew. */
+static void a_new_mapping_is_looked_at_for_what_must_not_be_taken(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+
+	heap_fill(f, 0, 4);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	fake_munmap(f->fake, HEAP_VMA);
+	settle(f);
+	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	f->fake->exclusions[0] = heap_span(2, 1);
+	f->fake->exclusion_count = 1;
+	heap_fill(f, 0, 4);
+	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +549,7 @@ int main(void)
 		TEST(a_thread_on_a_moving_page_is_woken_when_the_page_goes),
 		TEST(more_faults_than_the_stash_holds_are_woken_to_come_again),
 		TEST(a_mapping_that_is_gone_is_registered_anew),
+		TEST(a_new_mapping_is_looked_at_for_what_must_not_be_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,10 @@ static void it_ends_with_the_mapping(void **state)
 	settle(f);
 	for (uint64_t i = 0; i < 8; i++)
 		assert_int_equal(is_quarantined(f, i), i < 2 || i >= 6);
+	assert_int_equal(fake_mremap(f->fake, heap_span(6, 1), OTHER, true), 0);
+	settle(f);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_int_equal(is_quarantined(f, i), i < 2 || i >= 7);
 	f->fake->madvise_busy = false;
 }
 

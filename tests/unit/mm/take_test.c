@@ -10,6 +10,7 @@ struct meanwhile {
 	const char *op;
 	uint64_t nth;
 	void (*act)(struct fixture *f);
+	bool settles; /* the monitor hears of it at once, if it can */
 };
 static struct meanwhile meanwhile;
 
@@ -21,12 +22,16 @@ static void meanwhile_hook(void *arg, const char *op)
 		return;
 	f->fake->op_hook = NULL;
 	meanwhile.act(f);
+#if defined(USVM_LOCK_CHECK) /* without it, nobody knows whether a lock is held */
+	if (meanwhile.settles && !base_host->self()->held_count)
+		settle(f);
+#endif
 }
 
 static void set_meanwhile(struct fixture *f, const char *op, uint64_t nth,
-			  void (*act)(struct fixture *f))
+			  void (*act)(struct fixture *f), bool settles)
 {
-	meanwhile = (struct meanwhile){ op, nth, act };
+	meanwhile = (struct meanwhile){ op, nth, act, settles };
 	f->fake->op_hook = meanwhile_hook;
 	f->fake->yield_hook = settle_hook;
 }
@@ -318,6 +323,39 @@ static void remove_a_part(struct fixture *f)
  * it would find without us. (A take from memory that is not registered would be read as
  * zeros later: A2.)
  */
+static uint64_t expected_tag(uint64_t page)
+{
+	if (meanwhile.act == map_all_anew)
+		return 100 * page + page;
+	if (meanwhile.act == map_a_part_anew && page >= 2)
+		return 111 * page;
+	if (meanwhile.act == remove_a_part && page == 2)
+		return 0;
+	return tag_of(page);
+}
+
+/* @act at the @nth call of @op. */
+static void take_and_act(struct fixture *f, const char *op, uint64_t nth,
+			 void (*act)(struct fixture *), bool settles)
+{
+	struct mm_take take = take_of(f, 0, 4);
+
+	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	settle(f);
+	heap_fill(f, 0, 4);
+	set_meanwhile(f, op, nth, act, settles);
+	if (mm_take(f->mm, &take))
+		assert_int_equal(take.taken_pages, 0);
+	if (f->fake->op_hook) /* there was no such call */
+		act(f);
+	f->fake->op_hook = NULL;
+	finish_remove(f);
+	for (uint64_t p = 0; p < 4; p++)
+		if (act != unmap_a_part || p != 2)
+			assert_int_equal(cpu_read(f, heap(p)), expected_tag(p));
+	mm_check(f->mm);
+}
+
 static void the_program_may_act_at_any_point_of_a_take(void **state)
 {
 	static const char *const ops[] = { "vma_query", "uffd_register", "exclusions",
@@ -326,36 +364,43 @@ static void the_program_may_act_at_any_point_of_a_take(void **state)
 						   remove_a_part };
 	struct fixture *f = *state;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ops) * ARRAY_SIZE(acts) * 3; i++) {
-		struct mm_take take = take_of(f, 0, 4);
-		uint64_t tags[4];
-		bool mapped[4];
-
-		fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
-		settle(f);
-		heap_fill(f, 0, 4);
-		set_meanwhile(f, ops[i / 3 % ARRAY_SIZE(ops)], 1 + i % 3,
-			      acts[i / 3 / ARRAY_SIZE(ops)]);
-		if (mm_take(f->mm, &take))
-			assert_int_equal(take.taken_pages, 0);
-		if (f->fake->op_hook) /* there was no such call */
-			meanwhile.act(f);
-		f->fake->op_hook = NULL;
-		finish_remove(f);
-		for (uint64_t p = 0; p < 4; p++) {
-			mapped[p] = meanwhile.act != unmap_a_part || p != 2;
-			tags[p] = tag_of(p);
-			if (meanwhile.act == map_all_anew)
-				tags[p] = 100 * p + p;
-			if (meanwhile.act == map_a_part_anew && p >= 2)
-				tags[p] = 111 * p;
-			if (meanwhile.act == remove_a_part && p == 2)
-				tags[p] = 0;
-			if (mapped[p])
-				assert_int_equal(cpu_read(f, heap(p)), tags[p]);
+	for (size_t op = 0; op < ARRAY_SIZE(ops); op++) {
+		for (size_t act = 0; act < ARRAY_SIZE(acts); act++) {
+			for (uint64_t nth = 1; nth <= 3; nth++) {
+				take_and_act(f, ops[op], nth, acts[act], false);
+				take_and_act(f, ops[op], nth, acts[act], true);
+			}
 		}
-		mm_check(f->mm);
 	}
+}
+
+/* Between query and REGISTER a part goes, and after REGISTER it is there again: the part is
+ * not registered, and no message was sent, for nothing was registered then. */
+static void part_goes_and_comes(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (!strcmp(op, "uffd_register") && !f->test[0]++)
+		fake_munmap(f->fake, heap_span(2, 2));
+	if (!strcmp(op, "vma_query") && f->test[0] == 1) {
+		f->test[0]++;
+		map_a_part_anew(f);
+	}
+}
+
+static void a_part_that_came_after_register_is_registered_too(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 2, 2);
+
+	heap_fill(f, 0, 4);
+	f->fake->op_hook = part_goes_and_comes;
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	f->fake->op_hook = NULL;
+	assert_int_equal(take.taken_pages, 2);
+	assert_int_equal(fake_registered(f->fake, heap(2)), BOTH_MODES);
+	assert_int_equal(cpu_read(f, heap(2)), 222);
+	assert_int_equal(cpu_read(f, heap(3)), 333);
 }
 
 /* --- what MOVE says ---------------- */
@@ -544,6 +589,7 @@ int main(void)
 		TEST(the_whole_vma_is_registered_for_missing_faults),
 		TEST(watching_registers_for_events_only),
 		TEST(the_program_may_act_at_any_point_of_a_take),
+		TEST(a_part_that_came_after_register_is_registered_too),
 		TEST(an_event_in_flight_is_waited_for),
 		TEST(an_event_that_nobody_reads_ends_in_ebusy),
 		TEST(a_move_that_lies_took_what_it_took),
