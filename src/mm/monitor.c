@@ -291,7 +291,8 @@ static bool stash_is_empty(struct mm *mm)
 	return empty;
 }
 
-static void monitor_start(struct mm *mm)
+/* Return: 0, also where nothing can be taken; -EMFILE: it could with more descriptors. */
+static int monitor_start(struct mm *mm)
 {
 	int err = 0;
 
@@ -301,6 +302,7 @@ static void monitor_start(struct mm *mm)
 		mm->uffd = -1;
 		mm->why_not = "userfaultfd could not be opened";
 	}
+	return err == -EMFILE ? err : 0;
 }
 
 static void work_thread(void *arg)
@@ -359,8 +361,9 @@ void mm_monitor_run(void *arg)
 {
 	struct mm *mm = arg;
 
-	monitor_start(mm);
-	mm->start_error = monitor_make_workers(mm);
+	mm->start_error = monitor_start(mm);
+	if (!mm->start_error)
+		mm->start_error = monitor_make_workers(mm);
 	ATOMIC_STORE(&mm->started, 1);
 	wait_wake_all(&mm->start_wait);
 

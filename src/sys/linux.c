@@ -73,6 +73,7 @@ static int open_first(uint32_t masked)
 	int err;
 
 	*sys = (struct linux_sys){ .sys = { .ops = &linux_ops } };
+	lock_init(&sys->tasks_lock, LOCK_LEAF, "sys.tasks");
 	err = linux_pages_init();
 	if (err)
 		return err;

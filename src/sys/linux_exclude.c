@@ -167,18 +167,14 @@ static int add_threads(struct sys *sys, struct span_list *list)
 	uint32_t process_id = (uint32_t)linux_call(SYS_getpid);
 	struct linux_number_dir dir;
 	uint32_t thread_id;
-	int err = linux_number_dir_open(&dir, "/proc/self/task");
+	int err = linux_tasks_open(linux_of(sys), &dir);
 
-	if (err)
-		return err;
-	while ((err = linux_number_dir_next(&dir, &thread_id)) > 0) {
-		if (linux_thread_is_ours(linux_of(sys), thread_id))
-			continue;
-		err = add_thread(sys, list, thread_id, process_id);
-		if (err)
-			break;
+	while (!err && (err = linux_number_dir_next(&dir, &thread_id)) > 0) {
+		err = 0;
+		if (!linux_thread_is_ours(linux_of(sys), thread_id))
+			err = add_thread(sys, list, thread_id, process_id);
 	}
-	linux_number_dir_close(&dir);
+	linux_tasks_close(linux_of(sys), &dir);
 	return err;
 }
 
@@ -263,23 +259,15 @@ int linux_madvise_in_flight(struct sys *sys, bool *busy)
 	struct linux_number_dir dir;
 	uint32_t thread_id;
 	bool found = false;
-	int err = linux_number_dir_open(&dir, "/proc/self/task");
+	int err = linux_tasks_open(linux_of(sys), &dir);
 
-	if (err)
-		goto unknown;
-	while (!found && (err = linux_number_dir_next(&dir, &thread_id)) > 0) {
-		if (thread_id == self ||
-		    linux_thread_is_ours(linux_of(sys), thread_id))
-			continue;
-		found = may_be_in_madvise(thread_id);
+	while (!err && !found && (err = linux_number_dir_next(&dir, &thread_id)) > 0) {
+		err = 0;
+		if (thread_id != self && !linux_thread_is_ours(linux_of(sys), thread_id))
+			found = may_be_in_madvise(thread_id);
 	}
-	linux_number_dir_close(&dir);
-	if (err < 0)
-		goto unknown;
-	*busy = found;
-	return 0;
-
-unknown:
-	*busy = true;
+	linux_tasks_close(linux_of(sys), &dir);
+	/* Not to be known is not to be idle. */
+	*busy = found || err;
 	return 0;
 }

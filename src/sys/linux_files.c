@@ -6,8 +6,15 @@
  * program cannot close what is in it, its children do not inherit it, and it
  * keeps nothing of the program's open: a pipe whose end was merely inherited
  * here would never tell its reader that it ended. So the table is emptied the
- * moment it exists, standard streams too, and the numbers 0 to 2 are occupied
- * again: whatever writes to descriptor 2 must not hit a userfaultfd.
+ * moment it exists, standard streams too. Whatever writes to descriptor 2 must
+ * not hit a userfaultfd, so what can only be read comes first and has 0 to 2:
+ *
+ *     0 maps   1 pagemap   2 the threads   3 the eventfd   4 the userfaultfd
+ *
+ * RLIMIT_NOFILE holds for this table as well. With 5, or with anything once these
+ * are open, all works that needs no other descriptor for a moment: what a thread
+ * sleeps in cannot be told then (so it counts as being in madvise()), nor what is
+ * mapped where, without PROCMAP_QUERY.
  *
  * Threads that share a table learn its descriptors from their creator, by
  * value (struct linux_tls), so nobody has to own them: the kernel closes them
@@ -115,6 +122,25 @@ void linux_number_dir_close(struct linux_number_dir *dir)
 	dir->fd = -1;
 }
 
+int linux_tasks_open(struct linux_sys *sys, struct linux_number_dir *dir)
+{
+	int own = linux_tls.files.tasks;
+
+	lock_acquire(&sys->tasks_lock);
+	if (own < 0)
+		return linux_number_dir_open(dir, "/proc/self/task");
+	dir->fd = own;
+	dir->next = 0;
+	dir->used = 0;
+	return (int)linux_call(SYS_lseek, own, 0, SEEK_SET);
+}
+
+void linux_tasks_close(struct linux_sys *sys, struct linux_number_dir *dir)
+{
+	linux_files_return(linux_tls.files.tasks, dir->fd);
+	lock_release(&sys->tasks_lock);
+}
+
 /* Kernels before 5.9 have no close_range(): close what is listed. */
 static int close_everything(void)
 {
@@ -148,16 +174,15 @@ int linux_files_become_private(void)
 		return (int)err;
 
 	linux_tls.private_files = true;
-	for (int fd = 0; fd <= 2; fd++) {
-		if (linux_open("/dev/null", O_RDWR) < 0)
-			linux_call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
-	}
 	files->maps = linux_open("/proc/self/maps", O_RDONLY);
 	if (files->maps < 0)
 		return files->maps;
 	files->pagemap = linux_open("/proc/self/pagemap", O_RDONLY);
 	if (files->pagemap < 0)
 		return files->pagemap;
+	files->tasks = linux_open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	if (files->tasks < 0)
+		return files->tasks;
 	files->kick = (int)linux_call(SYS_eventfd2, 0,
 				      EFD_CLOEXEC | EFD_NONBLOCK);
 	return files->kick < 0 ? files->kick : 0;

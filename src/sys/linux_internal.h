@@ -34,7 +34,8 @@
 struct linux_files {
 	int maps;
 	int pagemap;
-	int kick; /* an eventfd */
+	int tasks; /* /proc/self/task; read under linux_sys.tasks_lock */
+	int kick;  /* an eventfd */
 };
 
 /* Everything the library keeps for one thread. Initial-exec: finding it never
@@ -68,6 +69,8 @@ struct linux_sys {
 	uint64_t huge_devices[LINUX_HUGE_DEVICE_COUNT_MAX]; /* hugetlbfs mounts */
 	size_t huge_device_count;
 	uint64_t stack_addr; /* in [stack]: the kernel put random bytes there */
+
+	struct lock tasks_lock; /* of the place in linux_files.tasks, which threads share */
 
 	/* Kernel ids of the library's threads, 0: free. atomic */
 	uint32_t thread_ids[LINUX_THREAD_COUNT_MAX];
@@ -107,6 +110,13 @@ int linux_number_dir_open(struct linux_number_dir *dir, const char *path);
 /* Return: 1 and *@number, 0 at the end, -errno. */
 int linux_number_dir_next(struct linux_number_dir *dir, uint32_t *number);
 void linux_number_dir_close(struct linux_number_dir *dir);
+
+/* The threads of the process. A thread with a private table needs no descriptor for it:
+ * the program may have set RLIMIT_NOFILE to what it uses. To be closed after an error too. */
+int linux_tasks_open(struct linux_sys *sys, struct linux_number_dir *dir)
+	ACQUIRES(&sys->tasks_lock);
+void linux_tasks_close(struct linux_sys *sys, struct linux_number_dir *dir)
+	RELEASES(&sys->tasks_lock);
 
 /* linux_maps.c */
 int linux_vma_query(struct sys *sys, uint64_t addr, bool or_next,

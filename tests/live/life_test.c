@@ -557,7 +557,33 @@ static void limit_files(rlim_t count)
 	CHILD_CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-/* Either it opens, or it says why not and leaves nothing. 16 are enough for all. */
+/* One use with the descriptors that there are. Memory that nobody has seen migrates, or
+ * the job says that mappings cannot be looked at now, which is so without PROCMAP_QUERY. */
+static void use_with_few_files(struct family *f, struct usvm *gpu)
+{
+	unsigned char *at = live_map(&f->live, f->bytes);
+	struct area args = { (uintptr_t)at, f->bytes };
+	struct usvm_kernel kernel = { .function = add_one, .args = &args,
+				      .args_bytes = sizeof(args) };
+	struct usvm_queue *queue;
+	struct usvm_vm *vm;
+	uint64_t pages[4];
+	int err;
+
+	live_fill(at, f->bytes, 0, 0);
+	CHILD_CHECK(!usvm_vm_create(gpu, NULL, &vm));
+	CHILD_CHECK(!usvm_queue_create(vm, NULL, &queue));
+	err = usvm_run_kernel(queue, &kernel);
+	CHILD_CHECK(!err || err == -EFAULT);
+	CHILD_CHECK(!usvm_query_span(vm, at, f->bytes, pages));
+	CHILD_CHECK(pages[USVM_PAGE_DEVICE] == (err ? 0 : f->bytes / LIVE_PAGE));
+	CHILD_CHECK(!usvm_queue_destroy(queue));
+	CHILD_CHECK(!usvm_vm_destroy(vm));
+	CHILD_CHECK(*(uint64_t *)at == live_word(0, 0) + (err ? 0 : 1));
+	munmap(at, f->bytes);
+}
+
+/* Either it opens and works, or it says why not and leaves nothing. 16 are enough for all. */
 static void child_is_short_of_files(void *arg)
 {
 	struct family *f = arg;
@@ -569,8 +595,10 @@ static void child_is_short_of_files(void *arg)
 
 		limit_files(count);
 		err = usvm_open(f->live.param->spec, &gpu);
-		if (!err)
+		if (!err) {
+			use_with_few_files(f, gpu);
 			CHILD_CHECK(!usvm_close(gpu));
+		}
 		CHILD_CHECK(!err || err == -EMFILE);
 		refused += err != 0;
 		limit_files(1024);
@@ -583,8 +611,8 @@ static void child_is_short_of_files(void *arg)
 	CHILD_CHECK(!live_once(f->live.param->spec, f->at, f->bytes, 1));
 }
 
-/* The library's descriptors are not the program's: it needs none of those. With fewer than
- * it needs itself, memory stays at home; nothing is lost. */
+/* The library's descriptors are not the program's: it needs none of those, and once it is
+ * open none for a moment. */
 static void child_runs_out_of_files(void *arg)
 {
 	struct family *f = arg;
@@ -612,6 +640,7 @@ static void child_runs_out_of_files(void *arg)
 	CHILD_CHECK(live_present(f->at, f->bytes) == 0);
 	limit_files(0);
 	CHILD_CHECK(*(uint64_t *)f->at == live_word(0, 0) + 1);
+	use_with_few_files(f, gpu);
 	/* Without PROCMAP_QUERY mappings cannot be looked at now. */
 	err = usvm_run_kernel(queue, &kernel);
 	CHILD_CHECK(!err || err == -EFAULT);
