@@ -105,6 +105,7 @@ struct mm {
 	struct lock exclusion_lock;
 	struct span exclusions[MM_EXCLUSIONS_MAX];
 	size_t exclusion_count;
+	uint64_t exclusions_due_ns; /* when they are to be read again */
 
 	struct mm_work_list work;    /* faults: waits for nobody's call */
 	struct mm_work_list request; /* mm_call(): may wait for faults to be served */

@@ -12,7 +12,11 @@
  * What never migrates, though it is private anonymous memory: the library's own,
  * the writable segments of libc and ld.so, stacks with TLS. sys knows where they
  * are; threads come and go, so the list is read again for each VMA that is seen
- * for the first time.
+ * for the first time, and now and then for the others: a thread's stack can lie in
+ * memory that is registered already (pthread_attr_setstack()). To read it takes
+ * longer the more threads there are; at most 1/64 of the time goes into it. A thread
+ * that is younger than the list may have its stack taken, which is then served like
+ * other memory.
  */
 #include "mm/mm_internal.h"
 
@@ -20,15 +24,26 @@
 
 #include "base/assert.h"
 
-static int exclusions_refresh(struct mm *mm)
+/* Of the time may go into reading the list: one part in so many. */
+#define EXCLUSION_SHARE 64
+
+/* @known: of a VMA that was seen before: the list may be a little old. */
+static int exclusions_refresh(struct mm *mm, bool known)
 {
+	uint64_t start = mm->sys->ops->clock_ns(mm->sys);
 	size_t count = 0;
-	int err;
+	int err = 0;
 
 	lock_acquire(&mm->exclusion_lock);
+	if (known && start < mm->exclusions_due_ns)
+		goto unlock;
 	err = mm->sys->ops->exclusions(mm->sys, mm->exclusions, MM_EXCLUSIONS_MAX, &count);
-	if (!err)
-		mm->exclusion_count = MIN(count, (size_t)MM_EXCLUSIONS_MAX);
+	if (err)
+		goto unlock;
+	mm->exclusion_count = MIN(count, (size_t)MM_EXCLUSIONS_MAX);
+	mm->exclusions_due_ns = mm->sys->ops->clock_ns(mm->sys);
+	mm->exclusions_due_ns += EXCLUSION_SHARE * (mm->exclusions_due_ns - start);
+unlock:
 	lock_release(&mm->exclusion_lock);
 	return err;
 }
@@ -173,7 +188,7 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	seq = mm->event_seq;
 	known = is_remembered(mm, vma->span, mode, dontfork);
 	mm_unlock(mm, 0);
-	err = known ? 0 : exclusions_refresh(mm);
+	err = exclusions_refresh(mm, known);
 	if (!err)
 		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
 	mm_lock(mm);

@@ -181,6 +181,26 @@ static void excluded_spans_are_never_taken(void **state)
 }
 
 /* A list that could not be read is no list of nothing: its last good state holds. */
+/* A thread whose stack lies in memory that is registered already. */
+static void what_is_excluded_later_is_found_in_a_known_vma(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 4, 4);
+	uint64_t calls;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	calls = fake_calls(f->fake, "exclusions");
+	assert_int_equal(take_pages(f, 0, 4), 0);
+	assert_int_equal(fake_calls(f->fake, "exclusions"), calls); /* not each time */
+	f->fake->exclusions[0] = heap_span(7, 1);
+	f->fake->exclusion_count = 1;
+	f->fake->clock_ns += 1000000;
+	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
+	assert_int_equal(fake_calls(f->fake, "exclusions"), calls + 1);
+	expect_tags(f, 0, 8);
+}
+
 static void exclusions_that_do_not_fit_exclude_everything(void **state)
 {
 	struct fixture *f = *state;
@@ -580,6 +600,7 @@ int main(void)
 		TEST(only_private_anonymous_read_write_memory_is_taken),
 		TEST(a_span_without_a_vma_or_over_its_end_is_enoent),
 		TEST(excluded_spans_are_never_taken),
+		TEST(what_is_excluded_later_is_found_in_a_known_vma),
 		TEST(exclusions_that_do_not_fit_exclude_everything),
 		TEST(exclusions_that_cannot_be_read_are_an_error),
 		TEST(memory_of_another_userfaultfd_is_used_in_place),
