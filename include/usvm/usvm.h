@@ -280,10 +280,12 @@ enum usvm_page_state {
 struct usvm_page_info {
 	uint32_t state;        /* enum usvm_page_state */
 	uint32_t mapped;       /* bit 0: a PTE in this VM; bit 1: it allows writes */
-	uint64_t vram_offset;  /* when DEVICE */
+	uint64_t vram_offset;  /* when DEVICE: in the memory of the device that has it */
 	uint64_t run_bytes;    /* from addr's page on: how much has the same state and is
 				* contiguous */
-	char device[32];       /* the VM's device by its name; "other"; "" at home */
+	char device[32];       /* the name of the device that has it; "" at home */
+	uint32_t is_elsewhere; /* 1: that is another device than the VM's */
+	uint32_t reserved;     /* 0 */
 };
 
 /** usvm_query() - where is this page? Moves nothing, touches nothing.

@@ -187,14 +187,6 @@ static uint32_t page_state(const struct vm_page_info *info)
 	return info->has_vma ? USVM_PAGE_HOME : USVM_PAGE_UNMAPPED;
 }
 
-/* 32 bytes with the name of the device that has the page. */
-static const char *holder_name(const struct usvm *usvm, const struct vm_page_info *info)
-{
-	static const char other[32] = "other";
-
-	return info->owner_device == usvm->device_config.device ? usvm->name : other;
-}
-
 int usvm_query(struct usvm_vm *vm, const void *addr, struct usvm_page_info *info)
 {
 	struct vm_args a = { .span = { (uintptr_t)addr, 0 } };
@@ -213,8 +205,8 @@ int usvm_query(struct usvm_vm *vm, const void *addr, struct usvm_page_info *info
 	info->mapped = (a.info.mapped ? 1u : 0u) | (a.info.mapped && a.info.writable ? 2u : 0u);
 	info->vram_offset = a.info.vram_offset;
 	info->run_bytes = a.info.run_bytes;
-	if (a.info.has_entry)
-		memcpy(info->device, holder_name(vm->usvm, &a.info), sizeof(info->device));
+	info->is_elsewhere = a.info.is_elsewhere;
+	memcpy(info->device, a.info.device, sizeof(info->device));
 	return 0;
 }
 

@@ -112,6 +112,11 @@ void pagemap_destroy(struct pagemap *pagemap)
 	base_host->pages_free(pagemap, PAGE_BYTES);
 }
 
+const char *pagemap_name(const struct pagemap *pagemap)
+{
+	return pagemap->config.name;
+}
+
 void *pagemap_vram(const struct pagemap *pagemap)
 {
 	if (pagemap->config.copy)

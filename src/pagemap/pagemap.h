@@ -41,6 +41,7 @@ struct pagemap_devmem_ops {
 struct pagemap_config {
 	struct mm *mm;
 	const void *device; /* which device it is; compared only */
+	const char *name;   /* of the device; lives as long as the pagemap */
 	uint64_t vram_bytes;
 	uint64_t home_bytes; /* what a CPU fault brings home: 4K, 64K or 2M */
 	bool copy;          /* copy mode */
@@ -141,5 +142,12 @@ void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes
  * event_lock is held. */
 struct pagemap_devmem *pagemap_entry_devmem(const struct pagemap *pagemap,
 					    const struct mm_entry *entry);
+
+/** pagemap_entry_holder() - the devmem of an entry, whosever; NULL: not a pagemap's entry.
+ * event_lock is held, and so long as it is the devmem, its pagemap and its name live. */
+struct pagemap_devmem *pagemap_entry_holder(const struct mm_entry *entry);
+
+/** pagemap_name() - of its device */
+const char *pagemap_name(const struct pagemap *pagemap);
 
 #endif

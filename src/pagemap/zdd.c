@@ -134,15 +134,19 @@ void pagemap_flush(struct pagemap *pagemap)
 	mm_collector_flush(pagemap->config.mm);
 }
 
+struct pagemap_devmem *pagemap_entry_holder(const struct mm_entry *entry)
+{
+	if (entry->owner->ops != &pagemap_zdd_ops)
+		return NULL;
+	return pagemap_owner_devmem(entry->owner);
+}
+
 struct pagemap_devmem *pagemap_entry_devmem(const struct pagemap *pagemap,
 					    const struct mm_entry *entry)
 {
-	struct pagemap_devmem *devmem;
+	struct pagemap_devmem *devmem = pagemap_entry_holder(entry);
 
-	if (entry->owner->ops != &pagemap_zdd_ops)
-		return NULL;
-	devmem = pagemap_owner_devmem(entry->owner);
-	return devmem->pagemap == pagemap ? devmem : NULL;
+	return devmem && devmem->pagemap == pagemap ? devmem : NULL;
 }
 
 int pagemap_find(struct pagemap *pagemap, struct span span, struct pagemap_devmem **out)

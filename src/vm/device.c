@@ -63,6 +63,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	struct pagemap_config pagemap = {
 		.mm = mm,
 		.device = config->device,
+		.name = config->name,
 		.vram_bytes = config->vram_bytes,
 		.home_bytes = config->home_bytes,
 		.copy = config->flags & USVM_DEVICE_OWN_MEMORY,

@@ -7,7 +7,23 @@
  */
 #include "vm/vm_internal.h"
 
+#include <string.h>
+
 #include "base/assert.h"
+
+/* The name is copied: its device may be closed as soon as the page leaves it. */
+static void query_holder(const struct mm_entry *entry, uint64_t page, struct vm_page_info *info)
+{
+	struct pagemap_devmem *devmem = pagemap_entry_holder(entry);
+	const char *name;
+
+	if (!devmem)
+		return;
+	name = pagemap_name(devmem->pagemap);
+	memcpy(info->device, name, strnlen(name, sizeof(info->device) - 1));
+	info->vram_offset = devmem->vram_offset + entry->frame +
+			    (page - entry->node.span.start);
+}
 
 static void query_entry(struct vm *vm, uint64_t page, struct vm_page_info *info)
 {
@@ -18,16 +34,11 @@ static void query_entry(struct vm *vm, uint64_t page, struct vm_page_info *info)
 	lock_acquire(mm_event_lock(mm));
 	entry = mm_entry_first(mm, rest);
 	if (entry && entry->node.span.start <= page) {
-		struct pagemap_devmem *devmem = pagemap_entry_devmem(vm->device->pagemap,
-								     entry);
-
 		info->has_entry = true;
 		info->moving = entry->state == MM_ENTRY_MOVING;
-		info->owner_device = entry->owner->device;
+		info->is_elsewhere = entry->owner->device != vm->device->config.device;
 		info->run_bytes = entry->node.span.end - page;
-		if (devmem)
-			info->vram_offset = devmem->vram_offset + entry->frame +
-					    (page - entry->node.span.start);
+		query_holder(entry, page, info);
 	} else if (entry) {
 		info->run_bytes = entry->node.span.start - page;
 	} else {

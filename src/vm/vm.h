@@ -130,9 +130,10 @@ struct vm_page_info {
 	bool moving;
 	bool mapped;
 	bool writable;
-	const void *owner_device; /* compared with vm_device.config.device */
-	uint64_t vram_offset;
+	bool is_elsewhere;    /* another device than the vm's has it */
+	uint64_t vram_offset; /* of the device that has it */
 	uint64_t run_bytes;
+	char device[32];      /* its name */
 };
 
 /** vm_query() - where is the page of @addr? */

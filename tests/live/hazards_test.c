@@ -260,6 +260,9 @@ static void two_devices_pass_pages_on(void **state)
 		live_assert_state(&other, at, bytes, LIVE_DEVICE);
 		assert_int_equal(usvm_query(live->vm, at, &info), 0);
 		assert_int_equal(info.state, USVM_PAGE_DEVICE);
+		assert_int_equal(info.is_elsewhere, 1);
+		assert_string_equal(info.device, "model");
+		assert_int_equal(info.mapped, 0);
 		gpu_assert_filled(live, at, bytes, i, 0);
 		gpu_fill(live, at, bytes, i + 1, 0);
 		gpu_assert_filled(&other, at, bytes, i + 1, 0);

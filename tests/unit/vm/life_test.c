@@ -248,7 +248,8 @@ static void a_query_tells_where_a_page_is(void **state)
 	vm_query(f->vm, heap(4) + 100, &info);
 	assert_true(info.has_vma && info.has_entry && info.mapped && info.writable);
 	assert_false(info.moving);
-	assert_ptr_equal(info.owner_device, &f->gpu);
+	assert_false(info.is_elsewhere);
+	assert_string_equal(info.device, "fake");
 	assert_int_equal(info.run_bytes, 2 * PAGE_BYTES);
 	assert_int_equal(info.vram_offset, pte_of(f, heap(4))->target);
 	vm_query(f->vm, heap(6), &info);

@@ -248,6 +248,29 @@ static void a_page_of_another_device_comes_home_first(void **state)
 	expect_tags(f, 2, 2);
 }
 
+static void a_query_names_the_device_that_has_the_page(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_page_info info;
+	struct vm *vm;
+
+	gpu_start(f, &f->other, 0, VM_MIGRATE_AUTO);
+	assert_int_equal(vm_create(f->other.device, 0, &vm), 0);
+	heap_fill(f, 0, 8);
+	assert_int_equal(gpu_fault_in(f, &f->other, vm, heap(1), USVM_ACCESS_READ), 0);
+	vm_query(f->vm, heap(3), &info);
+	assert_true(info.has_entry && info.is_elsewhere && !info.mapped);
+	assert_string_equal(info.device, "other");
+	assert_int_equal(info.vram_offset, pte_at(&f->other, vm_id(vm), heap(3))->target);
+	vm_query(vm, heap(3), &info);
+	assert_true(info.has_entry && !info.is_elsewhere && info.mapped);
+	assert_string_equal(info.device, "other");
+	cpu_read(f, heap(3));
+	vm_query(f->vm, heap(3), &info);
+	assert_true(!info.has_entry && !info.is_elsewhere && !info.device[0]);
+	vm_destroy(vm);
+}
+
 /* Two address spaces of one device share its pages. */
 static void two_vms_of_a_device_see_the_same(void **state)
 {
@@ -385,6 +408,7 @@ int main(void)
 		BOTH(many_small_ranges_share_device_memory),
 		BOTH(full_of_what_cannot_go_is_no_error),
 		BOTH(a_page_of_another_device_comes_home_first),
+		BOTH(a_query_names_the_device_that_has_the_page),
 		BOTH(two_vms_of_a_device_see_the_same),
 		BOTH(prefetch_goes_over_holes_and_memory_that_does_not_move),
 		TEST(prefetch_of_nothing_is_efault),

@@ -224,7 +224,7 @@ static inline void gpu_start(struct fixture *f, struct gpu *gpu, uint32_t flags,
 {
 	const struct usvm_device_host host = { 0 };
 	const struct vm_device_config config = {
-		.name = "fake",
+		.name = gpu == &f->gpu ? "fake" : "other",
 		.ops = &gpu_ops,
 		.device = gpu,
 		.vram_bytes = VRAM_BYTES,
