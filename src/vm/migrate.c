@@ -12,6 +12,13 @@
  * a block that is partly in use only the holes of the 64 KiB around the fault are
  * taken: the others stay holes, and the program's memory does not grow by what
  * nobody touches (L10).
+ *
+ * Pinned memory. To try a huge page with a pinned part costs a millisecond, for
+ * the kernel splits it before it says no, and a block is 32 faults long. A span of
+ * which nothing moved because its pages are busy is remembered, and faults there
+ * use it in place, for 64 times as long as the try took: at most so large a part
+ * of the time goes into trying again. Who asks by name (prefetch) or can be served
+ * by device memory alone is not held off.
  */
 #include "vm/vm_internal.h"
 
@@ -87,6 +94,29 @@ static int migrate_more(struct vm *vm UNUSED, struct pagemap_devmem *devmem,
 	return err;
 }
 
+/* Was nothing of @addr's span to be had a moment ago? */
+bool vm_is_busy(struct vm *vm, uint64_t addr)
+{
+	uint64_t now = vm_now_ns(vm->device);
+
+	lock_assert_held(&vm->lock);
+	for (size_t i = 0; i < VM_BUSY_MAX; i++) {
+		if (span_contains(vm->busy[i].span, addr) && now < vm->busy[i].until_ns)
+			return true;
+	}
+	return false;
+}
+
+static void remember_busy(struct vm *vm, struct span span, uint64_t start_ns)
+{
+	uint64_t now = vm_now_ns(vm->device);
+
+	lock_assert_held(&vm->lock);
+	vm->busy[vm->busy_count++ % VM_BUSY_MAX] = (struct vm_busy){
+		span, now + VM_BUSY_SHARE * (now - start_ns)
+	};
+}
+
 /*
  * Take the pages of @range to device memory, as far as possible.
  * Return: 0 something may have moved; -errno nothing did.
@@ -105,7 +135,10 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
 		err = migrate_more(vm, devmem, &migration);
 	else
 		err = migrate_new(vm, &migration);
-	if (!err)
-		account(vm, &migration, start);
-	return err;
+	if (err)
+		return err;
+	account(vm, &migration, start);
+	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages)
+		remember_busy(vm, migration.span, start);
+	return 0;
 }

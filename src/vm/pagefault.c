@@ -132,6 +132,16 @@ static int migrate(struct service *s)
 	return err ? err : vm_migrate(s->vm, s->range, s->addr);
 }
 
+/* It would be in vain, and nobody insists. */
+static bool is_left_alone(const struct service *s)
+{
+	lock_assert_held(&s->vm->lock);
+	if (wants_move(s) || needs_device(s) || !vm_is_busy(s->vm, s->addr))
+		return false;
+	vm_stat_add(&s->vm->device->stats, VM_STAT_BUSY_SKIPPED, 1);
+	return true;
+}
+
 /* Where a run of system pages is bound. */
 static struct span system_part(const struct service *s, struct span run)
 {
@@ -258,7 +268,8 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 			    1);
 		return 0;
 	}
-	if (s->migrates && *migrate_tries && (wants_move(s) || find_place(s) != PLACE_HERE)) {
+	if (s->migrates && *migrate_tries &&
+	    (wants_move(s) || find_place(s) != PLACE_HERE) && !is_left_alone(s)) {
 		(*migrate_tries)--;
 		err = migrate(s);
 		if (err == -ENOMEM)

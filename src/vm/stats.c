@@ -40,4 +40,5 @@ const char *const vm_stat_names[VM_STAT_COUNT] = {
 	[VM_STAT_PAGES_TO_DEVICE] = "usvm_pages_to_device",
 	[VM_STAT_PAGES_FILLED] = "usvm_pages_filled",
 	[VM_STAT_PAGES_BUSY] = "usvm_pages_busy",
+	[VM_STAT_BUSY_SKIPPED] = "usvm_busy_skipped",
 };

@@ -18,6 +18,16 @@
 /* Holes around a fault that are taken as zeros when their block is in use already. */
 #define VM_FILL_BYTES KIB(64)
 
+/* Spans whose pages were all pinned, remembered so that not every fault finds it out. */
+#define VM_BUSY_MAX 16
+/* For so many times as long as it took to find out. */
+#define VM_BUSY_SHARE 64
+
+struct vm_busy {
+	struct span span;
+	uint64_t until_ns;
+};
+
 /* A span that mirrors the process's addresses. */
 struct vm_bind {
 	struct interval_node node;
@@ -33,6 +43,8 @@ struct vm {
 	struct pool bind_pool;
 	struct gpusvm_pages *pages;      /* scratch, under lock */
 	bool closed;                     /* under lock */
+	struct vm_busy busy[VM_BUSY_MAX]; /* under lock; the oldest gives way */
+	uint32_t busy_count;             /* of all times */
 	struct mm_work collect_work;     /* the garbage collector */
 	uint64_t pending_work;         /* atomic: faults not answered, collections not run */
 
@@ -75,5 +87,6 @@ struct vm_bind *vm_bind_next(struct vm *vm, struct span span) MUST_HOLD(&vm->loc
 /* migrate.c */
 int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
 	MUST_HOLD(&vm->lock);
+bool vm_is_busy(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
 
 #endif

@@ -96,6 +96,7 @@ busy_pages_are_used_in_place_and_their_neighbours_get_their_chance(void **state)
 	assert_int_equal(pte_of(f, heap(32))->flags, 0);
 	assert_int_equal(stat(f, VM_STAT_PAGES_BUSY), 512);
 	fake_page_clear(f->fake, heap_span(0, 512), FAKE_PAGE_PINNED);
+	f->fake->clock_ns += 1000000000;
 	assert_int_equal(gpu_read(f, heap(40)), tag_of(40));
 	assert_true(is_vram(f, heap(40)));
 }
@@ -221,6 +222,40 @@ static void full_of_what_cannot_go_is_no_error(void **state)
 		vram_bo_put(bo[i]);
 	assert_int_equal(gpu_read(f, heap(100)), 0);
 	assert_true(is_vram(f, heap(100)));
+}
+
+/* --- pinned memory ---------------- */
+
+/* The first fault finds out; the next ones do not try again, until some time has passed. */
+static void pinned_memory_is_left_alone_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t moves;
+
+	heap_fill(f, 0, HEAP_PAGES);
+	fake_page_set(f->fake, heap_span(0, HEAP_PAGES), FAKE_PAGE_PINNED);
+	assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
+	assert_int_equal(f->gpu.device->stats.value[VM_STAT_BUSY_SKIPPED], 0);
+	moves = fake_calls(f->fake, "uffd_move");
+	assert_true(moves > 0);
+	for (uint64_t page = 16; page < HEAP_PAGES; page += 16) {
+		assert_int_equal(gpu_read(f, heap(page)), tag_of(page));
+		assert_false(is_vram(f, heap(page)));
+	}
+	assert_int_equal(fake_calls(f->fake, "uffd_move"), moves);
+	assert_int_equal(f->gpu.device->stats.value[VM_STAT_BUSY_SKIPPED],
+			 HEAP_PAGES / 16 - 1);
+	/* Who asks for it is not held off. */
+	assert_int_equal(vm_prefetch(f->vm, heap_span(8, 1), true), 0);
+	assert_true(fake_calls(f->fake, "uffd_move") > moves);
+	fake_page_clear(f->fake, heap_span(0, HEAP_PAGES), FAKE_PAGE_PINNED);
+	f->fake->clock_ns += 1000000000;
+	lock_acquire(mm_event_lock(f->mm));
+	mm_invalidate_locked(f->mm, heap_span(0, HEAP_PAGES), MM_EVENT_MIGRATE);
+	lock_release(mm_event_lock(f->mm));
+	assert_int_equal(gpu_read(f, heap(32)), tag_of(32));
+	assert_true(is_vram(f, heap(32)));
+	expect_tags(f, 0, HEAP_PAGES);
 }
 
 /* --- two devices ---------------- */
@@ -407,6 +442,7 @@ int main(void)
 		BOTH(eviction_finds_pages_that_were_moved),
 		BOTH(many_small_ranges_share_device_memory),
 		BOTH(full_of_what_cannot_go_is_no_error),
+		BOTH(pinned_memory_is_left_alone_for_a_while),
 		BOTH(a_page_of_another_device_comes_home_first),
 		BOTH(a_query_names_the_device_that_has_the_page),
 		BOTH(two_vms_of_a_device_see_the_same),
