@@ -29,6 +29,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(stashed),	    MM_STAT(kicks),
 	MM_STAT(quarantined),	    MM_STAT(forks_pushed_pages),
 	MM_STAT(lies),
+	MM_STAT(refused),
 };
 
 #define VRAM_STATS 4

@@ -356,6 +356,7 @@ struct mm_stats {
 	uint64_t quarantined;      /* pages left alone after a REMOVE */
 	uint64_t forks_pushed_pages;
 	uint64_t lies;             /* MOVE that moved and answered EEXIST */
+	uint64_t refused;          /* registrations that would have been too many mappings */
 };
 
 void mm_stats_read(struct mm *mm, struct mm_stats *stats);

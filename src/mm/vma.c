@@ -9,6 +9,10 @@
  * before every take: it is idempotent, cheap (0.6 us), and what our own table
  * says may be about a mapping that is gone (law 4).
  *
+ * A registered VMA does not merge with what is mapped beside it, so each costs the
+ * process up to two mappings of the max_map_count that it may have. We use a quarter
+ * of those; memory that would need more stays at home.
+ *
  * What never migrates, though it is private anonymous memory: the library's own,
  * the writable segments of libc and ld.so, stacks with TLS. sys knows where they
  * are; threads come and go, so the list is read again for each VMA that is seen
@@ -147,6 +151,16 @@ static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool d
 	       (r->dontfork || !dontfork);
 }
 
+/* Would @span be one VMA too many? */
+static bool is_refused(struct mm *mm, struct span span)
+{
+	lock_assert_held(&mm->event_lock);
+	if (first(mm, span) || mm->registrations.count < mm->sys->limits.max_map_count / 4 / 2)
+		return false;
+	mm->stats.refused++;
+	return true;
+}
+
 /* @span was registered: put it in the table. Under event_lock, so that a fork that closed
  * the gate and gave its child back what we keep from children finds it afterwards. */
 static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
@@ -171,7 +185,8 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 /*
  * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
  * children: a raw clone gets SIGSEGV there, never zeros.
- * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; or of REGISTER.
+ * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; -EOPNOTSUPP too many
+ * are; or of REGISTER.
  */
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 {
@@ -187,8 +202,10 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	mm_lock(mm);
 	seq = mm->event_seq;
 	known = is_remembered(mm, vma->span, mode, dontfork);
+	err = is_refused(mm, vma->span) ? -EOPNOTSUPP : 0;
 	mm_unlock(mm, 0);
-	err = exclusions_refresh(mm, known);
+	if (!err)
+		err = exclusions_refresh(mm, known);
 	if (!err)
 		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
 	mm_lock(mm);

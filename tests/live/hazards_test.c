@@ -271,6 +271,45 @@ static void two_devices_pass_pages_on(void **state)
 	live_assert_filled(at, bytes, 11, 0);
 }
 
+static size_t max_map_count(void)
+{
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+	size_t count = 0;
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%zu", &count), 1);
+	fclose(file);
+	return count;
+}
+
+/* Design: never more than a quarter of max_map_count. Every second page is a mapping. */
+static void too_many_mappings_stay_at_home(void **state)
+{
+	struct live *live = *state;
+	size_t bound = max_map_count() / 8, count = bound + 100, on_device = 0;
+	size_t bytes = 2 * count * LIVE_PAGE;
+	uint64_t refused = live_stat(live, "mm_refused");
+	uint64_t pages[4];
+	unsigned char *at;
+
+	if (bound > 10000)
+		skip(); /* long, and the same */
+	at = live_map(live, bytes);
+	for (size_t i = 0; i < bytes; i += 2 * LIVE_PAGE) {
+		*(uint64_t *)(at + i) = i;
+		assert_int_equal(mprotect(at + i + LIVE_PAGE, LIVE_PAGE, PROT_NONE), 0);
+		assert_int_equal(gpu_add64(live, at + i, 1), i);
+	}
+	assert_int_equal(usvm_query_span(live->vm, at, bytes, pages), 0);
+	on_device = pages[USVM_PAGE_DEVICE];
+	/* The test's own results, and what else of the program it used, are among them. */
+	assert_in_range(on_device, bound - 16, bound);
+	assert_true(live_stat(live, "mm_refused") >= refused + count - bound);
+	for (size_t i = 0; i < bytes; i += 2 * LIVE_PAGE)
+		assert_int_equal(*(uint64_t *)(at + i), i + 1);
+	munmap(at, bytes);
+}
+
 /* Closing brings home: law 10. */
 static void a_close_leaves_everything_at_home(void **state)
 {
@@ -298,6 +337,7 @@ int main(void)
 		LIVE_TEST_ALL(first_touches_beside_device_pages_are_zero),
 		LIVE_TEST_ALL(two_vms_share_device_pages),
 		LIVE_TEST_ALL(two_devices_pass_pages_on),
+		LIVE_TEST_MOVE(too_many_mappings_stay_at_home),
 		LIVE_TEST_ALL(a_close_leaves_everything_at_home),
 	};
 

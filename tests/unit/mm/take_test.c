@@ -181,6 +181,39 @@ static void excluded_spans_are_never_taken(void **state)
 }
 
 /* A list that could not be read is no list of nothing: its last good state holds. */
+/* Each of them keeps two neighbours from merging: a quarter of what there may be. */
+static void a_quarter_of_max_map_count_is_the_bound(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 1);
+
+	f->sys->limits.max_map_count = 3 * 8;
+	for (uint64_t i = 0; i < 4; i++) {
+		take.span = span_make(OTHER + i * MIB(2), PAGE_BYTES);
+		take.frame = i * PAGE_BYTES;
+		take.destination = f->arena + take.frame;
+		fake_map(f->fake, take.span, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+		fake_set_tag(f->fake, take.span.start, 60 + i);
+		assert_int_equal(mm_take(f->mm, &take), i < 3 ? 0 : -EOPNOTSUPP);
+	}
+	assert_int_equal(stats_of(f).refused, 1);
+	assert_int_equal(fake_registered(f->fake, take.span.start), 0);
+	assert_int_equal(cpu_read(f, take.span.start), 63);
+	/* Those that are known go on; one that goes makes room. */
+	assert_int_equal(cpu_read(f, OTHER), 60);
+	take.span.start = OTHER;
+	take.span.end = OTHER + PAGE_BYTES;
+	take.frame = 0;
+	take.destination = f->arena;
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	fake_munmap(f->fake, take.span);
+	settle(f);
+	take.span = span_make(OTHER + 3 * MIB(2), PAGE_BYTES);
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	assert_int_equal(cpu_read(f, take.span.start), 63);
+	assert_int_equal(stats_of(f).refused, 1);
+}
+
 /* A thread whose stack lies in memory that is registered already. */
 static void what_is_excluded_later_is_found_in_a_known_vma(void **state)
 {
@@ -600,6 +633,7 @@ int main(void)
 		TEST(only_private_anonymous_read_write_memory_is_taken),
 		TEST(a_span_without_a_vma_or_over_its_end_is_enoent),
 		TEST(excluded_spans_are_never_taken),
+		TEST(a_quarter_of_max_map_count_is_the_bound),
 		TEST(what_is_excluded_later_is_found_in_a_known_vma),
 		TEST(exclusions_that_do_not_fit_exclude_everything),
 		TEST(exclusions_that_cannot_be_read_are_an_error),
