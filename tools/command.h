@@ -8,6 +8,7 @@
 #ifndef TOOLS_COMMAND_H
 #define TOOLS_COMMAND_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -43,6 +44,12 @@ int command_help(const struct command *command);
 /** command_flush() - the last act of a command. Return: @status, or EXIT_WRONG where what
  * was printed did not reach its reader. */
 int command_flush(int status);
+
+/**
+ * open_error_text() - why usvm_open(@spec) gave @err, with the text that is to blame
+ * @err: -errno
+ */
+void open_error_text(const char *spec, int err, char *text, size_t bytes);
 
 struct usvm;
 

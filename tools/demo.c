@@ -171,13 +171,15 @@ static int read_input(struct demo *demo)
 	return err;
 }
 
+/* Prints why, where it fails. */
 static int open_gpu(struct demo *demo)
 {
-	char spec[128];
+	bool is_told = demo->mode || demo->vram || demo->trace_path;
+	char spec[128], why[256];
 	int err;
 
 	/* Without options the device is the one that USVM_DEVICE names. */
-	if (demo->mode || demo->vram || demo->trace_path) {
+	if (is_told) {
 		int used = snprintf(spec, sizeof(spec), "model:mode=%s,vram=%s",
 				    demo->mode ? demo->mode : "move",
 				    demo->vram ? demo->vram : "256M");
@@ -186,17 +188,20 @@ static int open_gpu(struct demo *demo)
 			snprintf(spec + used, sizeof(spec) - (size_t)used, ",trace=%d",
 				 TRACE_EVENTS);
 	}
-	err = usvm_open(demo->mode || demo->vram || demo->trace_path ? spec : NULL,
-			&demo->gpu);
-	if (err)
+	err = usvm_open(is_told ? spec : NULL, &demo->gpu);
+	if (err) {
+		open_error_text(is_told ? spec : NULL, err, why, sizeof(why));
+		fprintf(stderr, "usvm demo: the GPU cannot be opened: %s\n", why);
 		return err;
+	}
 	err = usvm_device_info(demo->gpu, &demo->info);
+	if (!err)
+		err = usvm_vm_create(demo->gpu, NULL, &demo->vm);
+	if (!err)
+		err = usvm_queue_create(demo->vm, NULL, &demo->queue);
 	if (err)
-		return err;
-	err = usvm_vm_create(demo->gpu, NULL, &demo->vm);
-	if (err)
-		return err;
-	return usvm_queue_create(demo->vm, NULL, &demo->queue);
+		failed("the GPU cannot be used", err);
+	return err;
 }
 
 static int close_gpu(struct demo *demo)
@@ -382,9 +387,8 @@ static int demo_with_gpu(struct demo *demo)
 {
 	int status, err;
 
-	err = open_gpu(demo);
-	if (err)
-		return failed("the GPU cannot be opened", err);
+	if (open_gpu(demo))
+		return EXIT_WRONG;
 	status = work(demo);
 	if (demo->trace_path) {
 		uint64_t event_count = 0;
@@ -400,7 +404,7 @@ static int demo_with_gpu(struct demo *demo)
 	return err ? failed("close", err) : status;
 }
 
-/* What usvm_open() takes as device memory: a multiple of 2 MiB. */
+/* What usvm_open() takes as device memory: a multiple of 2 MiB, at most 1 TiB. */
 static bool is_vram_size(const char *text)
 {
 	static const char units[] = "KMG";
@@ -413,7 +417,7 @@ static bool is_vram_size(const char *text)
 	bytes = strtoull(text, NULL, 10);
 	if (unit)
 		bytes <<= 10 * (unit - units + 1);
-	return bytes != 0 && bytes % (2u << 20) == 0;
+	return bytes != 0 && bytes % (2u << 20) == 0 && bytes <= 1ull << 40;
 }
 
 static const struct option demo_options[] = {
@@ -466,7 +470,8 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 			&demo_command, "--mode is move or copy, not '%s'", demo->mode);
 	else if (demo->vram && !is_vram_size(demo->vram))
 		*status = command_usage_error(
-			&demo_command, "--vram: '%s' is no multiple of 2M", demo->vram);
+			&demo_command, "--vram: '%s' is not a multiple of 2M up to 1024G",
+			demo->vram);
 	else
 		return 0;
 	return 1;
@@ -517,13 +522,14 @@ const struct command demo_command = {
 		"\n"
 		"Options:\n"
 		"  --mode move|copy     How pages reach device memory (default: move)\n"
-		"  --vram SIZE          Device memory, with K, M or G (default: 256M); less than\n"
-		"                       FILE shows eviction\n"
+		"  --vram SIZE          Device memory, with K, M or G (default: 256M), a multiple\n"
+		"                       of 2M; less than FILE shows eviction\n"
 		"  --trace FILE         Write a timeline that Perfetto and Chrome open\n"
 		"  --require-migration  Fail where pages cannot go to the device\n"
 		"  --help               Print this text\n"
 		"\n"
 		"Without --mode, --vram and --trace, USVM_DEVICE names the device.\n"
-		"Exit status: 0; 1 a result was wrong or nothing could run; 2 bad usage.\n",
+		"Exit status: 0 all was right; 1 a result was wrong or nothing could run; 2 bad\n"
+		"usage.\n",
 	.run = demo_run,
 };

@@ -4,11 +4,13 @@
  *
  * One check a line: what was found, and where it falls short, what is lost
  * without it and the command that mends it. The last check asks the library
- * itself to open a small device: whatever the probes think, its word decides.
+ * itself to open the device that a program gets: whatever the probes think, its
+ * word decides.
  *
  *     status 0  everything works
  *     status 1  pages migrate, something is lost
- *     status 2  pages cannot go to a device: all memory is used at home
+ *     status 2  pages cannot go to a device: all memory is used at home; or no
+ *               device can be opened at all
  */
 #include <errno.h>
 #include <getopt.h>
@@ -16,6 +18,7 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -28,6 +31,7 @@
 #define FEATURE_MOVE (1ull << 16)
 #define MAP_COUNT_WANTED 65530 /* the kernel's default; usvm uses a quarter */
 #define ADDRESS_SPACE_WANTED (1ull << 30)
+#define DESCRIPTORS_WANTED 16 /* usvm_open() asks for as many */
 
 enum verdict {
 	VERDICT_OK,
@@ -50,6 +54,7 @@ struct doctor {
 	struct check checks[16];
 	size_t count;
 	struct probe_uffd uffd;
+	const char *summary;
 	int exit_status;
 };
 
@@ -154,8 +159,9 @@ static void check_features(struct doctor *doctor)
 
 	report_probe(doctor, "move", probe_move(),
 		     "no page can leave the process: all memory is used at home",
-		     doctor->uffd.features & FEATURE_MOVE ? uffd_mend(&doctor->uffd) :
-							    newer);
+		     doctor->uffd.features && !(doctor->uffd.features & FEATURE_MOVE) ?
+			     newer :
+			     uffd_mend(&doctor->uffd));
 	report_probe(
 		doctor, "wp-async", probe_wp_async(),
 		"memory that madvise() discarded and the program fills again stays at home longer",
@@ -229,54 +235,70 @@ static void check_limits(struct doctor *doctor)
 		       "device memory takes address space: a large device cannot be opened",
 		       "ulimit -v unlimited", "%" PRIu64 " MiB",
 		       (uint64_t)limit.rlim_cur >> 20);
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit))
+		report(doctor, "descriptors",
+		       limit.rlim_cur < DESCRIPTORS_WANTED ? VERDICT_PARTLY : VERDICT_OK,
+		       "no device can be opened where the program's own leave too few",
+		       "ulimit -n 1024", "%" PRIu64, (uint64_t)limit.rlim_cur);
 }
 
-/* The library's own word. Return: it can migrate. */
-static bool check_library(struct doctor *doctor)
+/* The library's own word, on the device that a program gets. */
+static void check_library(struct doctor *doctor, bool *opens, bool *migrates)
 {
+	bool is_masked = getenv("USVM_FEATURES") || getenv("USVM_DEVICE");
 	struct usvm_device_info info = { 0 };
 	struct usvm *gpu;
-	int err = usvm_open("model:vram=2M", &gpu);
+	char why[160];
+	int err = usvm_open(NULL, &gpu);
 
 	if (!err) {
 		err = usvm_device_info(gpu, &info);
 		usvm_close(gpu);
+	} else {
+		open_error_text(NULL, err, why, sizeof(why));
 	}
+	*opens = !err;
+	*migrates = !err && info.migrates;
 	if (err)
 		report(doctor, "library", VERDICT_MISSING, "no device can be opened",
-		       "see what is missing above", "usvm %s: %s", usvm_version(),
-		       usvm_strerror(err));
+		       err == -EINVAL ? "unset it, or see usvm(1)" :
+					"see what is missing above",
+		       "usvm %s: %s", usvm_version(), why);
 	else
 		report(doctor, "library", info.migrates ? VERDICT_OK : VERDICT_MISSING,
 		       "all memory is used at home, nothing migrates",
-		       "see what is missing above; USVM_FEATURES and USVM_DEVICE can take "
-		       "features away as well",
+		       is_masked ? "unset USVM_FEATURES and USVM_DEVICE, or see what is "
+				   "missing above" :
+				   "see what is missing above",
 		       "usvm %s: %s", usvm_version(),
 		       info.migrates ? "pages migrate" : info.why_not);
-	return !err && info.migrates;
 }
 
 static void examine(struct doctor *doctor)
 {
-	bool migrates, all_well = true;
+	bool opens, migrates, all_well = true;
 
 	check_kernel(doctor);
 	check_userfaultfd(doctor);
 	check_features(doctor);
 	check_huge_pages(doctor);
 	check_limits(doctor);
-	migrates = check_library(doctor);
+	check_library(doctor, &opens, &migrates);
 
 	for (size_t i = 0; i < doctor->count; i++)
 		all_well = all_well && doctor->checks[i].verdict == VERDICT_OK;
 	doctor->exit_status = !migrates ? 2 : all_well ? 0 : 1;
+	if (!opens)
+		doctor->summary = "No device can be opened. Programs that want one fail.";
+	else if (!migrates)
+		doctor->summary = "Pages cannot go to a device. Programs run, with all "
+				  "memory at home.";
+	else if (!all_well)
+		doctor->summary = "Pages migrate; what is marked is lost.";
+	else
+		doctor->summary = "Everything works.";
 }
-
-static const char *const summaries[] = {
-	"Everything works.",
-	"Pages migrate; what is marked is lost.",
-	"Pages cannot go to a device. Programs run, with all memory at home.",
-};
 
 static void print_text(const struct doctor *doctor)
 {
@@ -290,7 +312,7 @@ static void print_text(const struct doctor *doctor)
 		printf("         lost: %s\n", check->lost);
 		printf("         mend: %s\n", check->mend);
 	}
-	printf("\n%s\n", summaries[doctor->exit_status]);
+	printf("\n%s\n", doctor->summary);
 }
 
 static int print_json(const struct doctor *doctor)
@@ -310,8 +332,8 @@ static int print_json(const struct doctor *doctor)
 						check->mend));
 	}
 	all = json_pack("{s:s, s:s, s:s, s:o}", "version", usvm_version(), "result",
-			results[doctor->exit_status], "summary",
-			summaries[doctor->exit_status], "checks", checks);
+			results[doctor->exit_status], "summary", doctor->summary,
+			"checks", checks);
 	err = !all || json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(all);
@@ -369,6 +391,6 @@ const struct command doctor_command = {
 		"  --help  Print this text\n"
 		"\n"
 		"Exit status: 0 everything works; 1 pages migrate, something is lost; 2 pages\n"
-		"cannot go to a device, or bad usage.\n",
+		"cannot go to a device, or no device can be opened, or bad usage.\n",
 	.run = doctor_run,
 };

@@ -45,7 +45,7 @@ def test_usage():
                       ['demo', '--dance'], ['demo', '-x'], ['demo', '--help=yes'],
                       ['demo', '--vram'], ['demo', '--vram', '12Q'],
                       ['demo', '--vram', '0'], ['demo', '--vram', '3M'],
-                      ['demo', '--vram', '2MB'],
+                      ['demo', '--vram', '2MB'], ['demo', '--vram', '1025G'],
                       ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
                       ['doctor', '--dance'], ['doctor', 'x']):
         test_bad_usage(*arguments)
@@ -61,7 +61,7 @@ def test_usage():
         check(f'{" ".join(arguments)}: names what there is',
               done.returncode == 0 and all(word in done.stdout for word in words))
     check('help demo is demo --help', run('help', 'demo').stdout == run('demo', '--help').stdout)
-    check('help is --help', run('help').stdout == run('--help').stdout)
+    check('help is --help', run('help').stdout == run('--help').stdout == run('-h').stdout)
     for command in (['--help'], ['doctor'], ['demo']):
         with open('/dev/full', 'w', encoding='ascii') as full:
             done = subprocess.run([USVM, *command], stdout=full, stderr=subprocess.DEVNULL,
@@ -111,10 +111,32 @@ def test_bad_input():
               done.returncode == 1 and 'empty' in done.stderr)
     for arguments, says in ((['/nowhere/at/all'], '/nowhere/at/all'),
                             (['/dev/null'], 'regular'), (['/'], 'regular'),
-                            (['--trace', '/nowhere/t', USVM], '/nowhere/t')):
+                            (['--trace', '/nowhere/t', USVM],
+                             '/nowhere/t: No such file')):
         done = run('demo', *arguments)
         check(f'demo {" ".join(arguments)}: status 1, and says so',
               done.returncode == 1 and says in done.stderr)
+
+
+def test_bad_device():
+    for variable, value in (('USVM_FEATURES', 'move'), ('USVM_FEATURES', '-dance'),
+                            ('USVM_DEVICE', 'card'), ('USVM_DEVICE', 'model:vram=1')):
+        done, doctor = (run(*arguments, **{variable: value})
+                        for arguments in (['demo', USVM], ['doctor']))
+        check(f'demo with {variable}={value}: status 1, and says so',
+              done.returncode == 1 and f"{variable} is '{value}'" in done.stderr)
+        check(f'doctor with {variable}={value}: status 2, and says so',
+              doctor.returncode == 2 and f"{variable} is '{value}'" in doctor.stdout
+              and 'No device can be opened' in doctor.stdout)
+
+    done = subprocess.run(['sh', '-c', 'ulimit -n 4; exec "$0" demo "$0"', USVM],
+                          capture_output=True, text=True, check=False)
+    check('demo without descriptors: status 1, and says so',
+          done.returncode == 1 and 'RLIMIT_NOFILE' in done.stderr)
+    done = subprocess.run(['sh', '-c', 'ulimit -v 100000; exec "$0" demo "$0"', USVM],
+                          capture_output=True, text=True, check=False)
+    check('demo without address space: status 1, and says so',
+          done.returncode == 1 and 'limited to 97 MiB' in done.stderr)
 
 
 def test_demo():
@@ -180,6 +202,7 @@ def main():
         test_doctor()
         test_home_only_demo()
         test_bad_input()
+        test_bad_device()
     if part in ('', 'demo') and migrates():
         test_demo()
         test_eviction()

@@ -211,6 +211,6 @@ int trace_write_file(struct usvm *device, const char *path, uint64_t *event_coun
 report:
 	if (err)
 		fprintf(stderr, "usvm: cannot write the trace %s: %s\n", path,
-			usvm_strerror(err));
+			strerror(-err));
 	return err;
 }

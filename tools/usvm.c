@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,7 +86,10 @@ static int print_help(void)
 	     "\n"
 	     "Options:\n"
 	     "  --help     Print this text\n"
-	     "  --version  Print the version");
+	     "  --version  Print the version\n"
+	     "\n"
+	     "USVM_DEVICE and USVM_FEATURES change the device: see usvm(1).\n"
+	     "Exit status: 0; 1 something went wrong; 2 bad usage; see usvm help doctor.");
 	return command_flush(0);
 }
 
@@ -107,14 +111,16 @@ static int run_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const struct command *command;
+	bool is_help;
 
 	if (argc < 2)
 		return command_usage_error(NULL, "a command is wanted");
 
-	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "--help") == 0) {
+	is_help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+	if (is_help || strcmp(argv[1], "--version") == 0) {
 		if (argc > 2)
 			return command_usage_error(NULL, "%s takes no argument", argv[1]);
-		if (strcmp(argv[1], "--help") == 0)
+		if (is_help)
 			return print_help();
 		printf("usvm %s\n", usvm_version());
 		return command_flush(0);
