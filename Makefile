@@ -48,7 +48,7 @@ bench: build
 	ninja -C $(BUILD) bench
 
 install: deps $(BUILD)/build.ninja
-	$(if $(prefix),meson configure $(BUILD) -Dprefix=$(prefix))
+	meson configure $(BUILD) -Dprefix=$(or $(prefix),/usr/local)
 	ninja -C $(BUILD)
 	meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir=$(abspath $(DESTDIR)))
 	$(if $(DESTDIR),,[ "$$(id -u)" != 0 ] || ldconfig)

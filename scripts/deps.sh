@@ -66,11 +66,20 @@ fi
 [ "$(id -u)" = 0 ] || give_up 'not root'
 
 export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+apt_get() { # what apt-get says is shown only where it fails
+	apt-get -q -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 && return
+	cat "$log" >&2
+	return 1
+}
+
 if ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; then
 	echo 'deps: apt-get update'
-	apt-get update -q >/dev/null || give_up 'apt-get update failed (no network?)'
+	apt_get update || give_up 'apt-get update failed (no network?)'
 fi
 echo "deps: apt-get install $missing"
 # shellcheck disable=SC2086 # a list of words
-apt-get install -q -y --no-install-recommends $missing >/dev/null ||
+apt_get install -y --no-install-recommends $missing ||
 	give_up 'apt-get install failed (no network, or old lists: apt-get update)'

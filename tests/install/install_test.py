@@ -7,6 +7,7 @@
 
 import argparse
 import glob
+import json
 import os
 import shutil
 import subprocess
@@ -32,6 +33,18 @@ def pkg_config(root, *arguments):
                env=environment).stdout.split()
 
 
+def check_is_found(build):
+    """In a usual prefix, the library must lie where pkg-config looks by itself."""
+    told = json.loads(run(['meson', 'introspect', build, '--buildoptions'],
+                          stdout=subprocess.PIPE).stdout)
+    option = {entry['name']: entry['value'] for entry in told}
+    folder = os.path.join(option['prefix'], option['libdir'], 'pkgconfig')
+    looked = run(['pkg-config', '--variable', 'pc_path', 'pkg-config'],
+                 stdout=subprocess.PIPE).stdout.strip().split(':')
+    if option['prefix'] in ('/usr', '/usr/local') and folder not in looked:
+        sys.exit(f'usvm.pc goes to {folder}; pkg-config looks in {looked}')
+
+
 def main():
     parser = argparse.ArgumentParser(description='test the installed library')
     parser.add_argument('--build', required=True)
@@ -39,6 +52,7 @@ def main():
     parser.add_argument('--tool', default='')
     options = parser.parse_args()
 
+    check_is_found(options.build)
     with tempfile.TemporaryDirectory() as work:
         root = os.path.join(work, 'root')
         run(['meson', 'install', '-C', options.build, '--no-rebuild', '--quiet',
