@@ -194,7 +194,7 @@ static int thread_start(struct sys_thread *thread, uint64_t stack_bytes)
 			   sizeof(before));
 	}
 	pthread_attr_destroy(&attr);
-	return -err;
+	return err == EPERM ? -EAGAIN : -err; /* a sandbox; EPERM is of memory here */
 }
 
 /*
