@@ -26,24 +26,32 @@ int main(void)
 	struct usvm_device_info info;
 	uint64_t pages[4], wrong = 0;
 	uint32_t *a = malloc(COUNT * sizeof(*a)); /* plain memory */
+	int err;
 
-	if (usvm_open(NULL, &gpu) || usvm_vm_create(gpu, NULL, &vm) ||
-	    usvm_queue_create(vm, NULL, &queue) || usvm_device_info(gpu, &info))
-		return 1;
+	if ((err = usvm_open(NULL, &gpu)) || (err = usvm_vm_create(gpu, NULL, &vm)) ||
+	    (err = usvm_queue_create(vm, NULL, &queue)) ||
+	    (err = usvm_device_info(gpu, &info)))
+		goto failed;
 	for (uint32_t i = 0; i < COUNT; i++)
 		a[i] = i;
-	if (usvm_run_kernel(queue, &(struct usvm_kernel){
+	err = usvm_run_kernel(queue, &(struct usvm_kernel){
 			.function = add_one, .groups = { COUNT },
-			.args = &a, .args_bytes = sizeof(a) })) /* GPU faults */
-		return 1;
+			.args = &a, .args_bytes = sizeof(a) }); /* GPU faults */
+	if (err)
+		goto failed;
 	usvm_query_span(vm, a, COUNT * sizeof(*a), pages);
 	for (uint32_t i = 0; i < COUNT; i++)
 		wrong += a[i] != i + 1; /* CPU faults */
 	printf("pages on the GPU: %lu, wrong numbers: %lu\n", pages[USVM_PAGE_DEVICE], wrong);
-	if (usvm_queue_destroy(queue) || usvm_vm_destroy(vm) || usvm_close(gpu))
-		return 1;
+	if ((err = usvm_queue_destroy(queue)) || (err = usvm_vm_destroy(vm)) ||
+	    (err = usvm_close(gpu)))
+		goto failed;
 	free(a);
 	if (!info.migrates)
 		printf("SKIP: %s\n", info.why_not);
 	return wrong ? 1 : !info.migrates ? 77 : !pages[USVM_PAGE_DEVICE];
+
+failed:
+	fprintf(stderr, "hello: %s\n", usvm_strerror(err));
+	return 1;
 }

@@ -29,7 +29,7 @@ MAKE = re.compile(r'\bmake ([a-z-]+)')
 TARGET = re.compile(r'^([a-z-]+):', re.M)
 # What a machine is like, in lines of `usvm doctor`.
 MACHINE = re.compile(r'^(\w+ +(?:kernel|userfaultfd|kernel-faults|huge-pages|max-map-count|'
-                     r'address-space)) .*')
+                     r'address-space|descriptors)) .*')
 
 
 def mask_number(found):
