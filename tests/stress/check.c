@@ -65,13 +65,13 @@ static bool check_words(const struct area *area, uint32_t page, uint32_t start, 
 bool check_page(const struct area *area, uint32_t page, uint32_t start, uint32_t words,
 		bool exact, struct mismatch *m)
 {
-	const uint64_t *races = &area->shadow[page].races;
+	uint64_t *races = &area->shadow[page].races;
 	uint64_t before = LOAD(races);
 
 	if (before & 1 || check_words(area, page, start, words, exact, m))
 		return true;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return LOAD(races) != before;
+	/* What was looked at was loaded before this. (Not a fence: TSan knows none.) */
+	return ADD(races, 0) != before;
 }
 
 void settle_page(const struct area *area, uint32_t page)
