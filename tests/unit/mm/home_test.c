@@ -11,6 +11,13 @@ static void take_first(struct fixture *f, uint64_t pages)
 	assert_int_equal(take_pages(f, 0, pages), pages);
 }
 
+/* A thread of the CPU waits for the page: whatever becomes of it, the thread runs on. */
+static void sleep_on(struct fixture *f, uint64_t page)
+{
+	assert_int_equal(fake_touch(f->fake, heap(page), false), -EAGAIN);
+	assert_int_equal(fake_blocked(f->fake, heap_span(page, 1)), 1);
+}
+
 static void bring_home(struct fixture *f, uint64_t page, uint64_t pages)
 {
 	assert_int_equal(mm_bring_home(f->mm, heap_span(page, pages), NULL), 0);
@@ -238,8 +245,10 @@ static void a_guard_page_stays_and_the_contents_die(void **state)
 	struct fixture *f = *state;
 
 	take_first(f, 4);
+	sleep_on(f, 1);
 	fake_guard(f->fake, heap_span(1, 1));
 	bring_home(f, 0, 4);
+	assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 0);
 	assert_int_equal(fake_touch(f->fake, heap(1), false), -EFAULT);
 	assert_true(f->owner.dirty);
 	expect_tags(f, 0, 1);
@@ -251,11 +260,48 @@ static void a_guard_page_in_read_only_memory_is_not_copied_over(void **state)
 	struct fixture *f = *state;
 
 	take_first(f, 2);
+	sleep_on(f, 0);
 	fake_guard(f->fake, heap_span(0, 1));
 	fake_mprotect(f->fake, HEAP_VMA, SYS_PROT_READ);
 	bring_home(f, 0, 2);
+	assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 0);
 	assert_int_equal(fake_touch(f->fake, heap(0), false), -EFAULT);
 	expect_tags(f, 1, 1);
+}
+
+/* Unmapped with no word to us, as where somebody unregistered the memory before: what was
+ * there is gone, and no page of others suffers for it. */
+static void pages_of_memory_that_went_silently_are_given_up(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 4);
+	sleep_on(f, 1);
+	assert_int_equal(f->sys->ops->uffd_unregister(f->sys, f->mm->uffd, heap_span(1, 2)), 0);
+	fake_munmap(f->fake, heap_span(1, 2));
+	bring_home(f, 0, 4);
+	assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 0);
+	assert_true(f->owner.dirty);
+	assert_int_equal(fake_touch(f->fake, heap(1), false), -EFAULT);
+	expect_tags(f, 0, 1);
+	expect_tags(f, 3, 1);
+}
+
+/* The same, and it is mapped anew: the new memory is not ours, and losing a page is loud. */
+static void a_page_that_nothing_brings_home_is_loud(void **state)
+{
+	struct fixture *f = *state;
+	bool died;
+
+	take_first(f, 1);
+	assert_int_equal(f->sys->ops->uffd_unregister(f->sys, f->mm->uffd, HEAP_VMA), 0);
+	mm_lock(f->mm);
+	FAKE_DIES(&died, mm_bring_home_locked(f->mm, heap_span(0, 1), NULL));
+	mm_unlock(f->mm, 0);
+	assert_true(died);
+	assert_int_equal(f->sys->ops->uffd_register(f->sys, f->mm->uffd, HEAP_VMA, BOTH_MODES),
+			 0);
+	expect_tags(f, 0, 1);
 }
 
 /* Moved, and -EEXIST said (A4): with an empty frame it is home, and must be woken. */
@@ -357,6 +403,8 @@ int main(void)
 		TEST(a_run_over_two_vmas_that_both_move_is_not_copied),
 		TEST(a_guard_page_stays_and_the_contents_die),
 		TEST(a_guard_page_in_read_only_memory_is_not_copied_over),
+		TEST(pages_of_memory_that_went_silently_are_given_up),
+		TEST(a_page_that_nothing_brings_home_is_loud),
 		TEST(a_move_home_that_lies_is_believed_by_the_frame),
 		TEST(a_lie_about_a_whole_run_loses_nothing),
 		TEST(a_page_in_both_places_is_loud),

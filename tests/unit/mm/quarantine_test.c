@@ -277,6 +277,33 @@ static void a_remove_while_the_mm_ends_leaves_nothing_behind(void **state)
 	assert_false(is_quarantined(f, 0));
 }
 
+static void add(struct fixture *f, uint64_t page)
+{
+	assert_int_equal(mm_reserve(f->mm, MM_EVENT_NODES), 0);
+	mm_lock(f->mm);
+	mm_quarantine_add(f->mm, heap_span(page, 1));
+	mm_unlock(f->mm, MM_EVENT_NODES);
+}
+
+/* A program that discards page after page: what is remembered is too much, never too little,
+ * and takes no more memory from some point on. */
+static void a_full_quarantine_forgets_nothing(void **state)
+{
+	enum { PAGES = 700 };
+	struct fixture *f = *state;
+	uint64_t most = 0;
+
+	for (uint64_t i = 0; i < 2 * PAGES; i++) {
+		/* Upwards; then downwards, below of all that is there. */
+		add(f, i < PAGES ? 2 * (PAGES + i) : 2 * (2 * PAGES - 1 - i));
+		most = MAX(most, (uint64_t)f->mm->quarantine.count);
+	}
+	for (uint64_t i = 0; i < 2 * PAGES; i++)
+		assert_true(is_quarantined(f, 2 * i));
+	assert_true(most <= 512);
+	mm_check(f->mm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +321,7 @@ int main(void)
 		TEST(it_ends_with_the_mapping),
 		TEST(a_look_that_ends_early_leaves_the_rest),
 		TEST(a_remove_while_the_mm_ends_leaves_nothing_behind),
+		TEST(a_full_quarantine_forgets_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

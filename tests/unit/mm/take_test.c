@@ -502,6 +502,22 @@ static void a_move_that_lies_took_what_it_took(void **state)
 	expect_tags(f, 0, 6);
 }
 
+/* An event comes when some pages have moved: they are taken, whatever becomes of the rest. */
+static void a_take_that_is_cut_short_has_what_it_took(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	fake_page_set(f->fake, heap_span(3, 1), FAKE_PAGE_PINNED);
+	/* Pages 0 to 2; page 3, which is busy; and behind it. */
+	fake_fail(f->fake, "uffd_move", 3, EAGAIN);
+	assert_int_equal(take_pages(f, 0, 8), 7);
+	fake_page_clear(f->fake, heap_span(3, 1), FAKE_PAGE_PINNED);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_int_equal(is_on_device(f, heap(i)), i != 3);
+	expect_tags(f, 0, 8);
+}
+
 /* Shared by a fork that is over: a write that changes nothing makes it movable. */
 static void sharing_is_broken_by_a_write(void **state)
 {
@@ -648,6 +664,7 @@ int main(void)
 		TEST(an_event_in_flight_is_waited_for),
 		TEST(an_event_that_nobody_reads_ends_in_ebusy),
 		TEST(a_move_that_lies_took_what_it_took),
+		TEST(a_take_that_is_cut_short_has_what_it_took),
 		TEST(sharing_is_broken_by_a_write),
 		TEST(pinned_pages_stay_after_three_tries_and_others_go),
 		TEST(a_frame_that_a_dead_page_left_is_emptied_first),

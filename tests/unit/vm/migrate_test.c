@@ -182,6 +182,26 @@ static void eviction_finds_pages_that_were_moved(void **state)
 	expect_tags(f, 8, 24);
 }
 
+/* A page that dies leaves its frame as it was. Device memory that nobody has holds none of
+ * the process's memory, and the next owner finds it empty. */
+static void device_memory_that_is_free_is_empty(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t frame, tag = 0;
+
+	heap_fill(f, 0, 16);
+	assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
+	frame = pte_of(f, heap(0))->target;
+	fake_munmap(f->fake, HEAP_VMA);
+	settle(f);
+	memcpy(&tag, (unsigned char *)f->gpu.device->host.vram + frame, sizeof(tag));
+	assert_int_equal(tag, tag_of(0));
+	run_all(f);
+	assert_int_equal(used_bytes(f), 0);
+	memcpy(&tag, (unsigned char *)f->gpu.device->host.vram + frame, sizeof(tag));
+	assert_int_equal(tag, 0);
+}
+
 /* Small ranges too: fragments of one device memory, each with its contents. */
 static void many_small_ranges_share_device_memory(void **state)
 {
@@ -440,6 +460,7 @@ int main(void)
 		BOTH(of_a_block_in_use_only_the_holes_around_are_taken),
 		BOTH(twice_what_fits_goes_through_device_memory),
 		BOTH(eviction_finds_pages_that_were_moved),
+		TEST(device_memory_that_is_free_is_empty),
 		BOTH(many_small_ranges_share_device_memory),
 		BOTH(full_of_what_cannot_go_is_no_error),
 		BOTH(pinned_memory_is_left_alone_for_a_while),
