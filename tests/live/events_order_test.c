@@ -8,7 +8,6 @@
  * the monitor gets it all, faults first, events in their order.
  */
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -356,8 +355,7 @@ static void a_new_job_waits_for_older_events(void **state)
 	live_fill(o->at, BYTES, 2, 0);
 	held_start(o->held, USVM_SYSTEM_ADD, o->at, 1);
 	/* It sleeps before its first access: or it has made one, and the value tells. */
-	for (int i = 0; i < 1000; i++)
-		sched_yield();
+	held_wait_asleep(o->held);
 	held_release(&o->held->hold_home);
 	assert_int_equal(held_finish(o->held, &value), 0);
 	assert_int_equal(value, live_word(2, 0));

@@ -75,6 +75,51 @@ bool held_wait_copy(struct held *held)
 	return true;
 }
 
+/* The host as the engine sees it; there is one device at a time. */
+static struct held *only;
+static const struct usvm_device_host *real_host;
+
+static int held_engine_begin(struct usvm *usvm)
+{
+	__atomic_store_n(&only->engine_thread, (uint32_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+	return real_host->engine_begin(usvm);
+}
+
+static int held_attach(void *device, const struct usvm_device_host *host)
+{
+	static struct usvm_device_host host_ops;
+
+	only = device;
+	real_host = host;
+	host_ops = *host;
+	host_ops.engine_begin = held_engine_begin;
+	return example_device_ops.attach(device, &host_ops);
+}
+
+static bool is_asleep(uint32_t thread)
+{
+	char path[64], line[256], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", thread);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	if (fgets(line, sizeof(line), file))
+		state = strrchr(line, ')')[2];
+	fclose(file);
+	return state == 'S';
+}
+
+void held_wait_asleep(struct held *held)
+{
+	uint32_t thread;
+
+	while (!(thread = __atomic_load_n(&held->engine_thread, __ATOMIC_SEQ_CST)))
+		sched_yield();
+	while (!is_answered(held) && !is_asleep(thread))
+		sched_yield();
+}
+
 static int held_copy(void *device, uint64_t offset, void *memory, uint64_t bytes,
 		     bool to_device)
 {
@@ -114,6 +159,7 @@ struct held *held_open(struct live *live, const struct live_param *param)
 	struct held *held;
 
 	ops = example_device_ops;
+	ops.attach = held_attach;
 	ops.copy = held_copy;
 	ops.wait_stopped = held_wait_stopped;
 	held = mmap(NULL, sizeof(*held), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -155,6 +201,7 @@ void held_start(struct held *held, uint32_t op, void *at, uint64_t value)
 	held->device.op = op;
 	held->device.addr = (uintptr_t)at;
 	held->device.value = value;
+	__atomic_store_n(&held->engine_thread, 0, __ATOMIC_SEQ_CST);
 	sem_post(&held->device.asked);
 }
 

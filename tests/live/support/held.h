@@ -25,6 +25,7 @@ struct held {
 	uint32_t hold_home;     /* these likewise */
 	uint32_t hold_monitor;
 	uint32_t hold_worker;
+	uint32_t engine_thread; /* atomic: its id, once it has begun the access; else 0 */
 	int copy_error;         /* what a held copy returns; then nothing was copied */
 	struct usvm_vm *vm;     /* the engine's */
 	unsigned char *own_memory;
@@ -39,6 +40,9 @@ void held_close(struct held *held, struct live *live);
 
 /** held_start() - the engine begins an access: USVM_SYSTEM_READ, _WRITE or _ADD */
 void held_start(struct held *held, uint32_t op, void *at, uint64_t value);
+
+/** held_wait_asleep() - until the engine has begun, and sleeps or is done */
+void held_wait_asleep(struct held *held);
 
 /** held_finish() - its end. Return: its error; *@value (may be NULL): what it read. */
 int held_finish(struct held *held, uint64_t *value);

@@ -133,50 +133,6 @@ static void one_wake_reaches_all_sleepers(void **state)
 	assert_int_equal(crowd.wait.waiters, 0);
 }
 
-#if defined(USVM_YIELD_POINTS)
-
-/* A wake by "another thread" just before the nth atomic access from now. */
-static struct {
-	struct wait wait;
-	int countdown;
-	bool has_fired;
-	uint64_t park_count; /* when it fired */
-} sudden;
-
-static void wake_when_due(void)
-{
-	if (sudden.countdown-- != 0)
-		return;
-	sudden.has_fired = true;
-	sudden.park_count = host_posix_park_count();
-	host_posix_at_yield = NULL;
-	wait_wake_all(&sudden.wait);
-}
-
-static void a_wake_at_any_step_before_the_sleep_prevents_it(void **state)
-{
-	int step = 0;
-
-	(void)state;
-	wait_init(&sudden.wait);
-	do {
-		uint32_t ticket = wait_ticket(&sudden.wait);
-		uint64_t parks = host_posix_park_count();
-		int err;
-
-		sudden.countdown = step++;
-		sudden.has_fired = false;
-		host_posix_at_yield = wake_when_due;
-		/* No time to wait: a sleep, however short, shows as a timeout. */
-		err = wait_sleep(&sudden.wait, ticket, 0);
-		host_posix_at_yield = NULL;
-		if (sudden.has_fired && sudden.park_count == parks)
-			assert_int_equal(err, 0);
-	} while (sudden.has_fired);
-	assert_true(step > 3);
-}
-#endif
-
 #if defined(USVM_LOCK_CHECK)
 static void a_sleep_with_a_monitor_lock_is_caught(void **state)
 {
@@ -203,9 +159,6 @@ int main(void)
 		cmocka_unit_test(a_wake_that_nobody_waits_for_makes_no_system_call),
 		cmocka_unit_test(a_sleep_without_a_wake_times_out),
 		cmocka_unit_test(one_wake_reaches_all_sleepers),
-#if defined(USVM_YIELD_POINTS)
-		cmocka_unit_test(a_wake_at_any_step_before_the_sleep_prevents_it),
-#endif
 #if defined(USVM_LOCK_CHECK)
 		cmocka_unit_test(a_sleep_with_a_monitor_lock_is_caught),
 #endif
