@@ -9,7 +9,8 @@
  *
  * The last page often leaves on the monitor (munmap, a CPU fault), which may not
  * free anything: it puts the devmem on the pagemap's list, and the collector
- * calls release().
+ * calls release(). A dead devmem stays so: no entry leads to it, and a reference is
+ * refused to who found it before.
  *
  * Upstream: struct drm_pagemap_zdd; there each device folio holds a reference.
  */
@@ -29,7 +30,8 @@ struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner)
 
 static bool is_last(struct pagemap_zdd *zdd)
 {
-	if (zdd->reference_count || zdd->owner.page_count || zdd->dead) /* Z1 */
+	ASSERT(!zdd->dead);
+	if (zdd->reference_count || zdd->owner.page_count) /* Z1 */
 		return false;
 	zdd->dead = true;
 	return true;
@@ -81,7 +83,7 @@ bool pagemap_devmem_get(struct pagemap_devmem *devmem)
 	bool alive;
 
 	lock_acquire(event_lock);
-	alive = !devmem->zdd.dead;
+	alive = !devmem->zdd.dead; /* Z1 */
 	if (alive)
 		devmem->zdd.reference_count++;
 	lock_release(event_lock);
@@ -164,8 +166,9 @@ int pagemap_find(struct pagemap *pagemap, struct span span, struct pagemap_devme
 		if (!devmem || entry->node.span.start != devmem->addr + entry->frame)
 			continue;
 		place = span_make(devmem->addr, devmem->bytes);
-		if (!span_covers(place, span) || devmem->zdd.dead)
+		if (!span_covers(place, span))
 			continue;
+		/* One with a page is not dead. */
 		devmem->zdd.reference_count++;
 		*out = devmem;
 		err = 0;
