@@ -90,8 +90,8 @@ static int return_unmapped(struct mm *mm, uint64_t addr, uint64_t source, bool *
 
 	if (!mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
 		return return_by_copy(mm, addr, source, dirty);
+	/* It went without an event: somebody unregistered it before, which woke who slept. */
 	*dirty = true;
-	mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 	return 0;
 }
 
