@@ -20,7 +20,7 @@
  * memory that is registered already (pthread_attr_setstack()). To read it takes
  * longer the more threads there are; at most 1/64 of the time goes into it. A thread
  * that is younger than the list may have its stack taken, which is then served like
- * other memory.
+ * other memory. Before anything is refused, the list is read again in any case.
  */
 #include "mm/mm_internal.h"
 
@@ -52,7 +52,7 @@ unlock:
 	return err;
 }
 
-bool mm_span_excluded(struct mm *mm, struct span span)
+static bool is_listed(struct mm *mm, struct span span)
 {
 	bool excluded = false;
 
@@ -63,6 +63,12 @@ bool mm_span_excluded(struct mm *mm, struct span span)
 	excluded |= mm->exclusion_count == MM_EXCLUSIONS_MAX;
 	lock_release(&mm->exclusion_lock);
 	return excluded;
+}
+
+bool mm_span_excluded(struct mm *mm, struct span span)
+{
+	/* No memory stays at home by an old list: the thread whose stack it was may be gone. */
+	return is_listed(mm, span) && (exclusions_refresh(mm, false) || is_listed(mm, span));
 }
 
 static uint32_t vma_flags(const struct mm *mm, const struct sys_vma *vma)

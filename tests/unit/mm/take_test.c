@@ -230,7 +230,23 @@ static void what_is_excluded_later_is_found_in_a_known_vma(void **state)
 	f->fake->exclusion_count = 1;
 	f->fake->clock_ns += 1000000;
 	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
-	assert_int_equal(fake_calls(f->fake, "exclusions"), calls + 1);
+	assert_true(fake_calls(f->fake, "exclusions") > calls);
+	expect_tags(f, 0, 8);
+}
+
+static void what_is_excluded_no_more_is_taken_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 4, 4);
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 1), 1);
+	f->fake->exclusions[0] = heap_span(7, 1);
+	f->fake->exclusion_count = 1;
+	f->fake->clock_ns += 1000000;
+	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
+	f->fake->exclusion_count = 0;
+	assert_int_equal(take_pages(f, 4, 4), 4);
 	expect_tags(f, 0, 8);
 }
 
@@ -242,6 +258,7 @@ static void exclusions_that_do_not_fit_exclude_everything(void **state)
 	heap_fill(f, 0, 1);
 	assert_int_equal(take_pages(f, 0, 1), 1);
 	f->mm->exclusion_count = MM_EXCLUSIONS_MAX;
+	fake_fail(f->fake, "exclusions", 1, ENOMEM); /* it still does not fit */
 	take = take_of(f, 1, 1);
 	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
 	f->mm->exclusion_count = 0;
@@ -651,6 +668,7 @@ int main(void)
 		TEST(excluded_spans_are_never_taken),
 		TEST(a_quarter_of_max_map_count_is_the_bound),
 		TEST(what_is_excluded_later_is_found_in_a_known_vma),
+		TEST(what_is_excluded_no_more_is_taken_at_once),
 		TEST(exclusions_that_do_not_fit_exclude_everything),
 		TEST(exclusions_that_cannot_be_read_are_an_error),
 		TEST(memory_of_another_userfaultfd_is_used_in_place),
