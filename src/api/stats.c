@@ -20,7 +20,8 @@ struct mm_stat_name {
 #define MM_STAT(field) { "mm_" #field, offsetof(struct mm_stats, field) }
 
 static const struct mm_stat_name mm_names[] = {
-	MM_STAT(cpu_faults),	    MM_STAT(hole_faults),
+	MM_STAT(cpu_faults),
+	MM_STAT(hole_faults),	    MM_STAT(huge_holes),
 	MM_STAT(events_unmap),	    MM_STAT(events_remove),
 	MM_STAT(events_remap),	    MM_STAT(events_fork),
 	MM_STAT(home_moved_pages),  MM_STAT(home_copied_pages),
@@ -28,8 +29,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(busy_pages),	    MM_STAT(retries),
 	MM_STAT(stashed),	    MM_STAT(kicks),
 	MM_STAT(quarantined),	    MM_STAT(forks_pushed_pages),
-	MM_STAT(lies),
-	MM_STAT(refused),
+	MM_STAT(lies),		    MM_STAT(refused),
 };
 
 #define VRAM_STATS 4

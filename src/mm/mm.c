@@ -158,6 +158,7 @@ static int open_arena(void *argument)
 	page = mm->sys->ops->pointer(mm->sys, mm->fence_page, PAGE_BYTES);
 	if (page)
 		*(volatile uint8_t *)page = 1; /* present from now on */
+	mm_zeros_create(mm);
 	return 0;
 }
 
@@ -165,6 +166,7 @@ static int close_arena(void *argument)
 {
 	struct mm *mm = *(struct mm **)argument;
 
+	mm_zeros_destroy(mm);
 	if (mm->fence_page)
 		mm_arena_destroy(mm, mm->fence_page, HUGE_BYTES);
 	mm->fence_page = 0;

@@ -12,6 +12,8 @@
 
 /* Faults that wait for an event; a fault beyond them is woken and comes again. */
 #define MM_STASH_MAX 64
+/* In the low bits of an address in the stash: the access was a write. */
+#define MM_STASH_WRITE 1ull
 /* Event spans remembered for mm_changed_since(); older ones count as a change. */
 #define MM_LOG_MAX 64
 /* Old places of REMAPs, whose UNMAP may still come. */
@@ -38,6 +40,7 @@ struct mm_registration {
 	struct interval_node node;
 	uint32_t mode; /* enum sys_register_mode */
 	bool dontfork; /* we said MADV_DONTFORK, for lack of EVENT_FORK */
+	bool huge;     /* the kernel makes huge pages there: one was seen */
 };
 
 /* Pages that were HOME when a REMOVE named them: they may be zapped any time now. */
@@ -117,6 +120,12 @@ struct mm {
 	struct mm_work child_work;
 
 	uint64_t fence_page;  /* own, present, registered: mm_submit_fence() */
+
+	/* A zeroed huge page for the next empty block; the monitor's but for the address. */
+	uint64_t zeros;          /* library memory; 0: none */
+	bool zeros_ready;        /* it is there */
+	bool zeros_wanted;       /* somebody waits in the stash, or is likely to come */
+	uint64_t zeros_again_ns; /* the kernel had none: when to ask again */
 	uint64_t push_buffer; /* library memory, for pushing pages to a child */
 	struct push *push;    /* the monitor's, for a raw clone */
 	struct mm_calls *calls;
@@ -181,6 +190,9 @@ void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 /* vma.c */
 bool mm_span_excluded(struct mm *mm, struct span span);
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode);
+void mm_vma_saw_huge(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+struct mm_registration *mm_registration_first(struct mm *mm, struct span span)
+	MUST_HOLD(&mm->event_lock);
 void mm_vma_inherit(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
@@ -195,7 +207,14 @@ bool mm_quarantine_meets(struct mm *mm, struct span span) MUST_HOLD(&mm->event_l
 void mm_quarantine_release(struct mm *mm, struct span span);
 void mm_quarantine_fini(struct mm *mm);
 
+/* hole.c */
+void mm_zeros_create(struct mm *mm);
+void mm_zeros_destroy(struct mm *mm);
+bool mm_zeros_prepare(struct mm *mm);
+void mm_fill_hole(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);
+
 /* monitor.c */
+void mm_stash(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);
 void mm_monitor_run(void *arg);
 void mm_monitor_release(struct mm *mm);
 void mm_wake(struct mm *mm, struct span span);

@@ -31,9 +31,6 @@
 #include "base/assert.h"
 #include "base/host.h"
 
-/* How many pages around a hole are filled by one answer. */
-#define HOLE_BYTES KIB(64)
-
 void mm_wake(struct mm *mm, struct span span)
 {
 	int err = mm->sys->ops->uffd_wake(mm->sys, mm->uffd, span);
@@ -42,69 +39,14 @@ void mm_wake(struct mm *mm, struct span span)
 	(void)err;
 }
 
-static void stash(struct mm *mm, uint64_t addr)
+void mm_stash(struct mm *mm, uint64_t addr, bool write)
 {
 	if (mm->stash_count == MM_STASH_MAX) {
 		mm_wake(mm, span_make(addr, PAGE_BYTES));
 		return;
 	}
-	mm->stash[mm->stash_count++] = addr; /* W2 */
+	mm->stash[mm->stash_count++] = addr | (write ? MM_STASH_WRITE : 0); /* W2 */
 	mm->stats.stashed++;
-}
-
-/* The holes behind @addr in its 64 KiB, if they lie in one VMA: nobody waits for them. */
-static void fill_ahead(struct mm *mm, uint64_t addr)
-{
-	struct span span = { addr + PAGE_BYTES, span_block(addr, HOLE_BYTES).end };
-	struct mm_entry *next = mm_entry_first(mm, span);
-	uint64_t done = 0;
-
-	lock_assert_held(&mm->event_lock);
-	if (next)
-		span.end = next->node.span.start;
-	if (span_is_empty(span))
-		return;
-	if (mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, span, &done) && !done)
-		return; /* the VMA ends before, or something is there */
-	mm_quarantine_clear(mm, span_make(span.start, done));
-}
-
-/* A marker of write-protection is no page, but ZEROPAGE takes it for one: whoever faults
- * there would be woken to fault again, for ever. Return: true if there was one. */
-static bool remove_marker(struct mm *mm, struct span page)
-{
-	struct sys_page_run run;
-	size_t count = 0;
-	uint64_t end;
-
-	if (mm->sys->ops->page_scan(mm->sys, page, &run, 1, &count, &end) || !count ||
-	    run.flags & (SYS_PAGE_PRESENT | SYS_PAGE_GUARD))
-		return false;
-	return !mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page, false);
-}
-
-/* Zeros for @addr. */
-static void fill_hole(struct mm *mm, uint64_t addr)
-{
-	struct span page = span_make(addr, PAGE_BYTES);
-	uint64_t done = 0;
-	int err;
-
-	lock_assert_held(&mm->event_lock);
-	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
-	if (err == -EEXIST && remove_marker(mm, page))
-		err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
-	if (err == -EAGAIN) {
-		stash(mm, addr);
-		return;
-	}
-	if (err) {
-		mm_wake(mm, page); /* W1 */
-		return;
-	}
-	mm->stats.hole_faults++;
-	mm_quarantine_clear(mm, page);
-	fill_ahead(mm, addr);
 }
 
 /* The device pages around @addr that one CPU fault brings home. */
@@ -127,7 +69,7 @@ static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint64_t ad
 	return true;
 }
 
-static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
+static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thread_id)
 {
 	struct mm_entry *entry = mm_entry_first(mm, span_make(addr, PAGE_BYTES));
 	uint64_t start = mm_trace_start(mm);
@@ -135,7 +77,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
 
 	lock_assert_held(&mm->event_lock);
 	if (!entry) {
-		fill_hole(mm, addr); /* E2 */
+		mm_fill_hole(mm, addr, write); /* E2 */
 		return;
 	}
 	if (kick_engine(mm, entry, addr, thread_id))
@@ -148,7 +90,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, uint32_t thread_id)
 	if (mm_bring_home_locked(mm, span, entry->owner) &&
 	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {
 		mm->stats.retries++;
-		stash(mm, addr);
+		mm_stash(mm, addr, write);
 		return;
 	}
 	mm->stats.cpu_faults++;
@@ -213,7 +155,8 @@ static void handle_event(struct mm *mm, const struct sys_event *event)
 			mm_wake(mm, span_make(event->addr, PAGE_BYTES));
 			break;
 		}
-		handle_fault(mm, event->addr, event->thread_id);
+		handle_fault(mm, event->addr, event->fault_flags & SYS_FAULT_WRITE,
+			     event->thread_id);
 		break;
 	case SYS_EVENT_UNMAP:
 		handle_unmap(mm, event->span);
@@ -241,7 +184,7 @@ static void retry_stash(struct mm *mm)
 		addrs[i] = mm->stash[i];
 	mm->stash_count = 0;
 	for (uint32_t i = 0; i < count; i++)
-		handle_fault(mm, addrs[i], 0);
+		handle_fault(mm, addrs[i] & ~MM_STASH_WRITE, addrs[i] & MM_STASH_WRITE, 0);
 }
 
 /* A message and the stash can need that many nodes. */
@@ -278,7 +221,7 @@ bool mm_monitor_step(struct mm *mm)
 	INVARIANT(mm_entry_check(mm));
 	ATOMIC_SUB(&mm->monitor_nodes, mm->nodes_taken);
 	mm_unlock(mm, mm->nodes_taken);
-	return err == 0;
+	return mm_zeros_prepare(mm) || err == 0;
 }
 
 static bool stash_is_empty(struct mm *mm)

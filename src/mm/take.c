@@ -240,6 +240,8 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	if (scan_err)
 		base_host->die("usvm: cannot look at frames that pages were moved to\n");
 	insert_piece(mm, take, piece, map, err == 0); /* E1 */
+	if (take->huge)
+		mm_vma_saw_huge(mm, piece);
 	return err;
 }
 

@@ -92,14 +92,15 @@ int mm_vma_find(struct mm *mm, uint64_t addr, bool or_next, struct sys_vma *vma,
 	return err;
 }
 
-static struct mm_registration *first(struct mm *mm, struct span span)
+struct mm_registration *mm_registration_first(struct mm *mm, struct span span)
 {
 	struct interval_node *node = interval_tree_first(&mm->registrations, span);
 
 	return node ? CONTAINER_OF(node, struct mm_registration, node) : NULL;
 }
 
-static void remember(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
+/* @span is as @like, which may be a node that was put back. */
+static void remember(struct mm *mm, struct span span, struct mm_registration like)
 {
 	struct mm_registration *r;
 
@@ -107,9 +108,8 @@ static void remember(struct mm *mm, struct span span, uint32_t mode, bool dontfo
 	if (span_is_empty(span))
 		return;
 	r = mm_node_take(mm);
+	*r = like;
 	r->node.span = span;
-	r->mode = mode;
-	r->dontfork = dontfork;
 	interval_tree_insert(&mm->registrations, &r->node);
 }
 
@@ -118,17 +118,24 @@ void mm_registration_forget(struct mm *mm, struct span span)
 {
 	struct mm_registration *r;
 
-	while ((r = first(mm, span))) {
-		struct span old = r->node.span;
-		uint32_t mode = r->mode;
-		bool dontfork = r->dontfork;
+	while ((r = mm_registration_first(mm, span))) {
+		struct mm_registration old = *r;
+		struct span was = old.node.span;
 
 		interval_tree_remove(&mm->registrations, &r->node);
 		mm_node_put(mm, r);
-		remember(mm, (struct span){ old.start, MAX(old.start, span.start) }, mode,
-			 dontfork);
-		remember(mm, (struct span){ MIN(old.end, span.end), old.end }, mode, dontfork);
+		remember(mm, (struct span){ was.start, MAX(was.start, span.start) }, old);
+		remember(mm, (struct span){ MIN(was.end, span.end), was.end }, old);
 	}
+}
+
+/* Pages of @span were parts of huge pages. */
+void mm_vma_saw_huge(struct mm *mm, struct span span)
+{
+	struct mm_registration *r = mm_registration_first(mm, span);
+
+	if (r)
+		r->huge = true;
 }
 
 /* Nothing is on a device: children may have again what we kept from them. */
@@ -151,7 +158,7 @@ void mm_vma_inherit(struct mm *mm)
 
 static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
 {
-	struct mm_registration *r = first(mm, span);
+	struct mm_registration *r = mm_registration_first(mm, span);
 
 	return r && span_covers(r->node.span, span) && (r->mode & mode) == mode &&
 	       (r->dontfork || !dontfork);
@@ -161,7 +168,8 @@ static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool d
 static bool is_refused(struct mm *mm, struct span span)
 {
 	lock_assert_held(&mm->event_lock);
-	if (first(mm, span) || mm->registrations.count < mm->sys->limits.max_map_count / 4 / 2)
+	if (mm_registration_first(mm, span) ||
+	    mm->registrations.count < mm->sys->limits.max_map_count / 4 / 2)
 		return false;
 	mm->stats.refused++;
 	return true;
@@ -172,6 +180,8 @@ static bool is_refused(struct mm *mm, struct span span)
 static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
 			   bool dontfork)
 {
+	struct mm_registration *before = mm_registration_first(mm, span);
+	struct mm_registration now = { .mode = mode, .dontfork = dontfork };
 	int err = 0;
 
 	lock_assert_held(&mm->event_lock);
@@ -183,8 +193,9 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 		return err;
 	/* Splits of neighbours need nodes; a VMA seen with other borders before replaces
 	 * what it meets. */
+	now.huge = before && before->huge;
 	mm_registration_forget(mm, span);
-	remember(mm, span, mode, dontfork);
+	remember(mm, span, now);
 	return 0;
 }
 

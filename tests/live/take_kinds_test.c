@@ -236,6 +236,39 @@ static void zero_pages_are_taken(void **state)
 	live_assert_zero(at + bytes / 2, bytes / 2);
 }
 
+/* A12: the first write in a block that was discarded gets a huge page, as natively. */
+static void an_empty_block_gets_a_huge_page_again(void **state)
+{
+	const char *masked = getenv("USVM_FEATURES");
+	struct live *live = *state;
+	unsigned char *at = live_on_device(live, 2 * LIVE_HUGE, 1);
+	uint64_t huge = live_stat(live, "mm_huge_holes");
+
+	if (masked && strstr(masked, "pagemap_scan"))
+		skip(); /* nothing tells that a page is huge */
+
+	live_assert_filled(at, 2 * LIVE_HUGE, 1, 0);
+	assert_int_equal(madvise(at, 2 * LIVE_HUGE, MADV_DONTNEED), 0);
+	live_assert_state(live, at, 2 * LIVE_HUGE, LIVE_HOLE);
+	for (size_t i = 0; i < 2; i++) {
+		at[i * LIVE_HUGE + 12345] = 1;
+		assert_int_equal(live_huge(at + i * LIVE_HUGE, LIVE_HUGE),
+				 LIVE_HUGE / LIVE_PAGE);
+		at[i * LIVE_HUGE + 12345] = 0;
+	}
+	assert_int_equal(live_stat(live, "mm_huge_holes"), huge + 2);
+	live_assert_zero(at, 2 * LIVE_HUGE);
+	/* Which the device takes whole. */
+	live_fill(at, 2 * LIVE_HUGE, 2, 0);
+	live_take(live, at, 2 * LIVE_HUGE);
+	live_assert_state(live, at, 2 * LIVE_HUGE, LIVE_DEVICE);
+	live_assert_filled(at, 2 * LIVE_HUGE, 2, 0);
+	/* A block that only reads are made of costs no memory. */
+	assert_int_equal(madvise(at, LIVE_HUGE, MADV_DONTNEED), 0);
+	live_assert_zero(at, LIVE_HUGE);
+	assert_int_equal(live_huge(at, LIVE_HUGE), 0);
+}
+
 /* B: a huge page stays one, both ways (the aligned case is what [huge] tests are). */
 static void a_huge_page_comes_home_as_one(void **state)
 {
@@ -370,6 +403,8 @@ int main(void)
 		LIVE_TEST_MODES(holes_between_pages_are_zero),
 		LIVE_TEST_MODES(holes_far_from_the_fault_stay_holes),
 		LIVE_TEST_ALL(zero_pages_are_taken),
+		LIVE_ENTRY(an_empty_block_gets_a_huge_page_again, " [move]", &live_move_huge),
+		LIVE_ENTRY(an_empty_block_gets_a_huge_page_again, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(a_huge_page_comes_home_as_one, " [move]", &live_move_huge),
 		LIVE_ENTRY(a_huge_page_comes_home_as_one, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(parts_of_huge_pages_are_taken, " [move]", &live_move_huge),
