@@ -138,7 +138,8 @@ struct usvm_device_ops {
 	/** detach() - [caller] everything has come home; no op follows */
 	void (*detach)(void *device);
 
-	/** vm_create() - [worker] an address space, empty; @vm is a small number not in use.
+	/** vm_create() - [worker] an address space, empty; @vm is a small number not in use,
+	 * which jobs and faults name it by; usvm_vm_create() waits for it.
 	 * Return: 0 or -ENOMEM. */
 	int (*vm_create)(void *device, uint32_t vm);
 
@@ -146,7 +147,8 @@ struct usvm_device_ops {
 	void (*vm_destroy)(void *device, uint32_t vm);
 
 	/** pt_prepare() - [worker] make sure that pt_map() of this span cannot fail for
-	 * lack of memory. Return: 0 or -ENOMEM. */
+	 * lack of memory. One at a time for a vm, but beside pt_map() and pt_clear() of
+	 * other spans. Return: 0 or -ENOMEM. */
 	int (*pt_prepare)(void *device, uint32_t vm, uint64_t addr, uint64_t bytes);
 
 	/** pt_map() - [monitor lock held] write entries; what was there is replaced.
@@ -177,7 +179,8 @@ struct usvm_device_ops {
 
 	/** copy() - [monitor or worker] only with USVM_DEVICE_OWN_MEMORY: copy between
 	 * device memory and @memory, present memory of usvm; synchronous; must not wait
-	 * for an engine that may fault. Return: 0 or -EIO. */
+	 * for an engine that may fault. Several may run, of different spans. Return: 0 or
+	 * -EIO. */
 	int (*copy)(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
 		    bool to_device);
 
