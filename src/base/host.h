@@ -25,6 +25,7 @@ struct base_thread {
 	const struct lock *held[16]; /* in the order taken */
 	const char *where[16];       /* file:line of each */
 	uint32_t held_count;
+	const char *waits_for;       /* the lock that it is asleep for */
 	bool is_library;             /* one of ours; else a program's thread */
 	bool is_monitor;
 	bool is_worker;              /* runs mm's work: has the monitor's file table */

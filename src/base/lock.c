@@ -316,7 +316,7 @@ static bool word_take(struct lock *lock)
 }
 
 /* acquire_slow() - the lock was held a moment ago: spin for a little, then sleep */
-static void acquire_slow(struct lock *lock, const struct base_thread *self,
+static void acquire_slow(struct lock *lock, struct base_thread *self,
 			 const char *where)
 {
 	if (owned_by(lock, self))
@@ -334,8 +334,10 @@ static void acquire_slow(struct lock *lock, const struct base_thread *self,
 		cpu_relax();
 	}
 
+	self->waits_for = lock->name;
 	while (ATOMIC_EXCHANGE(&lock->word, LOCK_CONTENDED) != LOCK_FREE)
 		base_host->park(&lock->word, LOCK_CONTENDED, BASE_FOREVER);
+	self->waits_for = NULL;
 }
 
 NO_LOCK_ANALYSIS void lock_acquire_at(struct lock *lock, const char *where)

@@ -28,8 +28,9 @@
  * *Addresses* are numbers in [SIM_START, SIM_END) that are no pointers. The program has
  * the part below SIM_ARENA; sys_ops.map() takes from the part above, and there, and only
  * there, sys_ops.pointer() gives a pointer, under which pages are PAGE_BYTES apart. Of each
- * page the first frame_bytes exist. An access of the program beyond them fails the run;
- * through a pointer it finds bytes that are lost when the page moves.
+ * page the first frame_bytes exist. An access of the program beyond them fails the run; the
+ * library's accessor reads zeros there; through a pointer there are bytes that are lost when
+ * the page moves.
  *
  * *Processes*: number 0 has the library; its memory is not in the simulation. Children of
  * sim_fork() run program code only.
@@ -83,7 +84,7 @@ enum sim_policy {
 	SIM_POLICY_RANDOM,
 	/* PCT: the runnable thread of the highest priority runs. Priorities are random,
 	 * and at change_count steps among the first change_span the running thread gets
-	 * the lowest. cpu_yield() gives the lowest, too. */
+	 * the lowest. cpu_yield() gives the lowest, too. Behind change_span: as RANDOM. */
 	SIM_POLICY_PRIORITY,
 };
 
@@ -105,6 +106,8 @@ struct sim_config {
 	uint32_t frame_bytes;    /* power of two, 64 (default) to PAGE_BYTES */
 	uint32_t max_map_count;  /* default 65530 */
 	uint32_t cpu_count;      /* what sys_limits says; default 2 */
+	uint64_t arena_start;    /* default SIM_ARENA; 2 MiB-aligned, as is the next */
+	uint64_t end;            /* default SIM_END */
 	enum sim_thp thp;        /* default SIM_THP_ADVISED */
 	bool separate_maps;      /* neighbouring mmap()s stay two VMAs; default: they merge */
 	enum sim_policy policy;

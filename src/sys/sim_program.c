@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: what the program does to its address space
+ *
+ * Each call acts in one step and then waits for its messages, in the order of the real
+ * ones: munmap() and mremap() are done before the message is read (U-1); DONTNEED, FREE
+ * and REMOVE are told first, VMA by VMA, and zap when the caller runs again, whatever has
+ * been put there meanwhile (U-8). Nothing is told of mprotect(), mlock() and guard pages.
+ */
+#include <errno.h>
+
+#include "sys/sim_internal.h"
+
+static bool is_valid(const struct sim *sim, struct span span)
+{
+	return IS_ALIGNED(span.start | span.end, PAGE_BYTES) && span.start < span.end &&
+	       span_covers(sim->window, span);
+}
+
+/* --- mapping -------------------------------------------------------------- */
+
+int sim_mmap(struct sim *sim, uint64_t addr, uint64_t bytes, uint32_t prot,
+	     enum sys_vma_kind kind, uint32_t flags, uint64_t *out)
+{
+	struct sim_process *process = sim_caller(sim);
+	struct sim_call call = { 0 };
+	int err = SIM_ENTER(MMAP, addr, bytes, prot, flags);
+	struct span span;
+	size_t next;
+
+	bytes = ALIGN_UP(bytes, PAGE_BYTES);
+	if (!err && !bytes)
+		err = -EINVAL;
+	if (err)
+		return sim_leave(err, 0);
+	if (!(flags & SIM_MAP_FIXED))
+		addr = sim_find_gap(process, bytes, PAGE_BYTES, false, addr);
+	span = span_make(addr, bytes);
+	if (!is_valid(sim, span))
+		return sim_leave(addr ? -EINVAL : -ENOMEM, 0);
+	next = sim_vma_index(process, addr);
+	if (flags & SIM_MAP_NOREPLACE && next < process->vma_count &&
+	    process->vmas[next].span.start < span.end)
+		return sim_leave(-EEXIST, 0);
+	err = sim_do_mmap(process, span, kind, prot, &call);
+	sim_call_wait(sim, &call);
+	if (!err)
+		*out = addr;
+	return sim_leave(err, addr);
+}
+
+int sim_munmap(struct sim *sim, struct span span)
+{
+	struct sim_call call = { 0 };
+	int err = SIM_ENTER(MUNMAP, span.start, span_bytes(span));
+
+	if (!err)
+		err = is_valid(sim, span) ? sim_do_munmap(sim_caller(sim), span, &call) :
+					    -EINVAL;
+	sim_call_wait(sim, &call);
+	return sim_leave(err, 0);
+}
+
+static int mremap_check(const struct sim *sim, struct span old, uint64_t bytes,
+			uint32_t flags, uint64_t to)
+{
+	bool fixed = flags & SIM_MREMAP_FIXED;
+
+	if (!is_valid(sim, old) || !bytes || !IS_ALIGNED(bytes, PAGE_BYTES))
+		return -EINVAL;
+	if (flags & (SIM_MREMAP_FIXED | SIM_MREMAP_DONTUNMAP) &&
+	    !(flags & SIM_MREMAP_MAYMOVE))
+		return -EINVAL;
+	if (flags & SIM_MREMAP_DONTUNMAP && bytes != span_bytes(old))
+		return -EINVAL;
+	if (fixed && (!is_valid(sim, span_make(to, bytes)) ||
+		      span_overlaps(old, span_make(to, bytes))))
+		return -EINVAL;
+	return 0;
+}
+
+static int do_mremap(struct sim *sim, struct span old, uint64_t bytes, uint32_t flags,
+		     uint64_t *to, struct sim_call *call)
+{
+	struct sim_process *process = sim_caller(sim);
+	bool dontunmap = flags & SIM_MREMAP_DONTUNMAP;
+	int err = mremap_check(sim, old, bytes, flags, *to);
+
+	if (err)
+		return err;
+	if (!(flags & (SIM_MREMAP_FIXED | SIM_MREMAP_DONTUNMAP))) {
+		*to = old.start;
+		err = sim_do_mremap(process, old, bytes, 0, false, call);
+		if (err != -ENOMEM || !(flags & SIM_MREMAP_MAYMOVE) ||
+		    bytes <= span_bytes(old))
+			return err;
+	}
+	if (!(flags & SIM_MREMAP_FIXED))
+		*to = sim_find_gap(process, bytes, PAGE_BYTES, false, 0);
+	if (!*to)
+		return -ENOMEM;
+	return sim_do_mremap(process, old, bytes, *to, dontunmap, call);
+}
+
+int sim_mremap(struct sim *sim, struct span old, uint64_t bytes, uint32_t flags, uint64_t to,
+	       uint64_t *out)
+{
+	struct sim_call call = { 0 };
+	int err = SIM_ENTER(MREMAP, old.start, span_bytes(old), bytes, to);
+
+	if (!err)
+		err = do_mremap(sim, old, bytes, flags, &to, &call);
+	sim_call_wait(sim, &call);
+	if (!err)
+		*out = to;
+	return sim_leave(err, to);
+}
+
+int sim_mprotect(struct sim *sim, struct span span, uint32_t prot)
+{
+	int err = SIM_ENTER(MPROTECT, span.start, span_bytes(span), prot);
+
+	if (!err)
+		err = is_valid(sim, span) ? sim_do_mprotect(sim_caller(sim), span, prot) :
+					    -EINVAL;
+	return sim_leave(err, 0);
+}
+
+int sim_brk(struct sim *sim, uint64_t end, uint64_t *now)
+{
+	struct sim_process *process = sim_caller(sim);
+	struct sim_call call = { 0 };
+	uint64_t old = process->brk;
+	uint64_t low = SIM_START + MIB(1);
+	int err = SIM_ENTER(BRK, end);
+
+	end = ALIGN_UP(end, PAGE_BYTES);
+	if (!err && end > old) {
+		size_t next = sim_vma_index(process, old);
+
+		if (end > sim->config.arena_start ||
+		    (next < process->vma_count && process->vmas[next].span.start < end))
+			err = -ENOMEM;
+		else
+			err = sim_do_mmap(process, (struct span){ old, end },
+					  SYS_VMA_ANON_PRIVATE,
+					  SYS_PROT_READ | SYS_PROT_WRITE, &call);
+	} else if (!err && end && end >= low && end < old) {
+		err = sim_do_munmap(process, (struct span){ end, old }, &call);
+	}
+	if (!err && end >= low)
+		process->brk = end;
+	*now = process->brk;
+	sim_call_wait(sim, &call);
+	return sim_leave(err, process->brk);
+}
+
+/* --- madvise -------------------------------------------------------------- */
+
+static void free_lazily(struct sim_process *process, struct span span)
+{
+	sim_split_huge(process, span);
+	SIM_FOR_PAGES(addr, span) {
+		uint16_t *flags = sim_flags(process, addr);
+
+		if (!flags)
+			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
+		else if (*flags & SYS_PAGE_SWAPPED)
+			sim_page_erase(process, addr);
+		else if (*flags & SYS_PAGE_PRESENT &&
+			 !(*flags & (SIM_PAGE_SHARED | SYS_PAGE_ZERO)))
+			*flags |= SIM_PAGE_LAZY;
+	}
+}
+
+/* One VMA's part: told, waited for, looked up again, done. */
+static int discard_part(struct sim_process *process, struct span part, bool lazily)
+{
+	struct sim *sim = process->sim;
+	struct sim_call call = { 0 };
+	const struct sim_vma *vma = sim_vma_at(process, part.start);
+
+	if (vma->uffd) {
+		sim_event_send_all(&call, process, part, SYS_EVENT_REMOVE);
+		sim_call_wait(sim, &call);
+		sim_yield_point();
+		vma = sim_vma_at(process, part.start);
+		if (!vma)
+			return -ENOMEM;
+		part.end = MIN(part.end, vma->span.end);
+	}
+	if (lazily)
+		free_lazily(process, part);
+	else
+		sim_zap(process, part, true);
+	return 0;
+}
+
+static int discard(struct sim_process *process, struct span span, enum sim_advice advice)
+{
+	uint64_t at = span.start;
+	int result = 0;
+
+	while (at < span.end) {
+		size_t i = sim_vma_index(process, at);
+		const struct sim_vma *vma = &process->vmas[i];
+		bool shared;
+		int err;
+
+		if (i == process->vma_count || vma->span.start >= span.end)
+			return -ENOMEM;
+		if (vma->span.start > at) {
+			result = -ENOMEM;
+			at = vma->span.start;
+		}
+		shared = vma->kind == SYS_VMA_ANON_SHARED;
+		if (vma->flags & SIM_VMA_MLOCKED ||
+		    (advice == SIM_ADVICE_REMOVE && !shared) ||
+		    (advice == SIM_ADVICE_FREE && vma->kind != SYS_VMA_ANON_PRIVATE))
+			return -EINVAL;
+		span.start = at;
+		at = MIN(vma->span.end, span.end);
+		err = discard_part(process, (struct span){ span.start, at },
+				   advice == SIM_ADVICE_FREE);
+		if (err)
+			return err;
+	}
+	return result;
+}
+
+static int populate(struct sim_process *process, struct span span, bool write)
+{
+	uint32_t fault_flags;
+
+	SIM_FOR_PAGES(addr, span) {
+		const struct sim_vma *vma = sim_vma_at(process, addr);
+		int err;
+
+		if (!vma)
+			return -ENOMEM;
+		if (!(vma->prot & (write ? SYS_PROT_WRITE : SYS_PROT_READ)))
+			return -EINVAL;
+		err = sim_touch(process, addr, write, &fault_flags);
+		if (err == -EAGAIN)
+			err = sim_feature(process->sim, SYS_FEATURE_KERNEL_FAULTS) ?
+				      sim_fault_in(process, addr, write) :
+				      -EFAULT;
+		if (err)
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static int guard(struct sim_process *process, struct span span, bool install)
+{
+	size_t i = sim_vma_index(process, span.start);
+
+	for (; i < process->vma_count && process->vmas[i].span.start < span.end; i++) {
+		if (process->vmas[i].kind != SYS_VMA_ANON_PRIVATE ||
+		    process->vmas[i].flags & SIM_VMA_MLOCKED)
+			return -EINVAL;
+	}
+	if (!sim_feature(process->sim, SYS_FEATURE_GUARD))
+		return -EINVAL;
+	if (install)
+		sim_zap(process, span, false);
+	SIM_FOR_PAGES(addr, span) {
+		uint16_t *flags = install ? sim_flags_make(process, addr) :
+					    sim_flags(process, addr);
+
+		if (install)
+			*flags = SYS_PAGE_GUARD;
+		else if (flags)
+			*flags &= (uint16_t)~SYS_PAGE_GUARD;
+	}
+	return 0;
+}
+
+static int set_flags(struct sim_process *process, struct span span, enum sim_advice advice)
+{
+	static const struct {
+		uint32_t set, clear;
+	} changes[] = {
+		[SIM_ADVICE_HUGEPAGE] = { SIM_VMA_HUGEPAGE, SIM_VMA_NOHUGEPAGE },
+		[SIM_ADVICE_NOHUGEPAGE] = { SIM_VMA_NOHUGEPAGE, SIM_VMA_HUGEPAGE },
+		[SIM_ADVICE_DONTFORK] = { SIM_VMA_DONTFORK, 0 },
+		[SIM_ADVICE_DOFORK] = { 0, SIM_VMA_DONTFORK },
+		[SIM_ADVICE_WIPEONFORK] = { SIM_VMA_WIPEONFORK, 0 },
+		[SIM_ADVICE_KEEPONFORK] = { 0, SIM_VMA_WIPEONFORK },
+		[SIM_ADVICE_DONTDUMP] = { SIM_VMA_DONTDUMP, 0 },
+		[SIM_ADVICE_MERGEABLE] = { SIM_VMA_MERGEABLE, 0 },
+	};
+
+	return sim_vma_set_flags(process, span, changes[advice].set, changes[advice].clear);
+}
+
+/* Not under sim_enter(): for the program and for sys_ops.advise(). */
+int sim_do_madvise(struct sim_process *process, struct span span, enum sim_advice advice)
+{
+	if (!is_valid(process->sim, span))
+		return -EINVAL;
+	if (advice == SIM_ADVICE_DONTNEED || advice == SIM_ADVICE_FREE ||
+	    advice == SIM_ADVICE_REMOVE)
+		return discard(process, span, advice);
+	if (!sim_all_mapped(process, span))
+		return -ENOMEM;
+	switch (advice) {
+	case SIM_ADVICE_COLLAPSE:
+		return sim_collapse(process, span);
+	case SIM_ADVICE_POPULATE_READ:
+	case SIM_ADVICE_POPULATE_WRITE:
+		return populate(process, span, advice == SIM_ADVICE_POPULATE_WRITE);
+	case SIM_ADVICE_GUARD_INSTALL:
+	case SIM_ADVICE_GUARD_REMOVE:
+		return guard(process, span, advice == SIM_ADVICE_GUARD_INSTALL);
+	case SIM_ADVICE_PAGEOUT:
+		sim_do_swap_out(process, span);
+		return 0;
+	default:
+		return set_flags(process, span, advice);
+	}
+}
+
+int sim_madvise(struct sim *sim, struct span span, enum sim_advice advice)
+{
+	struct sim_thread *self = sim->current;
+	struct sim_process *process = sim_caller(sim);
+	int err = SIM_ENTER(MADVISE, span.start, span_bytes(span), advice);
+
+	if (err)
+		return sim_leave(err, 0);
+	if (self && process->number == 0) {
+		self->in_madvise = true;
+		sim->madvise_count++;
+	}
+	err = sim_do_madvise(process, span, advice);
+	if (self && self->in_madvise) {
+		self->in_madvise = false;
+		sim->madvise_count--;
+	}
+	return sim_leave(err, 0);
+}
+
+int sim_mlock(struct sim *sim, struct span span, bool on)
+{
+	struct sim_process *process = sim_caller(sim);
+	int err = SIM_ENTER(MLOCK, span.start, span_bytes(span), on);
+
+	if (!err && !is_valid(sim, span))
+		err = -EINVAL;
+	if (!err && !sim_all_mapped(process, span))
+		err = -ENOMEM;
+	if (!err)
+		err = sim_vma_set_flags(process, span, on ? SIM_VMA_MLOCKED : 0,
+					on ? 0 : SIM_VMA_MLOCKED);
+	for (uint64_t at = span.start; on && !err && at < span.end; at += PAGE_BYTES) {
+		const struct sim_vma *vma = sim_vma_at(process, at);
+		bool write = vma && vma->prot & SYS_PROT_WRITE;
+
+		if (populate(process, span_make(at, PAGE_BYTES), write))
+			err = -ENOMEM;
+	}
+	return sim_leave(err, 0);
+}
