@@ -69,7 +69,7 @@ CHECK_STEPS = [
     Step('plant: compile', 'compile', 'build-plant', '', 30),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
-    Step(f'live, {mask}', 'test', 'build', 'live', 4 if mask in HOME_MASKS else 18, mask)
+    Step(f'live, {mask}', 'test', 'build', 'live', 6 if mask in HOME_MASKS else 18, mask)
     for mask in FEATURE_MASKS
 ]
 
