@@ -18,6 +18,7 @@
  * Invariants, under event_lock:
  *     entries do not overlap
  *     owner.page_count == sum of the pages of owner.entries
+ *     mm.doubted_count == how many are doubted (remap.c)
  *     mm.entry_pages == sum over all owners; mm.moving_pages == those MOVING
  *
  * Splitting takes a node. Who splits has reserved it before it took the lock:
@@ -94,6 +95,7 @@ static void entry_remove(struct mm *mm, struct mm_entry *entry)
 
 	lock_assert_held(&mm->event_lock);
 	entry_count(mm, entry, span_pages(entry->node.span), false);
+	mm_entry_set_doubted(mm, entry, false);
 	interval_tree_remove(&mm->entries, &entry->node);
 	list_remove(&entry->owner_link);
 	mm_node_put(mm, entry);
@@ -107,6 +109,7 @@ static bool entry_continues(const struct mm_entry *entry, uint64_t addr,
 {
 	return entry->node.span.end == addr && entry->owner == owner &&
 	       entry->state == state && entry->remap_number == remap_number &&
+	       !entry->doubted &&
 	       entry->frame + span_bytes(entry->node.span) == frame;
 }
 
@@ -120,7 +123,8 @@ static void entry_join_previous(struct mm *mm, struct mm_entry *entry)
 	if (span.start < PAGE_BYTES)
 		return;
 	previous = mm_entry_first(mm, span_make(span.start - PAGE_BYTES, PAGE_BYTES));
-	if (!previous || !entry_continues(previous, span.start, entry->owner,
+	if (!previous || entry->doubted ||
+	    !entry_continues(previous, span.start, entry->owner,
 					  entry->frame, entry->state,
 					  entry->remap_number))
 		return;
@@ -154,6 +158,7 @@ void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *own
 	entry->frame = frame;
 	entry->remap_number = 0;
 	entry->state = state;
+	entry->doubted = false;
 	interval_tree_insert(&mm->entries, &entry->node);
 	list_push_back(&owner->entries, &entry->owner_link);
 	entry_count(mm, entry, span_pages(span), true);
@@ -176,9 +181,11 @@ void mm_entry_split(struct mm *mm, uint64_t addr)
 	tail->frame = entry->frame + (addr - span.start);
 	tail->remap_number = entry->remap_number;
 	tail->state = entry->state;
+	tail->doubted = false;
 	entry_set_span(mm, entry, (struct span){ span.start, addr });
 	interval_tree_insert(&mm->entries, &tail->node);
 	list_push_back(&tail->owner->entries, &tail->owner_link);
+	mm_entry_set_doubted(mm, tail, entry->doubted);
 }
 
 /* The first @bytes of @entry are home: it starts behind them, or is gone. */
@@ -198,12 +205,21 @@ void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	entry_set_span(mm, entry, (struct span){ span.start + bytes, span.end });
 }
 
-/* The pages of @span are no more, but those that a REMAP after number @remap_number
- * brought there. */
-void mm_entry_drop_left(struct mm *mm, struct span span, uint64_t remap_number)
+void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
+{
+	if (entry->doubted == doubted)
+		return;
+	entry->doubted = doubted;
+	mm->doubted_count += doubted ? 1u : (uint64_t)-1;
+	if (doubted)
+		mm_remap_doubt(mm, entry->node.span);
+}
+
+static void drop_or_doubt(struct mm *mm, struct span span, uint64_t settled_count)
 {
 	struct mm_entry *entry;
 
+	lock_assert_held(&mm->event_lock);
 	mm_entry_split(mm, span.start);
 	mm_entry_split(mm, span.end);
 	entry = mm_entry_first(mm, span);
@@ -211,7 +227,8 @@ void mm_entry_drop_left(struct mm *mm, struct span span, uint64_t remap_number)
 		struct span gone = entry->node.span;
 
 		ASSERT(span_covers(span, gone));
-		if (entry->remap_number > remap_number) {
+		if (entry->remap_number > settled_count) {
+			mm_entry_set_doubted(mm, entry, true);
 			entry = mm_entry_next(entry, span);
 			continue;
 		}
@@ -224,7 +241,13 @@ void mm_entry_drop_left(struct mm *mm, struct span span, uint64_t remap_number)
 /* The pages of @span are no more. */
 void mm_entry_drop_span(struct mm *mm, struct span span)
 {
-	mm_entry_drop_left(mm, span, UINT64_MAX);
+	drop_or_doubt(mm, span, UINT64_MAX);
+}
+
+/* An UNMAP of @span: what was there before is no more, what came by a REMAP since may. */
+void mm_entry_unmap(struct mm *mm, struct span span)
+{
+	drop_or_doubt(mm, span, mm->settled_count); /* U1 */
 }
 
 /* mremap: what stood for @from stands for as many bytes at @to. */
@@ -255,6 +278,8 @@ void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 		start = entry->node.span.start - from.start + to;
 		entry->node.span = span_make(start, span_bytes(entry->node.span));
 		entry->remap_number = mm->remap_count;
+		if (entry->doubted)
+			mm_remap_doubt(mm, entry->node.span);
 		interval_tree_insert(&mm->entries, &entry->node);
 		list_push_back(&entry->owner->entries, &entry->owner_link);
 	}
@@ -279,7 +304,7 @@ void mm_entry_check(struct mm *mm)
 {
 	struct span all = { 0, UINT64_MAX };
 	struct mm_entry *entry = mm_entry_first(mm, all);
-	uint64_t pages = 0, moving = 0, end = 0;
+	uint64_t pages = 0, moving = 0, doubted = 0, end = 0;
 
 	interval_tree_check(&mm->entries);
 	for (; entry; entry = mm_entry_next(entry, all)) {
@@ -291,7 +316,10 @@ void mm_entry_check(struct mm *mm)
 		pages += span_pages(span);
 		if (entry->state == MM_ENTRY_MOVING)
 			moving += span_pages(span);
+		doubted += entry->doubted;
+		ASSERT(!entry->doubted || span_covers(mm->doubt, span));
 	}
 	ASSERT(pages == mm->entry_pages);
 	ASSERT(moving == mm->moving_pages);
+	ASSERT(doubted == mm->doubted_count);
 }

@@ -207,6 +207,8 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 			entry = mm_entry_next(entry, span);
 			continue;
 		}
+		if (entry->doubted) /* the monitor is about to find out */
+			return -EAGAIN;
 		err = entry->owner->ops->bring_home(entry->owner, home, entry->frame,
 						    &done);
 		mm_entry_shrink(mm, entry, done); /* E1 */

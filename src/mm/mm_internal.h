@@ -16,8 +16,6 @@
 #define MM_STASH_WRITE 1ull
 /* Event spans remembered for mm_changed_since(); older ones count as a change. */
 #define MM_LOG_MAX 64
-/* Old places of REMAPs, whose UNMAP may still come. */
-#define MM_LEFT_MAX 64
 /* Threads that run calls of the program. */
 #define MM_CALLERS 2
 #define MM_ACCESSORS_MAX 64
@@ -83,8 +81,10 @@ struct mm {
 	struct list quiesce;
 	struct span log[MM_LOG_MAX]; /* of event number seq: log[seq % MM_LOG_MAX] */
 	uint64_t event_seq;          /* atomic reads: how many were logged */
-	struct span left[MM_LEFT_MAX]; /* by REMAP number n: left[n % MM_LEFT_MAX] */
-	uint64_t remap_count;        /* the newest number */
+	uint64_t remap_count;        /* REMAPs: the newest number */
+	uint64_t settled_count;      /* up to which every UNMAP that is older was read */
+	uint64_t doubted_count;      /* of entries; all of them lie in doubt */
+	struct span doubt;
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
 	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
@@ -166,7 +166,8 @@ void mm_entry_split(struct mm *mm, uint64_t addr) MUST_HOLD(&mm->event_lock);
 void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_drop_span(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
-void mm_entry_drop_left(struct mm *mm, struct span span, uint64_t remap_number)
+void mm_entry_unmap(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 	MUST_HOLD(&mm->event_lock);
@@ -197,8 +198,8 @@ void mm_vma_inherit(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
 /* remap.c */
-void mm_remap_left(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
-uint64_t mm_remap_left_unmap(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
+void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
 /* quarantine.c */
 void mm_quarantine_add(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);

@@ -103,7 +103,7 @@ static void handle_unmap(struct mm *mm, struct span span)
 	mm->stats.events_unmap++;
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
-	mm_entry_drop_left(mm, span, mm_remap_left_unmap(mm, span));
+	mm_entry_unmap(mm, span);
 	mm_quarantine_clear(mm, span);
 	mm_registration_forget(mm, span);
 	mm_wake(mm, span); /* W1 */
@@ -130,7 +130,7 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_log_locked(mm, to);
 	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
 	mm_notify(mm, to, MM_EVENT_UNMAP);   /* Q3 */
-	mm_remap_left(mm, from);
+	mm->remap_count++;
 	mm_entry_rekey(mm, from, to_addr);
 	mm_quarantine_clear(mm, from);
 	mm_quarantine_clear(mm, to);
@@ -210,6 +210,8 @@ bool mm_monitor_step(struct mm *mm)
 	}
 	mm_lock(mm);
 	mm_quiesce_stop(mm);
+	/* What is still in doubt then is tried again at the next step. */
+	(void)mm_remap_settle(mm);
 	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
 	if (!err)
 		handle_event(mm, &event);
@@ -224,14 +226,15 @@ bool mm_monitor_step(struct mm *mm)
 	return mm_zeros_prepare(mm) || err == 0;
 }
 
-static bool stash_is_empty(struct mm *mm)
+/* No fault is remembered, and nothing in doubt: nothing but a message gives work. */
+static bool is_idle(struct mm *mm)
 {
-	bool empty;
+	bool idle;
 
 	mm_lock(mm);
-	empty = mm->stash_count == 0;
+	idle = mm->stash_count == 0 && mm->doubted_count == 0;
 	mm_unlock(mm, 0);
-	return empty;
+	return idle;
 }
 
 /* Return: 0, also where nothing can be taken; -EMFILE: it could with more descriptors. */
@@ -314,7 +317,7 @@ void mm_monitor_run(void *arg)
 	while (!mm->start_error && ATOMIC_LOAD(&mm->stopping) < 3) {
 		if (mm->uffd >= 0 && mm_monitor_step(mm))
 			continue;
-		if (mm->uffd >= 0 && !stash_is_empty(mm)) {
+		if (mm->uffd >= 0 && !is_idle(mm)) {
 			base_host->cpu_yield();
 			continue;
 		}

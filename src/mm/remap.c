@@ -1,55 +1,101 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DOC: What mremap() leaves behind
+ * DOC: Which UNMAP is meant
  *
- * An mremap() that moves is told twice: REMAP, for which the caller is held, and
- * only after that was read, UNMAP of the old place. The old place is free all the
- * while. Another thread's mremap() may put its pages there (two large realloc()s
- * are enough: the kernel likes the address that was freed last), and what is read
- * then is
+ * The kernel changes the address space first, drops its lock, and queues the
+ * message then. A thread that is preempted in between tells late, and what it
+ * unmapped is free all the while. Another thread's mremap() may put its pages
+ * there (two large realloc()s are enough: the kernel likes the address that was
+ * freed last), and what is read then is
  *
- *     REMAP A -> X      REMAP B -> A      UNMAP A
+ *     munmap(A) of one thread                 REMAP B -> A    UNMAP A
+ *     mremap(A -> X), told twice   REMAP A -> X    REMAP B -> A    UNMAP A
  *
- * The UNMAP is about what left A, not about what arrived since. So a REMAP has a
- * number, an entry that follows it bears that number, and the old place is kept
- * until an UNMAP of exactly this span comes: entries with a larger number stay.
+ * The UNMAP is about what left A, not about what arrived since. A munmap() of
+ * what arrived looks the same. So an entry that came by a REMAP is not dropped
+ * at an UNMAP but *doubted*, and the kernel is asked once it can know:
  *
- * Takes need no such care: until that UNMAP is read and its caller runs, MOVE says
- * -EAGAIN.
+ *     ZEROPAGE on a page that is there says -EAGAIN as long as any message is
+ *     owed, from before the change that it tells of. Else all is settled: what
+ *     an UNMAP says from now on is meant for what is there now.
  *
- * MREMAP_DONTUNMAP sends no UNMAP, and cannot be told from the other. Its old place
- * is forgotten when an UNMAP of another shape touches it: then what is told is new.
+ *     WRITEPROTECT(off) of the doubted page then says 0 where the mapping is
+ *     registered: it moved here with its entry, which lives. -ENOENT where it is
+ *     not, or is none: the entry dies.
+ *
+ * The second answer would be wrong had we registered a new mapping there in the
+ * meantime. So whoever registers has all settled first, under the same hold of
+ * event_lock (U1). Nothing is served from a doubted entry; nothing could be, for
+ * MOVE and COPY say -EAGAIN as long as a message is owed.
  */
 #include "mm/mm_internal.h"
 
+#include <errno.h>
+
 #include "base/assert.h"
 
-/* Every thread inside mremap() has one at most; beyond, the oldest is a DONTUNMAP's. */
-void mm_remap_left(struct mm *mm, struct span span)
+/* Is the mapping at @addr registered? Return: 1; 0; -EAGAIN a message is owed. */
+static int is_registered(struct mm *mm, uint64_t addr)
 {
-	lock_assert_held(&mm->event_lock);
-	mm->left[++mm->remap_count % MM_LEFT_MAX] = span;
+	int err = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd,
+						  span_make(addr, PAGE_BYTES), false);
+
+	return err == -EAGAIN ? err : err == 0;
 }
 
-/* How many REMAPs the UNMAP of @span is older than it seems: entries that came by one
- * with a number above the result are not meant. */
-uint64_t mm_remap_left_unmap(struct mm *mm, struct span span)
+static int settle_entry(struct mm *mm, struct mm_entry *entry)
 {
-	uint64_t last = mm->remap_count;
-	uint64_t first = last - MIN(last, (uint64_t)MM_LEFT_MAX - 1);
+	struct span span = entry->node.span;
+	int lives = is_registered(mm, span.start);
 
 	lock_assert_held(&mm->event_lock);
-	for (uint64_t number = first; number <= last; number++) {
-		struct span *left = &mm->left[number % MM_LEFT_MAX];
+	if (lives < 0)
+		return lives;
+	if (lives) {
+		mm_entry_set_doubted(mm, entry, false);
+		return 0;
+	}
+	/* A fault of an engine may have bound it in the meantime. */
+	mm_invalidate_locked(mm, span, MM_EVENT_UNMAP); /* Q3 */
+	mm_entry_drop_span(mm, span);
+	return 0;
+}
 
-		if (left->start == span.start && left->end == span.end) {
-			*left = (struct span){ 0, 0 };
-			return number;
-		}
+/*
+ * Settle what is in doubt. Return: true: everything is, and whatever changes from now on is
+ * told by messages that are not read yet; false: a message is owed, try again later.
+ */
+bool mm_remap_settle(struct mm *mm)
+{
+	struct mm_entry *entry;
+	uint64_t done;
+
+	lock_assert_held(&mm->event_lock);
+	if (mm->settled_count == mm->remap_count && !mm->doubted_count)
+		return true;
+	if (mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd,
+					span_make(mm->fence_page, PAGE_BYTES),
+					&done) == -EAGAIN)
+		return false;
+	mm->settled_count = mm->remap_count;
+	while (mm->doubted_count) {
+		entry = mm_entry_first(mm, mm->doubt);
+		while (entry && !entry->doubted)
+			entry = mm_entry_next(entry, mm->doubt);
+		ASSERT(entry);
+		if (settle_entry(mm, entry))
+			return false;
 	}
-	for (size_t i = 0; i < MM_LEFT_MAX; i++) {
-		if (span_overlaps(mm->left[i], span))
-			mm->left[i] = (struct span){ 0, 0 };
-	}
-	return UINT64_MAX;
+	mm->doubt = (struct span){ 0, 0 };
+	return true;
+}
+
+/* Entries in @span may be in doubt from now on. */
+void mm_remap_doubt(struct mm *mm, struct span span)
+{
+	lock_assert_held(&mm->event_lock);
+	if (span_is_empty(mm->doubt))
+		mm->doubt = span;
+	mm->doubt.start = MIN(mm->doubt.start, span.start);
+	mm->doubt.end = MAX(mm->doubt.end, span.end);
 }

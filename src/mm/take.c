@@ -432,11 +432,12 @@ void mm_take_abort(struct mm *mm, struct mm_take *take)
 		struct span span = entry->node.span;
 		uint64_t done = 0;
 		bool dirty = false;
-		int err;
+		int err = -EAGAIN;
 
-		err = mm_return_locked(mm, span,
-				       take->destination + (entry->frame - take->frame),
-				       &done, &dirty);
+		if (!entry->doubted)
+			err = mm_return_locked(mm, span, take->destination +
+							 (entry->frame - take->frame),
+					       &done, &dirty);
 		mm_entry_shrink(mm, entry, done);
 		if (!err)
 			continue;

@@ -223,9 +223,11 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	mm_unlock(mm, 0);
 	if (!err)
 		err = exclusions_refresh(mm, known);
+	mm_lock(mm);
+	if (!err && !mm_remap_settle(mm)) /* U1 */
+		err = -EAGAIN;
 	if (!err)
 		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
-	mm_lock(mm);
 	if (!err && (!known || dontfork))
 		err = register_locked(mm, vma->span, seq, mode, dontfork);
 	mm_unlock(mm, MM_EVENT_NODES);

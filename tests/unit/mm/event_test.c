@@ -4,6 +4,8 @@
  */
 #include "mm_fixture.h"
 
+#include "support/fake_internal.h"
+
 #define FAULTS_WRITE true
 
 /* The CPU touches a page of the heap that is on the device or a hole, and sleeps. */
@@ -220,7 +222,7 @@ static void reuse_before_the_unmap_is_read(void *arg, const char *op UNUSED)
 {
 	struct fixture *f = arg;
 
-	if (base_host->self()->held_count || strcmp(op, "uffd_register") != 0)
+	if (base_host->self()->held_count || strcmp(op, "clock_ns") != 0)
 		return;
 	f->fake->op_hook = NULL;
 	fake_munmap(f->fake, heap_span(0, 4));
@@ -392,6 +394,107 @@ static void the_unmap_of_what_left_spares_what_arrived(void **state)
 	}
 }
 
+/* munmap() of the first 4 pages has happened, and its thread was preempted before it told:
+ * a message is owed, which goes out by tell_late(). */
+static void munmap_untold(struct fixture *f)
+{
+	struct fake_state *state = f->fake->state;
+
+	fake_munmap(f->fake, heap_span(0, 4));
+	assert_int_equal(state->event_count, 1);
+	state->events[0].state = FAKE_HELD;
+}
+
+static void tell_late(struct fixture *f)
+{
+	struct fake_state *state = f->fake->state;
+
+	assert_int_equal(state->event_count, 1);
+	assert_int_equal(state->events[0].state, FAKE_HELD);
+	state->events[0].state = FAKE_QUEUED;
+}
+
+static void an_unmap_told_late_spares_what_arrived_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	munmap_untold(f);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	assert_int_equal(stats_of(f).events_remap, 1);
+	/* What was there died when the REMAP came. */
+	assert_int_equal(f->owner.dropped_pages, 4);
+	sleep_on(f, heap(1));
+	monitor_step(f);
+	assert_int_equal(f->mm->stash_count, 1);
+	tell_late(f);
+	settle(f);
+	expect_awake(f);
+	assert_int_equal(f->owner.dropped_pages, 4);
+	for (uint64_t i = 0; i < 4; i++)
+		assert_int_equal(cpu_read(f, heap(i)), tag_of(4 + i));
+	expect_nothing_pending(f);
+	/* From now on an UNMAP means what it says. */
+	fake_munmap(f->fake, heap_span(0, 4));
+	settle(f);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+}
+
+/* Both UNMAPs come before anything is settled: that of what arrived is one of them. */
+static void what_arrived_and_left_again_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	munmap_untold(f);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	fake_munmap(f->fake, heap_span(0, 4));
+	fake_map(f->fake, heap_span(0, 4), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	fake_set_tag(f->fake, heap(0), 900);
+	settle(f);
+	assert_int_equal(mm_entry_pages(f->mm), 4);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 4), NULL), -EBUSY);
+	tell_late(f);
+	settle(f);
+	assert_int_equal(f->owner.dropped_pages, 8);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	assert_int_equal(cpu_read(f, heap(0)), 900);
+	assert_int_equal(cpu_read(f, heap(1)), 0);
+	/* The new mapping is nobody's until it is used. */
+	assert_int_equal(fake_registered(f->fake, heap(0)), 0);
+	assert_int_equal(take_pages(f, 0, 4), 2);
+	assert_int_equal(cpu_read(f, heap(0)), 900);
+}
+
+/* Registered by us, a new mapping would look like the one that arrived. */
+static void nothing_is_registered_before_all_is_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+	uint64_t calls;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	munmap_untold(f);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	fake_munmap(f->fake, heap_span(0, 4));
+	fake_map(f->fake, heap_span(0, 4), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	calls = fake_calls(f->fake, "uffd_register");
+	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
+	assert_int_equal(fake_calls(f->fake, "uffd_register"), calls);
+	settle(f);
+	tell_late(f);
+	settle(f);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	assert_int_equal(fake_registered(f->fake, heap(0)), BOTH_MODES);
+}
+
 /* A munmap() of the same span, later, means what it says. */
 static void an_unmap_after_a_mremap_that_kept_its_mapping_is_believed(void **state)
 {
@@ -545,6 +648,9 @@ int main(void)
 		TEST(a_mremap_onto_device_pages_drops_them),
 		TEST(two_mremaps_are_followed_in_order),
 		TEST(the_unmap_of_what_left_spares_what_arrived),
+		TEST(an_unmap_told_late_spares_what_arrived_meanwhile),
+		TEST(what_arrived_and_left_again_is_dropped),
+		TEST(nothing_is_registered_before_all_is_settled),
 		TEST(an_unmap_after_a_mremap_that_kept_its_mapping_is_believed),
 		TEST(a_thread_on_a_moving_page_is_woken_when_the_page_goes),
 		TEST(more_faults_than_the_stash_holds_are_woken_to_come_again),

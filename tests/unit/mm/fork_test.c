@@ -153,11 +153,11 @@ static void fork_inherits_all_the_same(void **state)
 	}
 }
 
-static void prepare_at_register(void *arg, const char *op)
+static void prepare_before_register(void *arg, const char *op)
 {
 	struct fixture *f = arg;
 
-	if (base_host->self()->held_count || strcmp(op, "uffd_register") != 0)
+	if (base_host->self()->held_count || strcmp(op, "clock_ns") != 0)
 		return;
 	f->fake->op_hook = NULL;
 	f->fake->hooks.prepare();
@@ -171,7 +171,7 @@ static void fork_inherits_what_is_registered_meanwhile(void **state)
 	int child;
 
 	heap_fill(f, 0, 4);
-	f->fake->op_hook = prepare_at_register;
+	f->fake->op_hook = prepare_before_register;
 	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
 	assert_null(f->fake->op_hook);
 	child = fake_fork(f->fake, false);
