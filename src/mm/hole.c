@@ -94,12 +94,13 @@ bool mm_zeros_prepare(struct mm *mm)
 /* Is the block around @addr empty, and memory where the kernel makes huge pages? */
 static bool wants_huge(struct mm *mm, struct span block)
 {
-	struct mm_registration *r = mm_registration_first(mm, block);
+	struct mm_registration *r;
 	struct sys_page_run run;
 	size_t count = 0;
 	uint64_t end;
 
 	lock_assert_held(&mm->event_lock);
+	r = mm_registration_first(mm, block);
 	return mm->zeros && r && r->huge && span_covers(r->node.span, block) &&
 	       !mm_entry_first(mm, block) &&
 	       !mm->sys->ops->page_scan(mm->sys, block, &run, 1, &count, &end) && !count;
@@ -108,9 +109,10 @@ static bool wants_huge(struct mm *mm, struct span block)
 /* The huge page went there in part, or not at all, and not for an event. */
 static void zeros_refused(struct mm *mm, struct span block, uint64_t moved)
 {
-	struct mm_registration *r = mm_registration_first(mm, block);
+	struct mm_registration *r;
 
 	lock_assert_held(&mm->event_lock);
+	r = mm_registration_first(mm, block);
 	/* Read-only, locked, or not one VMA: it will be so the next time. */
 	if (r)
 		r->huge = false;

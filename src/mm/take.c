@@ -231,6 +231,7 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	uint64_t to_frame = take->destination - take->span.start;
 	int err, scan_err;
 
+	lock_assert_held(&mm->event_lock);
 	/* F1 */
 	err = empty_frames(mm, (struct span){ piece.start + to_frame, piece.end + to_frame });
 	if (err)

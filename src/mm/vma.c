@@ -158,8 +158,10 @@ void mm_vma_inherit(struct mm *mm)
 
 static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
 {
-	struct mm_registration *r = mm_registration_first(mm, span);
+	struct mm_registration *r;
 
+	lock_assert_held(&mm->event_lock);
+	r = mm_registration_first(mm, span);
 	return r && span_covers(r->node.span, span) && (r->mode & mode) == mode &&
 	       (r->dontfork || !dontfork);
 }
@@ -180,11 +182,12 @@ static bool is_refused(struct mm *mm, struct span span)
 static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
 			   bool dontfork)
 {
-	struct mm_registration *before = mm_registration_first(mm, span);
 	struct mm_registration now = { .mode = mode, .dontfork = dontfork };
+	struct mm_registration *before;
 	int err = 0;
 
 	lock_assert_held(&mm->event_lock);
+	before = mm_registration_first(mm, span);
 	if (mm_changed_since(mm, seq, span) || (dontfork && mm->gate_closed))
 		return -EAGAIN;
 	if (dontfork)
