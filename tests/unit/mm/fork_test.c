@@ -5,6 +5,9 @@
  */
 #include "mm_fixture.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+
 static void take_first(struct fixture *f, uint64_t pages)
 {
 	heap_fill(f, 0, pages);
@@ -153,6 +156,24 @@ static void fork_inherits_all_the_same(void **state)
 	}
 }
 
+/* The thread that forks: one of its own, for it keeps a lock from prepare to parent. */
+struct forker {
+	struct fixture *f;
+	pthread_t thread;
+	sem_t prepared, forked;
+};
+
+static struct forker forker;
+
+static void *forker_run(void *arg UNUSED)
+{
+	forker.f->fake->hooks.prepare();
+	sem_post(&forker.prepared);
+	sem_wait(&forker.forked);
+	forker.f->fake->hooks.parent();
+	return NULL;
+}
+
 static void prepare_before_register(void *arg, const char *op)
 {
 	struct fixture *f = arg;
@@ -160,7 +181,8 @@ static void prepare_before_register(void *arg, const char *op)
 	if (base_host->self()->held_count || strcmp(op, "clock_ns") != 0)
 		return;
 	f->fake->op_hook = NULL;
-	f->fake->hooks.prepare();
+	assert_int_equal(pthread_create(&forker.thread, NULL, forker_run, NULL), 0);
+	sem_wait(&forker.prepared);
 }
 
 /* A take registers, and keeps the VMA from children, while fork() is about to run. */
@@ -170,12 +192,16 @@ static void fork_inherits_what_is_registered_meanwhile(void **state)
 	struct mm_take take = take_of(f, 0, 4);
 	int child;
 
+	forker.f = f;
+	sem_init(&forker.prepared, 0, 0);
+	sem_init(&forker.forked, 0, 0);
 	heap_fill(f, 0, 4);
 	f->fake->op_hook = prepare_before_register;
 	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
 	assert_null(f->fake->op_hook);
 	child = fake_fork(f->fake, false);
-	f->fake->hooks.parent();
+	sem_post(&forker.forked);
+	assert_int_equal(pthread_join(forker.thread, NULL), 0);
 	expect_in(f, child, 0, 4);
 	assert_int_equal(take_pages(f, 0, 4), 0 + 4);
 	expect_tags(f, 0, 4);
