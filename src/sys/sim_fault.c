@@ -182,7 +182,11 @@ static int sleep_in_fault(struct sim_process *process, uint64_t addr, uint32_t f
 
 	if (!self) {
 		SIM_MUST(sim->outside);
-		return sim->outside->sleep(sim->outside->arg, fault->number);
+		sim->outside->sleep(sim->outside->arg, fault->number);
+		if (sim->kicked_thread != sim_caller_id(sim))
+			return 0;
+		sim->kicked_thread = 0;
+		return -EINTR;
 	}
 	if (sim_odd(sim, sim->config.odds.fault_repeats))
 		timeout = SIGNAL_NS;

@@ -91,6 +91,7 @@ struct sim_event {
 struct sim_call {
 	struct sim_event *first;
 	struct sim_event *last;
+	bool is_late; /* outside: the first is HELD as well */
 };
 
 /* A thread asleep in a fault. */
@@ -173,9 +174,10 @@ struct sim_outside {
 	void (*enter)(void *arg, const char *op); /* takes the lock */
 	void (*leave)(void *arg);
 	void (*changed)(void *arg); /* under the lock: whoever waits may look again */
-	/* Under the lock: wait for that. Return: 0; -EINTR: the thread was kicked. */
-	int (*sleep)(void *arg, uint64_t fault_number);
+	/* Under the lock: until fault @number has ended, or for a while (0). */
+	void (*sleep)(void *arg, uint64_t number);
 	uint32_t (*thread_id)(void *arg);
+	void (*die)(const char *text);
 	void *arg;
 };
 
@@ -213,6 +215,14 @@ struct sim {
 	uint32_t madvise_count; /* threads inside DONTNEED and FREE */
 	uint32_t mapping_count;
 	bool kicked; /* uffd_kick() */
+	struct span exclusions[8]; /* what sys_ops.exclusions() says */
+	size_t exclusion_count;
+	struct { /* REMOVEs whose zap has not happened yet; of callers outside */
+		struct sim_process *process;
+		struct span span;
+	} dying[64];
+	size_t dying_count;
+	uint32_t kicked_thread; /* outside: has to leave its access */
 	struct sys_fork_hooks hooks;
 	struct sim_injection injections[SIM_OP_COUNT + 1];
 	int injected; /* by sim_enter() of the op that runs */
@@ -337,6 +347,7 @@ int sim_fault_in(struct sim_process *process, uint64_t addr, bool write);
 
 /* sim_sys.c */
 extern const struct sys_ops sim_ops;
+enum sim_advice sim_advice_of(enum sys_advice advice);
 
 /* sim_uffd.c, sim_uffd_fill.c */
 uint8_t sim_uffd_new(struct sim *sim, struct sim_process *process);
@@ -346,6 +357,7 @@ void sim_event_send(struct sim_call *call, struct sim_process *process, uint8_t 
 		    const struct sys_event *event);
 void sim_event_send_all(struct sim_call *call, struct sim_process *process,
 			struct span span, enum sys_event_type type);
+void sim_event_tell(struct sim *sim, struct sim_event *event);
 void sim_event_done(struct sim *sim, struct sim_event *event);
 void sim_event_cancel(struct sim *sim, struct sim_event *event);
 void sim_call_wait(struct sim *sim, struct sim_call *call);
@@ -362,6 +374,12 @@ int sim_do_uffd_fill(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 int sim_do_uffd_poison(struct sim *sim, struct sim_uffd *uffd, struct span span);
 int sim_do_uffd_writeprotect(struct sim *sim, struct sim_uffd *uffd, struct span span,
 			     bool on);
+
+/* sim_outside.c: what a kernel would have done, had the callers threads to wait in */
+bool sim_outside_callers_run(struct sim *sim);
+bool sim_outside_finish_removes(struct sim *sim);
+bool sim_outside_fault_sleeps(struct sim *sim, uint64_t number);
+bool sim_remove_pends(struct sim *sim);
 
 /* sim_process.c */
 struct sim_process *sim_do_fork(struct sim_process *parent, struct sim_call *call);

@@ -182,6 +182,8 @@ static int discard_part(struct sim_process *process, struct span part, bool lazi
 
 	if (vma->uffd) {
 		sim_event_send_all(&call, process, part, SYS_EVENT_REMOVE);
+		if (!sim->current && sim->outside)
+			return 0; /* sim_outside_finish_removes() */
 		sim_call_wait(sim, &call);
 		sim_yield_point();
 		vma = sim_vma_at(process, part.start);

@@ -234,13 +234,16 @@ static int op_page_scan(struct sys *sys UNUSED, struct span span, struct sys_pag
 	return sim_leave(err, err ? 0 : *count);
 }
 
-static int op_exclusions(struct sys *sys UNUSED, struct span *spans UNUSED, size_t max UNUSED,
+/* The library is not in the simulated memory; a test may say otherwise. */
+static int op_exclusions(struct sys *sys UNUSED, struct span *spans, size_t max,
 			 size_t *count)
 {
 	int err = SIM_ENTER(EXCLUSIONS);
 
 	if (!err)
-		*count = 0; /* the library is not in the simulated memory */
+		*count = sim_now->exclusion_count;
+	for (size_t i = 0; !err && i < MIN(max, *count); i++)
+		spans[i] = sim_now->exclusions[i];
 	return sim_leave(err, 0);
 }
 
@@ -249,7 +252,7 @@ static int op_madvise_in_flight(struct sys *sys UNUSED, bool *busy)
 	int err = SIM_ENTER(MADVISE_IN_FLIGHT);
 
 	if (!err)
-		*busy = sim_now->madvise_count != 0;
+		*busy = sim_now->madvise_count || sim_remove_pends(sim_now);
 	return sim_leave(err, err ? 0 : *busy);
 }
 
@@ -305,7 +308,7 @@ static void op_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
 	sim_leave(0, 0);
 }
 
-static int op_advise(struct sys *sys UNUSED, struct span span, enum sys_advice advice)
+enum sim_advice sim_advice_of(enum sys_advice advice)
 {
 	static const enum sim_advice advices[] = {
 		[SYS_ADVICE_HUGEPAGE] = SIM_ADVICE_HUGEPAGE,
@@ -317,10 +320,16 @@ static int op_advise(struct sys *sys UNUSED, struct span span, enum sys_advice a
 		[SYS_ADVICE_POPULATE_WRITE] = SIM_ADVICE_POPULATE_WRITE,
 		[SYS_ADVICE_COLLAPSE] = SIM_ADVICE_COLLAPSE,
 	};
+
+	return advices[advice];
+}
+
+static int op_advise(struct sys *sys UNUSED, struct span span, enum sys_advice advice)
+{
 	int err = SIM_ENTER(ADVISE, span.start, span_bytes(span), advice);
 
 	if (!err)
-		err = sim_do_madvise(sim_now->processes[0], span, advices[advice]);
+		err = sim_do_madvise(sim_now->processes[0], span, sim_advice_of(advice));
 	return sim_leave(err, 0);
 }
 
@@ -405,14 +414,28 @@ static void op_thread_kick(struct sys *sys UNUSED, uint32_t thread_id)
 		if (thread->fault && thread->op == SIM_OP_ACCESS)
 			sim_fault_end(sim, thread->fault);
 	}
+	LIST_FOR_EACH_SAFE(node, &sim->faults) {
+		struct sim_fault *fault = LIST_ENTRY(node, struct sim_fault, link);
+
+		if (sim->outside && fault->thread_id == thread_id) {
+			sim->kicked_thread = thread_id;
+			sim_fault_end(sim, fault);
+			sim->outside->changed(sim->outside->arg);
+		}
+	}
 	sim_leave(0, 0);
 }
 
 static uint64_t op_clock_ns(struct sys *sys UNUSED)
 {
+	uint64_t now;
+
 	SIM_ENTER(CLOCK_NS);
+	if (sim_now->outside)
+		sim_now->clock_ns += 1000; /* nothing else makes it go */
+	now = sim_now->clock_ns;
 	sim_leave(0, 0);
-	return sim_now->clock_ns;
+	return now;
 }
 
 static void op_barrier(struct sys *sys UNUSED)

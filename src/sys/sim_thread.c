@@ -501,6 +501,8 @@ void sim_die(const char *text)
 		sim_report_add(sim, "%s", text);
 		sim_end(sim, SIM_FAILED);
 	}
+	if (sim && sim->outside)
+		sim->outside->die(text);
 	if (write(STDERR_FILENO, text, strlen(text)) < 0)
 		_exit(127);
 	__builtin_trap();

@@ -5,7 +5,11 @@
  * A message that is no fault belongs to a call of the program, which waits for it:
  *
  *     HELD --> QUEUED --> READ --> done, by the caller
- *                 read()    the caller runs
+ *      the caller   read()    the caller
+ *      runs                   runs
+ *
+ * What the call does is done before its first message is QUEUED, and a caller may be
+ * preempted between: then another's message, of a later change, is read first.
  *
  * From the call on until all its messages are done the userfaultfd is *changing*, and
  * MOVE, COPY, ZEROPAGE, WRITEPROTECT and POISON say -EAGAIN: not until read(), but until
@@ -53,7 +57,7 @@ bool sim_uffd_is_readable(const struct sim_uffd *uffd)
 
 /* --- messages ------------------------------------------------------------- */
 
-static void event_queue(struct sim *sim, struct sim_event *event)
+void sim_event_tell(struct sim *sim, struct sim_event *event)
 {
 	list_remove(&event->link);
 	if (!event->uffd) { /* closed meanwhile: nobody waits for its reader */
@@ -83,14 +87,14 @@ void sim_event_send(struct sim_call *call, struct sim_process *process, uint8_t 
 	list_init(&event->link);
 	event->uffd->changing++;
 	sim->event_count++;
-	if (call->last) {
+	event->state = SIM_EVENT_HELD;
+	list_push_back(&sim->other_events, &event->link);
+	if (call->last)
 		call->last->next = event;
-		event->state = SIM_EVENT_HELD;
-		list_push_back(&sim->other_events, &event->link);
-	} else {
+	else
 		call->first = event;
-		event_queue(sim, event);
-	}
+	if (!call->last && !sim->current && !call->is_late)
+		sim_event_tell(sim, event);
 	call->last = event;
 }
 
@@ -120,8 +124,8 @@ void sim_event_done(struct sim *sim, struct sim_event *event)
 		event->uffd->changing--;
 		sim->event_count--;
 	}
-	if (event->next)
-		event_queue(sim, event->next);
+	if (event->next && !event->waiter)
+		sim_event_tell(sim, event->next);
 	list_remove(&event->link);
 	list_push_back(&sim->free_events, &event->link);
 }
@@ -174,6 +178,8 @@ void sim_call_wait(struct sim *sim, struct sim_call *call)
 
 		event->waiter = self;
 		self->event = event;
+		sim_yield_point();
+		sim_event_tell(sim, event);
 		while (event->state != SIM_EVENT_READ)
 			sim_block(sim, event_name(event->event.type),
 				  event->event.span.start, BASE_FOREVER);
@@ -363,8 +369,10 @@ int sim_do_uffd_wait(struct sim *sim, struct sim_uffd *uffd, uint64_t timeout_ns
 			return -ETIMEDOUT;
 		if (!sim->current) {
 			SIM_MUST(sim->outside);
-			if (timeout_ns != BASE_FOREVER)
+			if (timeout_ns != BASE_FOREVER) {
+				sim->clock_ns = deadline;
 				return -ETIMEDOUT;
+			}
 			sim->outside->sleep(sim->outside->arg, 0);
 			continue;
 		}

@@ -3,10 +3,9 @@
  * sys/sys.h - everything the library asks of the operating system.
  *
  * The only layer that makes system calls and the only one that turns a shared
- * address into a pointer. One table of functions with three implementations:
- * linux.c (the real kernel), a simulated kernel, and the fake of the unit
- * tests (tests/unit/fake_sys.c). Layers above call the inline wrappers at the
- * end of this file and cannot tell which one they have.
+ * address into a pointer. One table of functions with two implementations:
+ * linux.c (the real kernel) and sim.c (a kernel in memory, sys/sim.h). Layers
+ * above cannot tell which one they have.
  *
  * Every function returns 0 or -errno of the system call unless it says
  * otherwise, and never sets errno for its caller. Nothing here allocates from
@@ -189,7 +188,7 @@ struct sys_limits {
  * monitor lock is held.
  */
 struct sys_ops {
-	const char *name; /* "linux", "fake", "sim" */
+	const char *name; /* "linux", "sim" */
 
 	/* -- the userfaultfd; on threads of the private file table only */
 

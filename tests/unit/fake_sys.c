@@ -1,92 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fake_sys.c - the fake kernel: its life, its base_host, and the ops beside userfaultfd.
+ * fake_sys.c - the simulated kernel (sys/sim.h) as an object behind a lock.
  *
- * support/fake_internal.h tells how it is made; support/fake_uffd.c has the
- * userfaultfd, support/fake_program.c the calls of the program.
+ * The unit tests play the program and the threads of the library themselves, or have real
+ * threads, so nothing of the simulator's scheduler runs here: each call is one step, and
+ * what a kernel would hold back is done when the test says so.
  */
-#include "support/fake_internal.h"
+#include "fake_sys.h"
 
 #include <errno.h>
-#include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/host_posix.h"
+#include "sys/sim_internal.h"
+
 #define HOOK_ROUNDS_MAX 10000
+
+struct fake_state {
+	pthread_mutex_t lock; /* of everything here, in struct fake_sys and in the simulator */
+	pthread_cond_t changed;
+	bool real_threads;
+	struct sim *sim;
+	struct sys_ops ops;
+	struct sim_event *untold;
+};
 
 _Thread_local jmp_buf *fake_death;
 static _Thread_local enum fake_role current_role;
 static struct fake_sys *installed;
 
-/* --- entering ---------------- */
-
-struct fake_sys *fake_enter_lock(struct fake_sys *fake)
-{
-	pthread_mutex_lock(&fake->state->lock);
-	return fake;
-}
-
-void fake_leave(struct fake_sys **fake)
-{
-	pthread_mutex_unlock(&(*fake)->state->lock);
-}
-
-static struct fake_op *op_find(struct fake_state *state, const char *name)
-{
-	struct fake_op *op = state->ops;
-
-	while (op->name && strcmp(op->name, name))
-		op++;
-	MUST(op < &state->ops[ARRAY_SIZE(state->ops) - 1]);
-	op->name = name;
-	return op;
-}
-
-struct fake_sys *fake_enter_op(struct fake_sys *fake, const char *name)
-{
-	static _Thread_local bool in_hook;
-	struct fake_op *op;
-
-	if (fake->op_hook && !in_hook) {
-		in_hook = true;
-		fake->op_hook(fake->hook_arg, name);
-		in_hook = false;
-	}
-	fake_enter_lock(fake);
-	op = op_find(fake->state, name);
-	fake->state->injected = ++op->calls == op->fails_at ? -op->error : 0;
-	return fake;
-}
-
-void fake_fail(struct fake_sys *fake, const char *name, uint64_t nth, int error)
-{
-	LOCKED(fake);
-	struct fake_op *op = op_find(fake->state, name);
-
-	op->fails_at = op->calls + nth;
-	op->error = error;
-}
-
-uint64_t fake_calls(struct fake_sys *fake, const char *name)
-{
-	LOCKED(fake);
-	return op_find(fake->state, name)->calls;
-}
-
-uint64_t fake_page_bytes(struct fake_sys *fake)
-{
-	LOCKED(fake);
-	return fake->state->own_bytes;
-}
-
-/* --- the host ---------------- */
-
-void fake_die(const char *text)
+NORETURN static void die(const char *text)
 {
 	if (fake_death)
 		longjmp(*fake_death, 1);
@@ -95,22 +43,114 @@ void fake_die(const char *text)
 	abort();
 }
 
-static int host_park(uint32_t *word, uint32_t expected, uint64_t timeout_ns)
-{
-	struct timespec t = { .tv_sec = (time_t)(timeout_ns / 1000000000),
-			      .tv_nsec = (long)(timeout_ns % 1000000000) };
+#define MUST(condition)         \
+	((condition) ? (void)0 : \
+		       die("the fake kernel: " #condition " does not hold\n"))
 
-	MUST(installed->state->real_threads);
-	if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected,
-		    timeout_ns == BASE_FOREVER ? NULL : &t, NULL, 0) &&
-	    errno == ETIMEDOUT)
-		return -ETIMEDOUT;
-	return 0;
+/* --- entering ---------------- */
+
+static struct sim *lock(struct fake_sys *fake)
+{
+	pthread_mutex_lock(&fake->state->lock);
+	return fake->state->sim;
 }
 
-static void host_unpark(uint32_t *word, uint32_t count)
+static void unlock(struct sim **sim UNUSED)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+	pthread_mutex_unlock(&installed->state->lock);
+}
+
+/* The rest of the block is under the lock; defines sim, the process entered, a call. */
+#define LOCKED(fake)                                                          \
+	struct sim *sim __attribute__((cleanup(unlock), unused)) = lock(fake); \
+	UNUSED struct sim_process *process = sim->entered;            \
+	UNUSED struct sim_call call = { 0 }
+
+static void outside_enter(void *arg, const char *op)
+{
+	static _Thread_local bool in_hook;
+	struct fake_sys *fake = arg;
+	struct sim *sim;
+
+	if (fake->op_hook && !in_hook) {
+		in_hook = true;
+		fake->op_hook(fake->hook_arg, op);
+		in_hook = false;
+	}
+	sim = lock(fake);
+	sim->move_lies = fake->move_lies;
+	sim->clock_ns = fake->clock_ns;
+	sim->madvise_count = fake->madvise_busy;
+	sim->exclusion_count = fake->exclusion_count;
+	memcpy(sim->exclusions, fake->exclusions, sizeof(sim->exclusions));
+}
+
+static void outside_leave(void *arg)
+{
+	struct fake_sys *fake = arg;
+
+	fake->move_lies = fake->state->sim->move_lies;
+	fake->hooks = fake->state->sim->hooks;
+	fake->clock_ns = fake->state->sim->clock_ns;
+	pthread_mutex_unlock(&fake->state->lock);
+}
+
+static void outside_changed(void *arg)
+{
+	pthread_cond_broadcast(&((struct fake_sys *)arg)->state->changed);
+}
+
+static uint32_t outside_thread_id(void *arg)
+{
+	if (((struct fake_sys *)arg)->state->real_threads)
+		return (uint32_t)syscall(SYS_gettid);
+	return 1000 + (uint32_t)current_role;
+}
+
+static void outside_sleep(void *arg, uint64_t number)
+{
+	struct fake_sys *fake = arg;
+	struct fake_state *state = fake->state;
+
+	MUST(state->real_threads || (number && fake->fault_hook));
+	if (!number)
+		pthread_cond_wait(&state->changed, &state->lock);
+	for (int i = 0; number && sim_outside_fault_sleeps(state->sim, number); i++) {
+		if (!fake->fault_hook) {
+			pthread_cond_wait(&state->changed, &state->lock);
+			continue;
+		}
+		MUST(i < HOOK_ROUNDS_MAX);
+		pthread_mutex_unlock(&state->lock);
+		fake->fault_hook(fake->hook_arg);
+		pthread_mutex_lock(&state->lock);
+	}
+}
+
+void fake_fail(struct fake_sys *fake, const char *op, uint64_t nth, int error)
+{
+	LOCKED(fake);
+	sim_inject(sim, op, nth, error, false);
+}
+
+uint64_t fake_calls(struct fake_sys *fake, const char *op)
+{
+	LOCKED(fake);
+	return sim_calls(sim, op);
+}
+
+uint64_t fake_page_bytes(struct fake_sys *fake)
+{
+	LOCKED(fake);
+	return sim_own_bytes(sim);
+}
+
+/* --- the host ---------------- */
+
+static int host_park(uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+	MUST(installed->state->real_threads);
+	return host_posix_ops.park(word, expected, timeout_ns);
 }
 
 static void host_cpu_yield(void)
@@ -124,27 +164,10 @@ static void host_cpu_yield(void)
 		fake->yield_hook(fake->hook_arg);
 }
 
-static void *host_pages_alloc(size_t bytes)
-{
-	struct fake_sys *fake FAKE_CLEANUP = fake_enter_op(installed, "pages_alloc");
-	void *pages;
-
-	MUST(bytes && IS_ALIGNED(bytes, PAGE_BYTES));
-	if (fake->state->injected)
-		return NULL;
-	pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		     0);
-	MUST(pages != MAP_FAILED);
-	fake->state->own_bytes += bytes;
-	return pages;
-}
-
 static void host_pages_free(void *pages, size_t bytes)
 {
 	LOCKED(installed);
-	MUST(installed->state->own_bytes >= bytes);
-	installed->state->own_bytes -= bytes;
-	MUST(!munmap(pages, bytes));
+	sim_pages_free(pages, bytes);
 }
 
 /* One record for each part that the thread can play: each holds its own locks. */
@@ -159,16 +182,6 @@ static struct base_thread *host_self(void)
 	return &records[current_role];
 }
 
-static const struct base_host_ops host_ops = {
-	.park = host_park,
-	.unpark = host_unpark,
-	.cpu_yield = host_cpu_yield,
-	.pages_alloc = host_pages_alloc,
-	.pages_free = host_pages_free,
-	.self = host_self,
-	.die = fake_die,
-};
-
 enum fake_role fake_become(enum fake_role role)
 {
 	enum fake_role before = current_role;
@@ -177,279 +190,7 @@ enum fake_role fake_become(enum fake_role role)
 	return before;
 }
 
-/* --- looking ---------------- */
-
-static int op_vma_query(struct sys *sys, uint64_t addr, bool or_next, struct sys_vma *vma)
-{
-	OP_FAILS(sys);
-	struct fake_process *process = &state->processes[0];
-	struct fake_page *page;
-	uint64_t start;
-	uint64_t end;
-
-	start = ALIGN_DOWN(or_next ? MAX(addr, FAKE_BASE) : addr, PAGE_BYTES);
-	page = fake_slot(process, start);
-	while (or_next && page && !page->vma.mapping) {
-		start += PAGE_BYTES;
-		page = fake_slot(process, start);
-	}
-	if (!page || !page->vma.mapping)
-		return -ENOENT;
-
-	for (end = start; fake_is_same_vma(page, fake_slot(process, end));)
-		end += PAGE_BYTES;
-	while (fake_is_same_vma(page, fake_slot(process, start - PAGE_BYTES)))
-		start -= PAGE_BYTES;
-	*vma = (struct sys_vma){ .span = { start, end },
-				 .prot = page->vma.prot,
-				 .kind = page->vma.kind };
-	if (vma->kind == SYS_VMA_FILE_PRIVATE || vma->kind == SYS_VMA_FILE_SHARED)
-		vma->inode = page->vma.mapping; /* no two map the same file */
-	return 0;
-}
-
-static uint32_t scan_flags(const struct fake_sys *fake, const struct fake_page *page)
-{
-	uint32_t flags =
-		page->flags & (FAKE_HAS_CONTENTS | SYS_PAGE_HUGE | SYS_PAGE_ZERO);
-
-	if (!sys_has(&fake->sys, SYS_FEATURE_PAGEMAP_SCAN))
-		flags &= ~(uint32_t)SYS_PAGE_ZERO;
-	else if (page->flags & SYS_PAGE_GUARD)
-		flags |= SYS_PAGE_GUARD;
-	else if (flags & SYS_PAGE_PRESENT && !(page->flags & FAKE_PAGE_WP) &&
-		 sys_has(&fake->sys, SYS_FEATURE_WP_ASYNC))
-		flags |= SYS_PAGE_WRITTEN;
-	/* Markers look like swap. */
-	if (page->flags && !(page->flags & FAKE_HAS_CONTENTS))
-		flags |= SYS_PAGE_SWAPPED;
-	return flags;
-}
-
-static int op_page_scan(struct sys *sys, struct span span, struct sys_page_run *runs,
-			size_t max, size_t *count, uint64_t *end)
-{
-	OP_FAILS(sys);
-	size_t n = 0;
-
-	*end = span.end;
-	FOR_PAGES(addr, span)
-	{
-		uint32_t flags =
-			scan_flags(fake, fake_page_at(&state->processes[0], addr));
-
-		if (!flags)
-			continue;
-		if (n && runs[n - 1].span.end == addr && runs[n - 1].flags == flags) {
-			runs[n - 1].span.end += PAGE_BYTES;
-			continue;
-		}
-		if (n == max) {
-			*end = addr;
-			break;
-		}
-		runs[n++] = (struct sys_page_run){ span_make(addr, PAGE_BYTES), flags };
-	}
-	*count = n;
-	return 0;
-}
-
-static int op_exclusions(struct sys *sys, struct span *spans, size_t max, size_t *count)
-{
-	OP_FAILS(sys);
-	*count = fake->exclusion_count;
-	memcpy(spans, fake->exclusions, MIN(max, *count) * sizeof(*spans));
-	return 0;
-}
-
-static int op_madvise_in_flight(struct sys *sys, bool *busy)
-{
-	OP_FAILS(sys);
-	*busy = fake->madvise_busy || state->dying_count;
-	for (size_t i = 0; i < state->event_count; i++)
-		*busy |= state->events[i].event.type == SYS_EVENT_REMOVE;
-	return 0;
-}
-
-/* --- the arena ---------------- */
-
-static int op_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t hint,
-		  uint64_t *addr)
-{
-	OP_FAILS(sys);
-	struct span span = span_make(ALIGN_UP(state->arena_end, align), bytes);
-
-	(void)hint;
-	if (span.end > FAKE_END)
-		return -ENOMEM;
-	state->arena_end = span.end;
-	fake_map_locked(fake, &state->processes[0], span, SYS_VMA_ANON_PRIVATE,
-			SYS_PROT_READ | SYS_PROT_WRITE);
-	*addr = span.start;
-	return fake_madvise_locked(fake, &state->processes[0], span, SYS_ADVICE_DONTFORK);
-}
-
-static void op_unmap(struct sys *sys, uint64_t addr, uint64_t bytes)
-{
-	OP(sys);
-	fake_munmap_locked(fake, &state->processes[0], span_make(addr, bytes));
-}
-
-static int op_advise(struct sys *sys, struct span span, enum sys_advice advice)
-{
-	OP_FAILS(sys);
-	return fake_madvise_locked(fake, &state->processes[0], span, advice);
-}
-
-static int op_empty(struct sys *sys, struct span span)
-{
-	OP_FAILS(sys);
-	if (!sys_has(sys, SYS_FEATURE_GUARD))
-		return -EOPNOTSUPP;
-	fake_zap(&state->processes[0], span);
-	return 0;
-}
-
-static void *op_pointer(struct sys *sys, uint64_t addr, uint64_t bytes)
-{
-	OP(sys);
-	if (state->injected)
-		return NULL;
-	MUST(addr >= FAKE_ARENA && addr + bytes <= FAKE_END);
-	return fake_bytes_at(&state->processes[0], addr);
-}
-
-/* --- guarded access ---------------- */
-
-static uint64_t atomic_result(enum sys_access_op op, uint64_t old, uint64_t operand,
-			      uint64_t compare, uint32_t bytes)
-{
-	/* Sign extension, so that one comparison serves both sizes. */
-	int64_t a = bytes == 4 ? (int32_t)old : (int64_t)old;
-	int64_t b = bytes == 4 ? (int32_t)operand : (int64_t)operand;
-
-	switch (op) {
-	case SYS_ACCESS_ADD:
-		return old + operand;
-	case SYS_ACCESS_SUB:
-		return old - operand;
-	case SYS_ACCESS_AND:
-		return old & operand;
-	case SYS_ACCESS_OR:
-		return old | operand;
-	case SYS_ACCESS_XOR:
-		return old ^ operand;
-	case SYS_ACCESS_EXCHANGE:
-		return operand;
-	case SYS_ACCESS_COMPARE_EXCHANGE:
-		return old == compare ? operand : old;
-	case SYS_ACCESS_MIN:
-		return MIN(old, operand);
-	case SYS_ACCESS_MAX:
-		return MAX(old, operand);
-	case SYS_ACCESS_SIGNED_MIN:
-		return (uint64_t)MIN(a, b);
-	case SYS_ACCESS_SIGNED_MAX:
-		return (uint64_t)MAX(a, b);
-	default:
-		fake_die("the fake kernel: no such access\n");
-	}
-}
-
-/* The access itself, within a page that is there. */
-static void access_bytes(enum sys_access_op op, void *at, void *buffer, uint32_t bytes)
-{
-	uint64_t mask = bytes == 4 ? UINT32_MAX : UINT64_MAX;
-	uint64_t *arguments = buffer;
-	uint64_t compare = 0;
-	uint64_t old = 0;
-	uint64_t new;
-
-	if (op == SYS_ACCESS_READ) {
-		memcpy(buffer, at, bytes);
-		return;
-	}
-	if (op == SYS_ACCESS_WRITE) {
-		memcpy(at, buffer, bytes);
-		return;
-	}
-	MUST((bytes == 4 || bytes == 8) && IS_ALIGNED((uintptr_t)at, bytes));
-	if (op == SYS_ACCESS_COMPARE_EXCHANGE)
-		compare = arguments[1] & mask;
-	memcpy(&old, at, bytes);
-	new = atomic_result(op, old, arguments[0] & mask, compare, bytes);
-	memcpy(at, &new, bytes);
-	arguments[0] = old;
-}
-
-static bool is_asleep(const struct fake_state *state, uint64_t number)
-{
-	for (size_t i = 0; i < state->sleeper_count; i++)
-		if (state->sleepers[i].number == number)
-			return true;
-	return false;
-}
-
-/* The caller sleeps in the fault that it has just queued. The lock is dropped.
- * Return: -EINTR: it was kicked out. */
-static int sleep_until_woken(struct fake_sys *fake)
-{
-	struct fake_state *state = fake->state;
-	uint64_t number = state->sleep_count;
-
-	MUST(fake->fault_hook || state->real_threads);
-	for (int i = 0; is_asleep(state, number); i++) {
-		if (state->kicked_thread == fake_thread_id(fake)) {
-			state->kicked_thread = 0;
-			fake_sleeper_remove(state, number);
-			return -EINTR;
-		}
-		if (!fake->fault_hook) {
-			pthread_cond_wait(&state->changed, &state->lock);
-			continue;
-		}
-		MUST(i < HOOK_ROUNDS_MAX);
-		pthread_mutex_unlock(&state->lock);
-		fake->fault_hook(fake->hook_arg);
-		pthread_mutex_lock(&state->lock);
-	}
-	return 0;
-}
-
-static int op_access(struct sys *sys, enum sys_access_op op, uint64_t addr, void *buffer,
-		     uint32_t bytes)
-{
-	OP_FAILS(sys);
-	struct fake_process *process = &state->processes[0];
-	unsigned char *at = buffer;
-
-	while (bytes) {
-		uint64_t left = PAGE_BYTES - addr % PAGE_BYTES;
-		uint32_t part = (uint32_t)MIN(left, bytes);
-		int err = fake_touch_locked(fake, process, addr, op != SYS_ACCESS_READ);
-
-		if (err == -EAGAIN)
-			err = sleep_until_woken(fake) ? -EINTR : -EAGAIN;
-		if (err == -EAGAIN)
-			continue;
-		if (err)
-			return err;
-		access_bytes(op, fake_bytes_at(process, addr), at, part);
-		addr += part;
-		at += part;
-		bytes -= part;
-	}
-	return 0;
-}
-
-/* --- threads and time ---------------- */
-
-uint32_t fake_thread_id(struct fake_sys *fake)
-{
-	if (fake->state->real_threads)
-		return (uint32_t)syscall(SYS_gettid);
-	return 1000 + (uint32_t)current_role;
-}
+/* --- ops that are not the simulator's ---------------- */
 
 static void *thread_main(void *arg)
 {
@@ -463,142 +204,69 @@ static void *thread_main(void *arg)
 static int op_thread_create(struct sys *sys, const struct sys_thread_attr *attr,
 			    struct sys_thread **out)
 {
-	OP_FAILS(sys);
+	struct fake_sys *fake = (struct fake_sys *)sys;
 	struct sys_thread *thread = &fake->threads[fake->thread_count];
+	int err = SIM_ENTER(THREAD_CREATE);
 
-	MUST(fake->thread_count < ARRAY_SIZE(fake->threads));
-	fake->thread_count++;
-	thread->attr = *attr;
-	*out = thread;
-	if (!state->real_threads)
-		return 0;
-	return -pthread_create(&thread->handle, NULL, thread_main, thread);
+	if (!err) {
+		MUST(fake->thread_count < ARRAY_SIZE(fake->threads));
+		fake->thread_count++;
+		thread->attr = *attr;
+		*out = thread;
+	}
+	if (!err && fake->state->real_threads)
+		err = -pthread_create(&thread->handle, NULL, thread_main, thread);
+	return sim_leave(err, 0);
 }
 
 static void op_thread_join(struct sys *sys, struct sys_thread *thread)
 {
-	struct fake_sys *fake = (struct fake_sys *)sys;
-
 	/* Not under the lock: the thread may need it to end. */
-	if (fake->state->real_threads)
+	if (((struct fake_sys *)sys)->state->real_threads)
 		MUST(!pthread_join(thread->handle, NULL));
 	thread->joined = true;
 }
 
-static uint32_t op_thread_id(struct sys *sys)
-{
-	return fake_thread_id((struct fake_sys *)sys);
-}
-
-static void op_thread_kick(struct sys *sys, uint32_t thread_id)
-{
-	OP(sys);
-	/* Out of an access that sleeps; there is no other to be in. */
-	for (size_t i = 0; i < state->sleeper_count; i++)
-		if (state->sleepers[i].thread_id == thread_id)
-			state->kicked_thread = thread_id;
-	pthread_cond_broadcast(&state->changed);
-}
-
-static uint64_t op_clock_ns(struct sys *sys)
-{
-	OP(sys);
-	fake->clock_ns += 1000;
-	return fake->clock_ns;
-}
-
-static void op_barrier(struct sys *sys)
-{
-	static uint32_t word;
-
-	OP(sys);
-	/* Not a fence: TSan knows none. */
-	__atomic_add_fetch(&word, 1, __ATOMIC_SEQ_CST);
-}
-
-static int op_fork_hooks(struct sys *sys, const struct sys_fork_hooks *hooks)
-{
-	OP_FAILS(sys);
-	fake->hooks = *hooks;
-	return 0;
-}
-
-static bool op_is_forked(struct sys *sys)
-{
-	OP(sys);
-	return fake->forked;
-}
-
-static int op_wiped_on_fork(struct sys *sys, struct span *spans UNUSED, size_t max UNUSED,
-			    size_t *count)
-{
-	OP_FAILS(sys);
-	*count = 0; /* the fake has no MADV_WIPEONFORK */
-	return 0;
-}
-
-static int op_check_signal_handlers(struct sys *sys)
-{
-	OP_FAILS(sys);
-	return 0;
-}
-
 /* --- life ---------------- */
-
-static struct sys_ops fake_ops = {
-	.name = "fake",
-	.vma_query = op_vma_query,
-	.page_scan = op_page_scan,
-	.exclusions = op_exclusions,
-	.madvise_in_flight = op_madvise_in_flight,
-	.wiped_on_fork = op_wiped_on_fork,
-	.map = op_map,
-	.unmap = op_unmap,
-	.advise = op_advise,
-	.empty = op_empty,
-	.pointer = op_pointer,
-	.access = op_access,
-	.thread_create = op_thread_create,
-	.thread_join = op_thread_join,
-	.thread_id = op_thread_id,
-	.thread_kick = op_thread_kick,
-	.clock_ns = op_clock_ns,
-	.barrier = op_barrier,
-	.fork_hooks = op_fork_hooks,
-	.is_forked = op_is_forked,
-	.check_signal_handlers = op_check_signal_handlers,
-};
-
-void fake_process_init(struct fake_process *process)
-{
-	process->pages = calloc(span_pages(FAKE_WINDOW), sizeof(*process->pages));
-	process->bytes = mmap(NULL, span_bytes(FAKE_WINDOW), PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	MUST(process->pages && process->bytes != MAP_FAILED);
-}
 
 struct fake_sys *fake_create(uint32_t features, bool real_threads)
 {
+	struct sim_config config = sim_config_default(0);
 	struct fake_sys *fake = calloc(1, sizeof(*fake));
+	struct fake_state *state = calloc(1, sizeof(*state));
+	static struct sim_outside outside;
+	static struct base_host_ops host_ops;
 
-	MUST(fake);
-	fake->state = calloc(1, sizeof(*fake->state));
-	MUST(fake->state);
-	fake_uffd_ops(&fake_ops);
+	MUST(fake && state && !installed);
+	config.frame_bytes = PAGE_BYTES;
+	config.thp = SIM_THP_NEVER;
+	config.separate_maps = true;
+	config.arena_start = FAKE_ARENA;
+	config.end = FAKE_END;
+	MUST(!sim_open(&config, &state->sim));
+	outside = (struct sim_outside){ outside_enter, outside_leave, outside_changed,
+					outside_sleep, outside_thread_id, die, fake };
+	state->sim->outside = &outside;
+	state->sim->features_of = &fake->sys;
+	state->real_threads = real_threads;
+	state->ops = sim_ops;
+	state->ops.name = "fake";
+	state->ops.thread_create = op_thread_create;
+	state->ops.thread_join = op_thread_join;
+	pthread_mutex_init(&state->lock, NULL);
+	pthread_cond_init(&state->changed, NULL);
+	fake->state = state;
 	fake->sys = (struct sys){
-		.ops = &fake_ops,
+		.ops = &state->ops,
 		.features = features,
 		.features_found = features,
 		.limits = { .max_map_count = 65530, .cpu_count = 2 },
 	};
-	pthread_mutex_init(&fake->state->lock, NULL);
-	pthread_cond_init(&fake->state->changed, NULL);
-	fake->state->real_threads = real_threads;
-	fake->state->arena_end = FAKE_ARENA;
-	fake->state->current = &fake->state->processes[0];
-	fake_process_init(fake->state->current);
-	MUST(!installed);
 	installed = fake;
+	host_ops = (struct base_host_ops){ host_park, host_posix_ops.unpark, NULL,
+					   host_cpu_yield, sim_pages_alloc,
+					   host_pages_free, host_self, die };
+	base_host_install(NULL);
 	base_host_install(&host_ops);
 	fake_become(FAKE_WORKER);
 	return fake;
@@ -607,20 +275,181 @@ struct fake_sys *fake_create(uint32_t features, bool real_threads)
 int fake_destroy(struct fake_sys *fake)
 {
 	struct fake_state *state = fake->state;
-	int leaked = (int)state->own_bytes;
+	int leaked = (int)sim_own_bytes(state->sim);
 
 	MUST(installed == fake);
-	base_host_install(NULL);
+	sim_close(state->sim);
 	installed = NULL;
-	for (int i = 0; i < FAKE_PROCESSES; i++) {
-		if (!state->processes[i].pages)
-			continue;
-		free(state->processes[i].pages);
-		munmap(state->processes[i].bytes, span_bytes(FAKE_WINDOW));
-	}
 	pthread_cond_destroy(&state->changed);
 	pthread_mutex_destroy(&state->lock);
 	free(state);
 	free(fake);
 	return leaked;
+}
+
+/* --- the program ---------------- */
+
+void fake_map(struct fake_sys *fake, struct span span, enum sys_vma_kind kind,
+	      uint32_t prot)
+{
+	LOCKED(fake);
+	MUST(!sim_do_mmap(process, span, kind, prot, &call));
+}
+
+void fake_munmap(struct fake_sys *fake, struct span span)
+{
+	LOCKED(fake);
+	MUST(!sim_do_munmap(process, span, &call));
+}
+
+void fake_munmap_untold(struct fake_sys *fake, struct span span)
+{
+	LOCKED(fake);
+	call.is_late = true;
+	MUST(!sim_do_munmap(process, span, &call) && call.first);
+	fake->state->untold = call.first;
+}
+
+void fake_tell(struct fake_sys *fake)
+{
+	LOCKED(fake);
+	sim_event_tell(sim, fake->state->untold);
+}
+
+int fake_mremap(struct fake_sys *fake, struct span from, uint64_t to, bool dontunmap)
+{
+	LOCKED(fake);
+	return sim_do_mremap(process, from, span_bytes(from), to, dontunmap, &call);
+}
+
+void fake_mprotect(struct fake_sys *fake, struct span span, uint32_t prot)
+{
+	LOCKED(fake);
+	MUST(!sim_do_mprotect(process, span, prot));
+}
+
+void fake_mlock(struct fake_sys *fake, struct span span, bool on)
+{
+	LOCKED(fake);
+	MUST(!sim_vma_set_flags(process, span, on ? SIM_VMA_MLOCKED : 0,
+				on ? 0 : SIM_VMA_MLOCKED));
+}
+
+void fake_guard(struct fake_sys *fake, struct span span)
+{
+	LOCKED(fake);
+	MUST(!sim_do_madvise(process, span, SIM_ADVICE_GUARD_INSTALL));
+}
+
+int fake_madvise(struct fake_sys *fake, struct span span, enum sys_advice advice)
+{
+	LOCKED(fake);
+	return sim_do_madvise(process, span, sim_advice_of(advice));
+}
+
+int fake_fork(struct fake_sys *fake, bool hooks)
+{
+	struct sim_call call = { 0 };
+	int child;
+
+	if (hooks && fake->hooks.prepare)
+		fake->hooks.prepare();
+	lock(fake);
+	child = (int)sim_do_fork(fake->state->sim->entered, &call)->number;
+	unlock(NULL);
+	if (hooks && fake->hooks.parent)
+		fake->hooks.parent();
+	return child;
+}
+
+void fake_enter(struct fake_sys *fake, int number)
+{
+	LOCKED(fake);
+	sim->entered = sim->processes[number];
+	MUST(sim->entered);
+}
+
+void fake_exit(struct fake_sys *fake, int number)
+{
+	LOCKED(fake);
+	MUST(number > 0);
+	sim_do_exit(sim->processes[number]);
+}
+
+bool fake_caller_ran(struct fake_sys *fake)
+{
+	LOCKED(fake);
+	return sim_outside_callers_run(sim);
+}
+
+bool fake_finish_remove(struct fake_sys *fake)
+{
+	LOCKED(fake);
+	return sim_outside_finish_removes(sim);
+}
+
+int fake_touch(struct fake_sys *fake, uint64_t addr, bool write)
+{
+	LOCKED(fake);
+	uint32_t fault_flags;
+	int err = sim_touch(process, addr, write, &fault_flags);
+
+	if (err == -EAGAIN)
+		sim_fault_queue(process, addr, fault_flags);
+	return err == -EBUSY ? -EFAULT : err;
+}
+
+size_t fake_blocked(struct fake_sys *fake, struct span span)
+{
+	LOCKED(fake);
+	return sim_sleepers(sim, process, span);
+}
+
+/* --- pages ---------------- */
+
+uint32_t fake_page(struct fake_sys *fake, uint64_t addr)
+{
+	LOCKED(fake);
+	return sim_page(sim, process, addr);
+}
+
+void fake_page_set(struct fake_sys *fake, struct span span, uint32_t flags)
+{
+	LOCKED(fake);
+	SIM_FOR_PAGES(addr, span)
+		*sim_flags_make(process, addr) |= (uint16_t)flags;
+}
+
+void fake_page_clear(struct fake_sys *fake, struct span span, uint32_t flags)
+{
+	LOCKED(fake);
+	SIM_FOR_PAGES(addr, span)
+		*sim_flags_make(process, addr) &= (uint16_t)~flags;
+}
+
+uint64_t fake_tag(struct fake_sys *fake, uint64_t addr)
+{
+	LOCKED(fake);
+	uint64_t tag;
+
+	memcpy(&tag, sim_bytes(process, addr), sizeof(tag));
+	return tag;
+}
+
+void fake_set_tag(struct fake_sys *fake, uint64_t addr, uint64_t tag)
+{
+	LOCKED(fake);
+	uint16_t *flags = sim_flags_make(process, addr);
+
+	MUST(sim_vma_at(process, addr));
+	*flags = (uint16_t)((*flags & ~SYS_PAGE_ZERO) | SYS_PAGE_PRESENT);
+	memcpy(sim_bytes(process, addr), &tag, sizeof(tag));
+}
+
+uint32_t fake_registered(struct fake_sys *fake, uint64_t addr)
+{
+	LOCKED(fake);
+	const struct sim_vma *vma = sim_vma_at(process, addr);
+
+	return vma ? vma->mode : 0;
 }

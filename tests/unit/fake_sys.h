@@ -69,7 +69,6 @@ struct fake_sys {
 
 	uint64_t clock_ns; /* each reading adds a microsecond */
 	bool madvise_busy; /* beside what fake_madvise() began and did not finish */
-	bool forked; /* what is_forked() says */
 	struct span exclusions[8];
 	size_t exclusion_count;
 	struct sys_fork_hooks hooks;
@@ -123,6 +122,10 @@ uint64_t fake_page_bytes(struct fake_sys *fake);
 void fake_map(struct fake_sys *fake, struct span span, enum sys_vma_kind kind,
 	      uint32_t prot);
 void fake_munmap(struct fake_sys *fake, struct span span);
+/* fake_munmap_untold() - munmap() by a thread that is preempted before it queues its message:
+ * fake_tell() does, once */
+void fake_munmap_untold(struct fake_sys *fake, struct span span);
+void fake_tell(struct fake_sys *fake);
 /* fake_mremap() - REMAP, then (when the caller ran) UNMAP, unless @dontunmap. -EFAULT: @from
  * is not in one VMA. */
 int fake_mremap(struct fake_sys *fake, struct span from, uint64_t to, bool dontunmap);

@@ -112,7 +112,7 @@ NORETURN static void host_die(const char *text)
 	longjmp(death->jump, 1);
 }
 
-static const struct base_host_ops host_posix_ops = {
+const struct base_host_ops host_posix_ops = {
 	.park = host_park,
 	.unpark = host_unpark,
 	.yield_point = host_yield_point,

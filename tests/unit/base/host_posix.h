@@ -19,6 +19,8 @@
 
 #include "base/host.h"
 
+extern const struct base_host_ops host_posix_ops;
+
 /* host_posix_start() - install the host; the calling thread becomes a library thread */
 void host_posix_start(void);
 

@@ -4,8 +4,6 @@
  */
 #include "mm_fixture.h"
 
-#include "support/fake_internal.h"
-
 #define FAULTS_WRITE true
 
 /* The CPU touches a page of the heap that is on the device or a hole, and sleeps. */
@@ -394,33 +392,13 @@ static void the_unmap_of_what_left_spares_what_arrived(void **state)
 	}
 }
 
-/* munmap() of the first 4 pages has happened, and its thread was preempted before it told:
- * a message is owed, which goes out by tell_late(). */
-static void munmap_untold(struct fixture *f)
-{
-	struct fake_state *state = f->fake->state;
-
-	fake_munmap(f->fake, heap_span(0, 4));
-	assert_int_equal(state->event_count, 1);
-	state->events[0].state = FAKE_HELD;
-}
-
-static void tell_late(struct fixture *f)
-{
-	struct fake_state *state = f->fake->state;
-
-	assert_int_equal(state->event_count, 1);
-	assert_int_equal(state->events[0].state, FAKE_HELD);
-	state->events[0].state = FAKE_QUEUED;
-}
-
 static void an_unmap_told_late_spares_what_arrived_meanwhile(void **state)
 {
 	struct fixture *f = *state;
 
 	heap_fill(f, 0, 8);
 	assert_int_equal(take_pages(f, 0, 8), 8);
-	munmap_untold(f);
+	fake_munmap_untold(f->fake, heap_span(0, 4));
 	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
 	settle(f);
 	assert_int_equal(stats_of(f).events_remap, 1);
@@ -429,7 +407,7 @@ static void an_unmap_told_late_spares_what_arrived_meanwhile(void **state)
 	sleep_on(f, heap(1));
 	monitor_step(f);
 	assert_int_equal(f->mm->stash_count, 1);
-	tell_late(f);
+	fake_tell(f->fake);
 	settle(f);
 	expect_awake(f);
 	assert_int_equal(f->owner.dropped_pages, 4);
@@ -449,7 +427,7 @@ static void what_arrived_and_left_again_is_dropped(void **state)
 
 	heap_fill(f, 0, 8);
 	assert_int_equal(take_pages(f, 0, 8), 8);
-	munmap_untold(f);
+	fake_munmap_untold(f->fake, heap_span(0, 4));
 	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
 	settle(f);
 	fake_munmap(f->fake, heap_span(0, 4));
@@ -458,7 +436,7 @@ static void what_arrived_and_left_again_is_dropped(void **state)
 	settle(f);
 	assert_int_equal(mm_entry_pages(f->mm), 4);
 	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 4), NULL), -EBUSY);
-	tell_late(f);
+	fake_tell(f->fake);
 	settle(f);
 	assert_int_equal(f->owner.dropped_pages, 8);
 	assert_int_equal(mm_entry_pages(f->mm), 0);
@@ -479,7 +457,7 @@ static void nothing_is_registered_before_all_is_settled(void **state)
 
 	heap_fill(f, 0, 8);
 	assert_int_equal(take_pages(f, 0, 8), 8);
-	munmap_untold(f);
+	fake_munmap_untold(f->fake, heap_span(0, 4));
 	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
 	settle(f);
 	fake_munmap(f->fake, heap_span(0, 4));
@@ -488,7 +466,7 @@ static void nothing_is_registered_before_all_is_settled(void **state)
 	assert_int_equal(mm_take(f->mm, &take), -EBUSY);
 	assert_int_equal(fake_calls(f->fake, "uffd_register"), calls);
 	settle(f);
-	tell_late(f);
+	fake_tell(f->fake);
 	settle(f);
 	assert_int_equal(mm_entry_pages(f->mm), 0);
 	assert_int_equal(mm_take(f->mm, &take), 0);
