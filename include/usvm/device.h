@@ -30,6 +30,17 @@
  * touches memory of the program, may not allocate, print or wait, but where
  * said. [worker]: may sleep. [engine]: a thread of the device. [caller]: the
  * thread that opens or closes the device.
+ *
+ * What ops touch, usvm_device_config.device before all, must be memory that never
+ * migrates: a shared mapping, or host->pages_alloc(). The monitor runs ops, and a
+ * fault of its own would wait for itself.
+ *
+ * At the same time. For one vm, pt_map(), pt_clear() and tlb_flush() run one at a
+ * time, and none before vm_create() returned or once vm_destroy() was entered.
+ * pt_prepare() runs one at a time too, but beside pt_clear() and tlb_flush(). Ops of
+ * two vms run beside each other, and so do stop(), wait_stopped(), resume(), copy()
+ * (two at most: one each way) and fault_done() beside all. Engines run beside all but
+ * what needs them stopped.
  */
 #ifndef USVM_DEVICE_H
 #define USVM_DEVICE_H
@@ -193,7 +204,7 @@ struct usvm_device_ops {
 struct usvm_device_config {
 	const char *name;                /* "example"; not copied */
 	const struct usvm_device_ops *ops;
-	void *device;                    /* first argument of each op */
+	void *device;                    /* first argument of each op; never migrates: above */
 	uint64_t vram_bytes;             /* a multiple of 2 MiB, at least 2 MiB */
 	uint32_t flags;                  /* enum usvm_device_flag */
 	uint32_t reserved;               /* 0 */

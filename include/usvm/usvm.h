@@ -89,6 +89,7 @@ const char *usvm_strerror(int error);
  *   -ENOMEM  host memory
  *   -EMFILE  RLIMIT_NOFILE is too small; 16 is enough
  *   -EAGAIN  threads could not be made
+ *   -EACCES  the process may not look at itself in /proc: PR_SET_DUMPABLE
  */
 int usvm_open(const char *spec, struct usvm **device);
 

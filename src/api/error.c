@@ -16,7 +16,7 @@ static const struct {
 } texts[] = {
 	{ 0, "success" },
 	{ EAGAIN, "threads or memory are short now; try again" },
-	{ EACCES, "the device cannot do this access to memory that does not migrate" },
+	{ EACCES, "memory that does not migrate, or /proc that may not be looked at" },
 	{ EBADF, "not a handle of this kind, or already destroyed" },
 	{ EBUSY, "in use, or pages are pinned or in migration" },
 	{ ECANCELED, "torn down meanwhile; the queue was banned or destroyed" },

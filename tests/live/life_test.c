@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -689,6 +690,22 @@ static void child_closes_all_files(void *arg)
 	CHILD_CHECK(!live_once(f->live.param->spec, f->at, f->bytes, 1));
 }
 
+/* Who may not look at its own /proc cannot have a device, and is told. */
+static void child_is_not_dumpable(void *arg)
+{
+	struct family *f = arg;
+	struct usvm *gpu = NULL;
+
+	/* Root looks all the same. */
+	CHILD_CHECK(geteuid() || !setresuid(65534, 65534, 65534));
+	CHILD_CHECK(!prctl(PR_SET_DUMPABLE, 0));
+	CHILD_CHECK(usvm_open(f->live.param->spec, &gpu) == -EACCES);
+	CHILD_CHECK(!gpu);
+	CHILD_CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	CHILD_CHECK(!usvm_open(f->live.param->spec, &gpu));
+	CHILD_CHECK(!usvm_close(gpu));
+}
+
 static void in_a_child(const struct live_param *param, void (*run)(void *arg))
 {
 	struct family f = { .live = { .param = param }, .bytes = 16 * LIVE_PAGE };
@@ -702,6 +719,11 @@ static void in_a_child(const struct live_param *param, void (*run)(void *arg))
 static void few_descriptors_are_enough_or_said_to_be_too_few(void **state)
 {
 	in_a_child(*state, child_is_short_of_files);
+}
+
+static void a_process_that_is_not_dumpable_is_told(void **state)
+{
+	in_a_child(*state, child_is_not_dumpable);
 }
 
 static void the_programs_descriptors_are_not_needed(void **state)
@@ -732,6 +754,7 @@ int main(void)
 		ENTRY(the_environment_names_the_device, "", NULL),
 		ENTRY_MODES(a_child_has_devices_of_its_own),
 		ENTRY_MODES(few_descriptors_are_enough_or_said_to_be_too_few),
+		ENTRY_MODES(a_process_that_is_not_dumpable_is_told),
 		ENTRY_MODES(the_programs_descriptors_are_not_needed),
 		ENTRY_MODES(close_range_does_not_hurt),
 	};
