@@ -151,8 +151,10 @@ static int fill_page(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 		return 0;
 	}
 	if (span_contains(sim->window, src)) {
-		/* A kernel would fault on a hole of the source, and hang. */
-		SIM_MUST(sim_flags_read(home, src) & SIM_PAGE_CONTENTS);
+		/* A kernel would fault on a hole of the source, and hang if that is
+		 * registered. Elsewhere a pointer may have filled it. */
+		SIM_MUST((sim_flags_read(home, src) & SIM_PAGE_CONTENTS) ||
+			 !sim_vma_at(home, src)->uffd);
 		memcpy(sim_bytes(process, dst), sim_bytes(home, src),
 		       sim->config.frame_bytes);
 	} else {
