@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: the GPU's part of a program
+ *
+ * A kernel makes the accesses of its operation one after the other and tells the model
+ * of each. A batch makes its own while nobody looks: all of them may take effect at any
+ * time between submit and fence. A job that failed has left its kernel in the middle of
+ * an access, and the model says whether that access could be refused.
+ *
+ * A queue in which a job failed is banned; the thread makes another for its next job.
+ */
+#include "run.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- a kernel: on an engine's thread ------------------------------------------ */
+
+static void note_access(struct job *job, const struct op_access *access)
+{
+	static const char *const what[] = { "gpu load", "gpu store", "gpu add",
+					    "gpu exchange", "gpu read" };
+	static const char *const names[] = { "addr", "op" };
+	const uint64_t args[] = { access->addr, job->op->number };
+
+	sim_trace_note(job->program->world->sim, what[access->type], 2, names, args);
+}
+
+static void bulk_read(struct usvm_lane *lane, struct job *job, uint64_t addr)
+{
+	struct world *world = job->program->world;
+	uint64_t words[16];
+	uint64_t page = ALIGN_DOWN(addr, PAGE_BYTES);
+
+	_Static_assert(MODEL_WORDS <= ARRAY_SIZE(words), "the words of the model, and more");
+	for (uint32_t i = 0; i < MODEL_WORDS; i++)
+		model_load_begin(world->model, &job->bulk[i], page + 8 * i, true);
+	usvm_read(lane, words, page, sizeof(words));
+	for (uint32_t i = 0; i < MODEL_WORDS; i++)
+		run_verdict(job->program, model_load_end(world->model, &job->bulk[i], words[i]));
+	for (uint32_t i = MODEL_WORDS; i < ARRAY_SIZE(words); i++) {
+		if (words[i])
+			run_fail(job->program, "the GPU found %#lx at %#lx, never written",
+				 (unsigned long)words[i], (unsigned long)(page + 8 * i));
+	}
+}
+
+static void kernel_access(struct usvm_lane *lane, struct job *job, uint32_t index)
+{
+	const struct op_access *a = &job->op->access[index];
+	struct model *model = job->program->world->model;
+	struct model_access *access = &job->access[index];
+	uint64_t value = plan_value(job->op, index);
+	uint64_t old;
+
+	switch (a->type) {
+	case ACCESS_LOAD:
+		model_load_begin(model, access, a->addr, true);
+		old = usvm_load64(lane, a->addr);
+		run_hash(job->program->world, old);
+		run_verdict(job->program, model_load_end(model, access, old));
+		break;
+	case ACCESS_STORE:
+		model_store_begin(model, access, a->addr, value, true);
+		usvm_store64(lane, a->addr, value);
+		run_verdict(job->program, model_store_end(model, access));
+		break;
+	case ACCESS_ADD:
+		value = plan_add(job->op, index);
+		model_add_begin(model, access, a->addr, value, true);
+		old = usvm_atomic_add64(lane, a->addr, value);
+		run_hash(job->program->world, old);
+		run_verdict(job->program, model_add_end(model, access, old));
+		break;
+	case ACCESS_EXCHANGE:
+		model_load_begin(model, &job->bulk[0], a->addr, true);
+		model_store_begin(model, access, a->addr, value, true);
+		old = usvm_atomic_exchange64(lane, a->addr, value);
+		run_hash(job->program->world, old);
+		run_verdict(job->program, model_load_end(model, &job->bulk[0], old));
+		run_verdict(job->program, model_store_end(model, access));
+		break;
+	case ACCESS_BULK_READ:
+		bulk_read(lane, job, a->addr);
+		break;
+	}
+}
+
+static void kernel(struct usvm_lane *lane, const void *args)
+{
+	struct job *job = *(struct job *const *)args;
+	uint32_t count = job->op->access_count - (job->has_fence ? 1 : 0);
+
+	while (job->done < count) {
+		note_access(job, &job->op->access[job->done]);
+		job->in_access = true;
+		kernel_access(lane, job, job->done);
+		job->in_access = false;
+		job->done++;
+	}
+}
+
+/* --- a batch ---------------------------------------------------------------------- */
+
+static uint32_t put_store(uint32_t *at, uint64_t addr, uint64_t value)
+{
+	at[0] = 0x20u << 23 | 1u << 21 | 3; /* MI_STORE_DATA_IMM, a qword */
+	at[1] = (uint32_t)addr;
+	at[2] = (uint32_t)(addr >> 32);
+	at[3] = (uint32_t)value;
+	at[4] = (uint32_t)(value >> 32);
+	return 5;
+}
+
+static uint32_t put_add(uint32_t *at, uint64_t addr, uint64_t value)
+{
+	/* MI_ATOMIC, a qword ADD of inline data */
+	at[0] = 0x2fu << 23 | 1u << 19 | 1u << 18 | 0x27u << 8 | 5;
+	at[1] = (uint32_t)addr;
+	at[2] = (uint32_t)(addr >> 32);
+	at[3] = (uint32_t)value;
+	at[4] = 0;
+	at[5] = (uint32_t)(value >> 32);
+	at[6] = 0;
+	return 7;
+}
+
+static void write_batch(struct job *job, uint64_t addr)
+{
+	uint32_t words[32] = { 0 };
+	uint32_t count = job->op->access_count - (job->has_fence ? 1 : 0);
+	uint32_t length = 0;
+	int err;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct op_access *a = &job->op->access[i];
+
+		if (a->type == ACCESS_STORE)
+			length += put_store(words + length, a->addr, plan_value(job->op, i));
+		else
+			length += put_add(words + length, a->addr, plan_add(job->op, i));
+	}
+	words[length] = 0x0au << 23; /* MI_BATCH_BUFFER_END */
+	err = sim_copy_out(job->program->world->sim, addr, words, sizeof(words));
+	if (err)
+		run_fail(job->program, "writing the batch at %#lx: %d", (unsigned long)addr,
+			 err);
+}
+
+/* What the batch will do, and the user fence, begins when it is handed over. */
+static void begin_unseen(struct job *job)
+{
+	const struct op *op = job->op;
+	struct model *model = job->program->world->model;
+	uint32_t first = op->type == OP_BATCH ? 0 : op->access_count - 1;
+
+	if (op->type != OP_BATCH && !job->has_fence)
+		return;
+	for (uint32_t i = first; i < op->access_count; i++) {
+		if (op->access[i].type == ACCESS_ADD)
+			model_add_begin(model, &job->access[i], op->access[i].addr,
+					plan_add(op, i), true);
+		else
+			model_store_begin(model, &job->access[i], op->access[i].addr,
+					  plan_value(op, i), true);
+	}
+}
+
+/* --- the end of a job -------------------------------------------------------------- */
+
+static void end_one(struct job *job, uint32_t index)
+{
+	struct model *model = job->program->world->model;
+
+	if (job->op->access[index].type == ACCESS_ADD)
+		run_verdict(job->program, model_add_done(model, &job->access[index]));
+	else
+		run_verdict(job->program, model_store_end(model, &job->access[index]));
+}
+
+static void end_well(struct job *job)
+{
+	const struct op *op = job->op;
+	uint32_t count = op->access_count - (job->has_fence ? 1 : 0);
+
+	if (op->type == OP_KERNEL && job->done != count)
+		run_fail(job->program, "job of operation %u succeeded after %u of %u accesses",
+			 op->number, job->done, count);
+	for (uint32_t i = op->type == OP_BATCH ? 0 : count; i < op->access_count; i++)
+		end_one(job, i);
+}
+
+/* The access that was under way when the kernel was left. */
+static void end_left(struct job *job, bool refused)
+{
+	struct model *model = job->program->world->model;
+	const struct op_access *a = &job->op->access[job->done];
+	bool is_bulk = a->type == ACCESS_BULK_READ;
+
+	if (a->type == ACCESS_EXCHANGE)
+		model_unknown_end(model, &job->bulk[0]);
+	for (uint32_t i = 1; is_bulk && i < MODEL_WORDS; i++)
+		model_unknown_end(model, &job->bulk[i]);
+	if (refused)
+		run_verdict(job->program,
+			    model_fail_end(model, is_bulk ? &job->bulk[0] :
+							    &job->access[job->done]));
+	else
+		model_unknown_end(model, is_bulk ? &job->bulk[0] : &job->access[job->done]);
+}
+
+static bool is_read(enum access_type type)
+{
+	return type == ACCESS_LOAD || type == ACCESS_BULK_READ;
+}
+
+static void end_badly(struct job *job, int err)
+{
+	const struct op *op = job->op;
+	struct model *model = job->program->world->model;
+	uint32_t count = op->access_count - (job->has_fence ? 1 : 0);
+	bool refused = err != -ECANCELED;
+	struct usvm_queue_status status = { 0 };
+	bool judged = !job->program->queue; /* the queue is gone, and what it knew */
+
+	if (err != -EFAULT && err != -EPERM && err != -ECANCELED)
+		run_fail(job->program, "job of operation %u ended with %d", op->number, err);
+	if (refused && !judged &&
+	    (usvm_queue_status(job->program->queue, &status) || !status.banned ||
+	     status.error != err))
+		run_fail(job->program, "job of operation %u failed and its queue is not banned",
+			 op->number);
+	if (op->type == OP_KERNEL && job->in_access) {
+		bool excused = job->read_only && !is_read(op->access[job->done].type);
+
+		end_left(job, refused && !excused);
+		judged = true;
+	}
+	for (uint32_t i = op->type == OP_BATCH ? 0 : count; i < op->access_count; i++) {
+		bool guilty = refused && !judged && !job->read_only &&
+			      op->access[i].addr == status.fault.addr;
+
+		if (guilty)
+			run_verdict(job->program, model_fail_end(model, &job->access[i]));
+		else
+			model_unknown_end(model, &job->access[i]);
+		judged |= guilty;
+	}
+	if (refused && !judged && !job->read_only)
+		run_fail(job->program, "job of operation %u failed with %d at %#lx: not its own",
+			 op->number, err, (unsigned long)status.fault.addr);
+}
+
+static void wait_job(struct job *job)
+{
+	int err;
+
+	if (!job->active)
+		return;
+	err = usvm_fence_wait(job->fence, USVM_FOREVER);
+	usvm_fence_put(job->fence);
+	job->active = false;
+	run_hash(job->program->world, (uint64_t)(int64_t)err);
+	if (err)
+		end_badly(job, err);
+	else
+		end_well(job);
+}
+
+void gpu_wait_all(struct program *program)
+{
+	for (uint32_t i = 0; i < JOBS_MAX; i++)
+		wait_job(&program->jobs[(program->job_next + i) % JOBS_MAX]);
+}
+
+/* --- queues, vms, devices ------------------------------------------------------------ */
+
+static void must(struct program *program, const char *what, int err)
+{
+	if (err)
+		run_fail(program, "%s gave %d", what, err);
+}
+
+static void drop_queue(struct program *program)
+{
+	struct usvm_queue *queue = program->queue;
+
+	if (!queue)
+		return;
+	/* Jobs that failed are asked for their queue's status; then those under way are
+	 * cancelled with it, half of the time. */
+	if (program->op && program->op->type == OP_QUEUE && program->op->number % 2) {
+		program->queue = NULL;
+		must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
+		gpu_wait_all(program);
+		return;
+	}
+	gpu_wait_all(program);
+	program->queue = NULL;
+	must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
+}
+
+static void drop_vm(struct program *program)
+{
+	drop_queue(program);
+	must(program, "usvm_vm_destroy()", usvm_vm_destroy(program->vm));
+	program->vm = NULL;
+}
+
+void gpu_leave(struct program *program)
+{
+	drop_vm(program);
+	must(program, "usvm_close()", usvm_close(program->own));
+	program->own = NULL;
+}
+
+static struct usvm *device_of(struct program *program)
+{
+	return program->own ? program->own : program->world->common;
+}
+
+static struct usvm_vm *vm_of(struct program *program)
+{
+	const struct usvm_vm_config config = {
+		.flags = program->read_only ? USVM_VM_READ_ONLY : 0,
+	};
+
+	if (!program->vm && !program->own && !program->read_only && program->world->common_vm)
+		return program->world->common_vm;
+	if (!program->vm)
+		must(program, "usvm_vm_create()",
+		     usvm_vm_create(device_of(program), &config, &program->vm));
+	return program->vm;
+}
+
+static struct usvm_queue *queue_of(struct program *program)
+{
+	struct usvm_queue_status status;
+
+	if (program->queue) {
+		must(program, "usvm_queue_status()", usvm_queue_status(program->queue, &status));
+		if (!status.banned)
+			return program->queue;
+		drop_queue(program);
+	}
+	must(program, "usvm_queue_create()",
+	     usvm_queue_create(vm_of(program), NULL, &program->queue));
+	return program->queue;
+}
+
+/* --- operations ---------------------------------------------------------------------- */
+
+static int submit(struct job *job, struct usvm_queue *queue)
+{
+	const struct op *op = job->op;
+	uint32_t last = op->access_count - 1;
+	void *fence = job->has_fence ? (void *)(uintptr_t)op->access[last].addr : NULL;
+	uint64_t batch = job->program->batch_addr +
+			 (uint64_t)(job - job->program->jobs) * PAGE_BYTES;
+
+	if (op->type == OP_BATCH) {
+		write_batch(job, batch);
+		begin_unseen(job);
+		return usvm_submit_batch(queue,
+					 &(struct usvm_batch){
+						 .commands = (void *)(uintptr_t)batch,
+						 .user_fence = fence,
+						 .user_fence_value = plan_value(op, last),
+					 },
+					 &job->fence);
+	}
+	begin_unseen(job);
+	return usvm_submit_kernel(queue,
+				  &(struct usvm_kernel){
+					  .function = kernel,
+					  .args_bytes = sizeof(job),
+					  .args = &job,
+					  .user_fence = fence,
+					  .user_fence_value = plan_value(op, last),
+				  },
+				  &job->fence);
+}
+
+static void run_job(struct program *program, const struct op *op)
+{
+	struct job *job = &program->jobs[program->job_next];
+	struct usvm_queue *queue;
+	int err;
+
+	wait_job(job);
+	queue = queue_of(program);
+	program->job_next = (program->job_next + 1) % JOBS_MAX;
+	*job = (struct job){
+		.program = program,
+		.op = op,
+		.has_fence = op->flags & OP_FENCE,
+		.read_only = program->read_only,
+	};
+	err = submit(job, queue);
+	if (err == -ECANCELED) { /* an earlier job failed just now */
+		end_badly(job, err);
+		return;
+	}
+	must(program, "submit", err);
+	job->active = true;
+	if (!(op->flags & OP_ASYNC))
+		wait_job(job);
+}
+
+static void prefetch(struct program *program, const struct op *op)
+{
+	int err = usvm_prefetch(vm_of(program), (void *)(uintptr_t)op->addr, op->bytes,
+				op->flags & OP_TO_DEVICE ? USVM_PLACE_DEVICE :
+							   USVM_PLACE_SYSTEM);
+
+	run_hash(program->world, (uint64_t)(int64_t)err);
+	if (err && err != -EFAULT)
+		run_fail(program, "usvm_prefetch() gave %d", err);
+}
+
+static void query(struct program *program, const struct op *op)
+{
+	struct usvm_page_info info;
+	uint64_t pages[4];
+
+	must(program, "usvm_query()",
+	     usvm_query(vm_of(program), (void *)(uintptr_t)op->addr, &info));
+	must(program, "usvm_query_span()",
+	     usvm_query_span(vm_of(program), (void *)(uintptr_t)PLAY_START,
+			     PLAY_END - PLAY_START, pages));
+	run_hash(program->world, info.state);
+	if (pages[0] + pages[1] + pages[2] + pages[3] != (PLAY_END - PLAY_START) / PAGE_BYTES)
+		run_fail(program, "usvm_query_span() counted %lu + %lu + %lu + %lu pages",
+			 (unsigned long)pages[0], (unsigned long)pages[1],
+			 (unsigned long)pages[2], (unsigned long)pages[3]);
+}
+
+static void new_device(struct program *program, const struct op *op)
+{
+	gpu_leave(program);
+	if (op->flags & OP_OWN)
+		must(program, "usvm_open()",
+		     usvm_open(program->world->spec->plan->setting.device, &program->own));
+}
+
+void gpu_run_op(struct program *program, const struct op *op)
+{
+	switch (op->type) {
+	case OP_KERNEL:
+	case OP_BATCH:
+		run_job(program, op);
+		break;
+	case OP_WAIT:
+		gpu_wait_all(program);
+		break;
+	case OP_PREFETCH:
+		prefetch(program, op);
+		break;
+	case OP_QUERY:
+		query(program, op);
+		break;
+	case OP_QUEUE:
+		drop_queue(program);
+		break;
+	case OP_VM:
+		drop_vm(program);
+		program->read_only = op->flags & OP_READ_ONLY;
+		break;
+	case OP_DEVICE:
+		new_device(program, op);
+		break;
+	default:
+		run_fail(program, "no such operation of the GPU");
+	}
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: the oracle: changes of the address space
+ *
+ * A change is a write of states, zeros or flags that takes the time of its call. While
+ * the call runs it can be seen and hides nothing, for it is open; when it has returned
+ * it hides what was there before. A call that failed may have been done in part: what
+ * it would have written becomes a maybe.
+ *
+ * mremap() has a moment in which the new place is unmapped: a maybe of no length,
+ * before the begin of what is moved there, which hides it from later reads.
+ */
+#include <errno.h>
+
+#include "model_internal.h"
+
+static struct span clip(const struct model *model, struct span span)
+{
+	return span_intersect(model->span, span);
+}
+
+static bool is_move(const struct model_change *change)
+{
+	return change->type == MODEL_MOVE || change->type == MODEL_MOVE_KEEP;
+}
+
+static bool may_be_shared(const struct page *page)
+{
+	for (const struct write *w = page->state.first; w; w = w->next) {
+		if (w->value & MODEL_SHARED)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t last_state(const struct page *page)
+{
+	return page->state.first ? page->state.first->value : 0;
+}
+
+/* --- begin ------------------------------------------------------------------- */
+
+static void begin_page(struct model *model, const struct model_change *change,
+		       struct page *page)
+{
+	const uint64_t start = change->start;
+	uint32_t maybe = 0;
+
+	page->changing++;
+	model_prune(model, &page->state);
+	model_prune(model, &page->zero);
+	model_prune(model, &page->fork);
+	switch (change->type) {
+	case MODEL_MAP:
+		model_push(model, &page->state, change->state, start, MODEL_OPEN, 0);
+		model_push(model, &page->zero, 0, start, MODEL_OPEN, 0);
+		model_push(model, &page->fork, 0, start, MODEL_OPEN, 0);
+		break;
+	case MODEL_UNMAP:
+	case MODEL_MOVE:
+		model_push(model, &page->state, 0, start, MODEL_OPEN, 0);
+		break;
+	case MODEL_ZERO:
+	case MODEL_MOVE_KEEP:
+	case MODEL_MAY_ZERO:
+		if (change->type == MODEL_MAY_ZERO ||
+		    (change->type == MODEL_ZERO && may_be_shared(page)))
+			maybe = WRITE_MAYBE;
+		model_push(model, &page->zero, 0, start, MODEL_OPEN, maybe);
+		break;
+	case MODEL_PROTECT:
+		page->lax = true;
+		model_push(model, &page->state,
+			   change->state | (last_state(page) & MODEL_SHARED), start,
+			   MODEL_OPEN, 0);
+		break;
+	case MODEL_GUARD:
+		page->lax = true;
+		if (!change->state) {
+			page->guarded = true;
+			model_push(model, &page->state, 0, start, MODEL_OPEN, WRITE_MAYBE);
+			model_push(model, &page->zero, 0, start, MODEL_OPEN, WRITE_MAYBE);
+		}
+		break;
+	case MODEL_FORK_FLAG:
+		model_push(model, &page->fork, change->state, start, MODEL_OPEN, 0);
+		break;
+	}
+}
+
+static struct page *source_of(const struct model *model, const struct model_change *change,
+			      uint64_t addr)
+{
+	uint64_t at = change->span.start + (addr - change->to);
+
+	return model_page(model, MIN(at, change->span.end - PAGE_BYTES));
+}
+
+static void begin_target(struct model *model, const struct model_change *change,
+			 uint64_t unmapped_at)
+{
+	struct span to = clip(model, span_make(change->to, change->bytes));
+
+	for (uint64_t addr = to.start; addr < to.end; addr += PAGE_BYTES) {
+		struct page *page = model_page(model, addr);
+
+		page->changing++;
+		model_prune(model, &page->state);
+		model_push(model, &page->state, 0, unmapped_at, unmapped_at, WRITE_MAYBE);
+		if (addr - change->to >= span_bytes(change->span))
+			model_push(model, &page->zero, 0, change->start, MODEL_OPEN, 0);
+		if (page->alias_count < ALIAS_MAX)
+			page->alias[page->alias_count++] = source_of(model, change, addr);
+	}
+}
+
+void model_change_begin(struct model *model, struct model_change *change)
+{
+	uint64_t unmapped_at = model_now(model);
+	struct span span = clip(model, change->span);
+
+	change->start = model_now(model);
+	change->number = ++model->number;
+	change->slot = model_activate(model, unmapped_at);
+	for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES)
+		begin_page(model, change, model_page(model, addr));
+	if (is_move(change))
+		begin_target(model, change, unmapped_at);
+}
+
+/* --- end ------------------------------------------------------------------------ */
+
+static void close_write(struct list_of *list, const struct model_change *change,
+			uint64_t now, int err)
+{
+	struct write *write = model_find(list, change->number);
+
+	if (!write)
+		return;
+	write->end = now;
+	if (err)
+		write->flags |= WRITE_MAYBE;
+}
+
+static void withdraw_write(struct model *model, struct list_of *list,
+			   const struct model_change *change)
+{
+	struct write *write = model_find(list, change->number);
+
+	if (write)
+		model_take_out(model, list, write);
+}
+
+static void end_page(struct model *model, const struct model_change *change,
+		     struct page *page, uint64_t now, int err)
+{
+	struct list_of *lists[3] = { &page->state, &page->zero, &page->fork };
+
+	for (int i = 0; i < 3; i++) {
+		/* A mmap() that fails has done nothing. */
+		if (err && change->type == MODEL_MAP)
+			withdraw_write(model, lists[i], change);
+		else
+			close_write(lists[i], change, now, err);
+	}
+	if (change->type == MODEL_PROTECT && page->guarded)
+		model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
+	if (!err && (change->type == MODEL_UNMAP || change->type == MODEL_MOVE))
+		page->lax = page->guarded = false;
+	page->changing--;
+	page->change_end = now;
+}
+
+static void unguard(struct model *model, const struct model_change *change,
+		    struct page *page, uint64_t now)
+{
+	struct model_values states = { 0 };
+
+	model_collect(&page->state, change->start, now, &states);
+	for (size_t i = 0; i < states.count; i++) {
+		if (states.value[i])
+			model_push(model, &page->state, states.value[i], change->start, now, 0);
+	}
+}
+
+static void copy_list(struct model *model, struct list_of *to, const struct list_of *from,
+		      const struct model_change *change, uint64_t now, bool but_zero, int err)
+{
+	struct model_values values = { 0 };
+
+	model_collect(from, change->start, now, &values);
+	for (size_t i = 0; i < values.count; i++) {
+		if (values.value[i] || !but_zero)
+			model_push(model, to, values.value[i], change->start, now,
+				   err ? WRITE_MAYBE : 0);
+	}
+}
+
+static bool has_words(const struct page *page)
+{
+	for (uint32_t word = 0; word < MODEL_WORDS; word++) {
+		if (page->word[word].first)
+			return true;
+	}
+	return false;
+}
+
+static void copy_words(struct model *model, struct page *to, struct page *from,
+		       const struct model_change *change, uint64_t now, int err)
+{
+	bool all_zero = !has_words(from) && !from->alias_count;
+
+	if (all_zero) {
+		model_push(model, &to->zero, 0, change->start, now, err ? WRITE_MAYBE : 0);
+		return;
+	}
+	to->used = true;
+	for (uint32_t word = 0; word < MODEL_WORDS; word++) {
+		struct model_values values = { 0 };
+
+		model_collect_word(from, word, change->start, now, &values);
+		for (uint32_t i = 0; i < from->alias_count; i++)
+			model_collect_word(from->alias[i], word, change->start, now, &values);
+		model_prune_word(model, to, word);
+		for (size_t i = 0; i < values.count; i++)
+			model_push(model, &to->word[word], values.value[i], change->start, now,
+				   err ? WRITE_MAYBE : 0);
+	}
+}
+
+static void drop_alias(struct page *page, const struct page *alias)
+{
+	for (uint32_t i = 0; i < page->alias_count; i++) {
+		if (page->alias[i] == alias) {
+			page->alias[i] = page->alias[--page->alias_count];
+			return;
+		}
+	}
+}
+
+/* What the call wrote at the old place must not be taken along: it is out of the way
+ * while the rest is copied. */
+static void hide_own(struct page *page, const struct model_change *change, uint64_t start)
+{
+	struct list_of *lists[2] = { &page->state, &page->zero };
+
+	for (int i = 0; i < 2; i++) {
+		struct write *write = model_find(lists[i], change->number);
+
+		if (write)
+			write->start = start;
+	}
+}
+
+static void end_target(struct model *model, const struct model_change *change,
+		       uint64_t now, int err)
+{
+	struct span to = clip(model, span_make(change->to, change->bytes));
+	uint64_t own_number = change->number;
+
+	for (uint64_t addr = to.start; addr < to.end; addr += PAGE_BYTES) {
+		struct page *page = model_page(model, addr);
+		struct page *from = source_of(model, change, addr);
+		bool is_tail = addr - change->to >= span_bytes(change->span);
+
+		hide_own(from, change, MODEL_OPEN);
+		model->number = MAX(model->number, own_number) + 1;
+		copy_list(model, &page->state, &from->state, change, now, true, err);
+		copy_list(model, &page->fork, &from->fork, change, now, false, err);
+		if (is_tail)
+			close_write(&page->zero, change, now, err);
+		else
+			copy_words(model, page, from, change, now, err);
+		page->lax |= from->lax;
+		page->guarded |= from->guarded;
+		if (from->guarded)
+			model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
+		hide_own(from, change, change->start);
+		drop_alias(page, from);
+		page->changing--;
+		page->change_end = now;
+	}
+}
+
+void model_change_end(struct model *model, struct model_change *change, int err)
+{
+	struct span span = clip(model, change->span);
+	uint64_t now = model_now(model);
+
+	if (is_move(change))
+		end_target(model, change, now, err);
+	for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES) {
+		struct page *page = model_page(model, addr);
+
+		end_page(model, change, page, now, err);
+		if (change->type == MODEL_GUARD && change->state && !err)
+			unguard(model, change, page, now);
+	}
+	model_deactivate(model, change->slot);
+}
+
+void model_state_is(struct model *model, uint64_t addr, uint32_t state)
+{
+	struct page *page;
+	uint64_t now = model_now(model);
+
+	if (!span_contains(model->span, addr))
+		return;
+	page = model_page(model, addr);
+	model->number++;
+	model_push(model, &page->state, state | (last_state(page) & MODEL_SHARED), now, now, 0);
+	if (page->guarded) /* a guard page does not show */
+		model_push(model, &page->state, 0, now, now, WRITE_MAYBE);
+}

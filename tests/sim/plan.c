@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: random programs
+ *
+ * The generator follows the plan as if its operations ran one after the other, to know
+ * which pages are mapped: most accesses go to mapped pages, and most of those to a few
+ * *hot* ones, where threads meet. It need not be right, for the model knows what every
+ * operation may give.
+ *
+ * What is drawn for an operation depends on those before it and on nothing else, so a
+ * longer plan begins with the shorter one.
+ */
+#include "plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "model.h"
+
+#define PAGES (PLAN_BLOCKS * (HUGE_BYTES / PAGE_BYTES))
+#define HOT_MAX 16
+
+static const struct profile profiles[] = {
+	{
+		.name = "default",
+		.summary = "a bit of everything",
+		.weight = { [OP_LOAD] = 60, [OP_STORE] = 60, [OP_ADD] = 20,
+			    [OP_EXCHANGE] = 5, [OP_READ_CALL] = 6, [OP_WRITE_CALL] = 6,
+			    [OP_MMAP] = 8, [OP_MUNMAP] = 8, [OP_MREMAP] = 8,
+			    [OP_MADVISE] = 16, [OP_MPROTECT] = 3, [OP_MLOCK] = 2,
+			    [OP_PIN] = 3, [OP_SWAP] = 2, [OP_FORK] = 2, [OP_KERNEL] = 60,
+			    [OP_BATCH] = 15, [OP_WAIT] = 15, [OP_PREFETCH] = 12,
+			    [OP_QUERY] = 3, [OP_QUEUE] = 2, [OP_VM] = 1, [OP_DEVICE] = 1 },
+		.vram_blocks_max = 4,
+		.hot_pages = 12,
+	},
+	{
+		.name = "events",
+		.summary = "munmap, mremap, madvise and mmap under kernels and loads",
+		.weight = { [OP_LOAD] = 40, [OP_STORE] = 40, [OP_ADD] = 10,
+			    [OP_READ_CALL] = 3, [OP_WRITE_CALL] = 3, [OP_MMAP] = 25,
+			    [OP_MUNMAP] = 25, [OP_MREMAP] = 30, [OP_MADVISE] = 45,
+			    [OP_MPROTECT] = 6, [OP_KERNEL] = 50, [OP_WAIT] = 15,
+			    [OP_PREFETCH] = 15 },
+		.vram_blocks_max = 4,
+		.hot_pages = 8,
+	},
+	{
+		.name = "fork",
+		.summary = "fork() and clone(), with children that read, write and unmap",
+		.weight = { [OP_LOAD] = 30, [OP_STORE] = 40, [OP_ADD] = 10, [OP_MMAP] = 5,
+			    [OP_MUNMAP] = 4, [OP_MREMAP] = 5, [OP_MADVISE] = 12,
+			    [OP_PIN] = 3, [OP_FORK] = 25, [OP_KERNEL] = 50, [OP_WAIT] = 10,
+			    [OP_PREFETCH] = 15 },
+		.vram_blocks_max = 4,
+		.hot_pages = 8,
+	},
+	{
+		.name = "evict",
+		.summary = "device memory of one block, and prefetches of several",
+		.weight = { [OP_LOAD] = 40, [OP_STORE] = 40, [OP_ADD] = 20, [OP_MMAP] = 4,
+			    [OP_MUNMAP] = 4, [OP_MREMAP] = 3, [OP_MADVISE] = 6,
+			    [OP_MLOCK] = 2, [OP_PIN] = 4, [OP_KERNEL] = 70, [OP_BATCH] = 10,
+			    [OP_WAIT] = 20, [OP_PREFETCH] = 40, [OP_QUERY] = 4 },
+		.vram_blocks_max = 1,
+		.hot_pages = 16,
+	},
+	{
+		.name = "life",
+		.summary = "devices, vms and queues come and go",
+		.weight = { [OP_LOAD] = 30, [OP_STORE] = 30, [OP_ADD] = 10, [OP_MMAP] = 4,
+			    [OP_MUNMAP] = 4, [OP_MREMAP] = 4, [OP_MADVISE] = 6, [OP_FORK] = 1,
+			    [OP_KERNEL] = 50, [OP_BATCH] = 10, [OP_WAIT] = 4,
+			    [OP_PREFETCH] = 15, [OP_QUERY] = 4, [OP_QUEUE] = 12, [OP_VM] = 9,
+			    [OP_DEVICE] = 7 },
+		.vram_blocks_max = 3,
+		.hot_pages = 12,
+	},
+	{
+		.name = "gpu",
+		.summary = "kernels and batches that meet each other and the CPU",
+		.weight = { [OP_LOAD] = 20, [OP_STORE] = 20, [OP_ADD] = 20,
+			    [OP_EXCHANGE] = 5, [OP_MMAP] = 2, [OP_MUNMAP] = 2,
+			    [OP_MADVISE] = 5, [OP_KERNEL] = 120, [OP_BATCH] = 40,
+			    [OP_WAIT] = 40, [OP_PREFETCH] = 10, [OP_QUEUE] = 2 },
+		.vram_blocks_max = 4,
+		.hot_pages = 6,
+	},
+};
+
+const struct profile *plan_profile_get(size_t index)
+{
+	return index < ARRAY_SIZE(profiles) ? &profiles[index] : NULL;
+}
+
+const struct profile *plan_profile(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
+		if (strcmp(profiles[i].name, name) == 0)
+			return &profiles[i];
+	}
+	return NULL;
+}
+
+struct drawer {
+	struct prng prng;
+	const struct profile *profile;
+	uint32_t threads;
+	uint32_t weight_sum;
+	uint32_t hot[HOT_MAX];
+	bool mapped[PAGES];
+	bool sparse; /* small mappings: chunks of 64 KiB and 4 KiB */
+	bool wipes; /* WIPEONFORK, not DONTFORK: one of them a plan */
+};
+
+static uint64_t below(struct drawer *d, uint64_t limit)
+{
+	return prng_below(&d->prng, limit);
+}
+
+static bool one_in(struct drawer *d, uint64_t limit)
+{
+	return below(d, limit) == 0;
+}
+
+/* --- the setting -------------------------------------------------------------- */
+
+static void draw_odds(struct drawer *d, struct sim_odds *odds)
+{
+	static const uint32_t rates[] = { 0, 0, 4, 50 };
+
+	odds->move_lies = rates[below(d, ARRAY_SIZE(rates))] * 10;
+	odds->move_stops = rates[below(d, ARRAY_SIZE(rates))] * 4;
+	odds->page_busy = rates[below(d, ARRAY_SIZE(rates))] * 20;
+	odds->park_returns = rates[below(d, ARRAY_SIZE(rates))] * 2;
+	odds->fault_repeats = rates[below(d, ARRAY_SIZE(rates))] * 4;
+	odds->swap_out = rates[below(d, ARRAY_SIZE(rates))] * 50;
+	odds->thp_fails = rates[below(d, ARRAY_SIZE(rates))];
+}
+
+static void draw_setting(struct drawer *d, uint64_t seed, struct setting *setting)
+{
+	static const char *const homes[] = { "4K", "64K", "2M", "2M" };
+	struct sim_config *sim = &setting->sim;
+	uint64_t vram = 1 + below(d, d->profile->vram_blocks_max);
+	uint64_t engines = 1 + below(d, 2);
+	const char *mode = one_in(d, 3) ? "copy" : "move";
+	const char *home = homes[below(d, ARRAY_SIZE(homes))];
+
+	setting->common_vm = !one_in(d, 4);
+	setting->threads = 1 + (uint32_t)below(d, PLAN_THREADS_MAX - 1);
+	snprintf(setting->device, sizeof(setting->device),
+		 "model:vram=%uM,engines=%u,mode=%s,home=%s", (unsigned int)vram * 2,
+		 (unsigned int)engines, mode, home);
+	*sim = sim_config_default(seed);
+	sim->frame_bytes = 128; /* a batch fits */
+	sim->thp = (enum sim_thp)below(d, 3);
+	sim->separate_maps = one_in(d, 4);
+	sim->policy = one_in(d, 3) ? SIM_POLICY_PRIORITY : SIM_POLICY_RANDOM;
+	sim->preempt_1_in = 2u << below(d, 6);
+	sim->change_count = 2 + (uint32_t)below(d, 20);
+	draw_odds(d, &sim->odds);
+}
+
+/* --- where -------------------------------------------------------------------- */
+
+static uint64_t page_addr(uint64_t page)
+{
+	return PLAY_START + page * PAGE_BYTES;
+}
+
+static uint64_t draw_page(struct drawer *d)
+{
+	uint64_t page = 0;
+
+	for (int tries = 0; tries < 8; tries++) {
+		if (below(d, 10) < 7)
+			page = d->hot[below(d, d->profile->hot_pages)];
+		else
+			page = below(d, PAGES);
+		if (d->mapped[page])
+			break;
+	}
+	return page;
+}
+
+static uint64_t draw_word(struct drawer *d)
+{
+	return page_addr(draw_page(d)) + 8 * below(d, MODEL_WORDS);
+}
+
+/* A span of some pages, most often around a hot one. */
+static struct span draw_span(struct drawer *d)
+{
+	static const uint64_t sizes[] = { 512, 512, 768, 1, 1, 1, 2, 3, 4, 8, 16, 16, 32 };
+	uint64_t least = d->sparse && !one_in(d, 4) ? 3 : 0;
+	uint64_t pages = sizes[least + below(d, ARRAY_SIZE(sizes) - least)];
+	uint64_t page = draw_page(d);
+	uint64_t before = below(d, pages);
+
+	page = page >= before ? page - before : 0;
+	if (pages >= 512 && !one_in(d, 4))
+		page = page / 512 * 512;
+	pages = MIN(pages, PAGES - page);
+	return span_make(page_addr(page), pages * PAGE_BYTES);
+}
+
+static void mark(struct drawer *d, uint64_t addr, uint64_t bytes, bool mapped)
+{
+	for (uint64_t at = addr; at < addr + bytes && at < PLAY_END; at += PAGE_BYTES)
+		d->mapped[(at - PLAY_START) / PAGE_BYTES] = mapped;
+}
+
+/* --- operations ------------------------------------------------------------------ */
+
+static void draw_mmap(struct drawer *d, struct op *op)
+{
+	uint64_t holes = 0;
+	uint64_t page = below(d, PAGES);
+
+	/* Fill a hole, if there is one not far away. */
+	while (d->mapped[page] && ++holes < PAGES)
+		page = (page + 1) % PAGES;
+	if (!d->mapped[page] && !one_in(d, 4)) {
+		uint64_t start = page;
+
+		while (page < PAGES && !d->mapped[page] && page - start < (d->sparse ? 48 : 1024))
+			page++;
+		op->addr = page_addr(start);
+		op->bytes = (page - start) * PAGE_BYTES;
+	} else if (one_in(d, 8)) {
+		op->flags |= OP_NOREPLACE;
+	}
+	op->detail = one_in(d, 12) ? SYS_PROT_READ : SYS_PROT_READ | SYS_PROT_WRITE;
+	if (one_in(d, 20))
+		op->flags |= OP_SHARED;
+	mark(d, op->addr, op->bytes, true);
+}
+
+static void draw_mremap(struct drawer *d, struct op *op)
+{
+	uint64_t pages = op->bytes / PAGE_BYTES;
+	uint64_t to_page = below(d, PAGES);
+
+	if (one_in(d, 2))
+		to_page = draw_page(d);
+	if (pages >= 512 && !one_in(d, 4))
+		to_page = to_page / 512 * 512;
+	to_page = MIN(to_page, PAGES - MIN(pages, PAGES));
+	op->to = page_addr(to_page);
+	if (one_in(d, 4))
+		op->flags |= OP_DONTUNMAP;
+	else
+		mark(d, op->addr, op->bytes, false);
+	mark(d, op->to, op->bytes, true);
+}
+
+static void draw_advice(struct drawer *d, struct op *op)
+{
+	static const enum sim_advice advices[] = {
+		SIM_ADVICE_DONTNEED, SIM_ADVICE_DONTNEED, SIM_ADVICE_DONTNEED,
+		SIM_ADVICE_DONTNEED, SIM_ADVICE_FREE, SIM_ADVICE_HUGEPAGE,
+		SIM_ADVICE_HUGEPAGE, SIM_ADVICE_NOHUGEPAGE, SIM_ADVICE_COLLAPSE,
+		SIM_ADVICE_POPULATE_READ, SIM_ADVICE_POPULATE_WRITE, SIM_ADVICE_PAGEOUT,
+		SIM_ADVICE_GUARD_INSTALL, SIM_ADVICE_GUARD_REMOVE, SIM_ADVICE_DONTFORK,
+		SIM_ADVICE_DOFORK,
+	};
+
+	op->detail = advices[below(d, ARRAY_SIZE(advices))];
+	/* Guards would stay for long otherwise. */
+	if (op->detail == SIM_ADVICE_GUARD_INSTALL && !one_in(d, 4))
+		op->detail = SIM_ADVICE_DONTNEED;
+	if (op->detail == SIM_ADVICE_DONTFORK && d->wipes)
+		op->detail = SIM_ADVICE_WIPEONFORK;
+	if (op->detail == SIM_ADVICE_DOFORK && d->wipes)
+		op->detail = SIM_ADVICE_KEEPONFORK;
+}
+
+static void draw_accesses(struct drawer *d, struct op *op, uint32_t max)
+{
+	bool is_batch = op->type == OP_BATCH;
+
+	op->access_count = 1 + (uint32_t)below(d, max);
+	for (uint32_t i = 0; i < op->access_count; i++) {
+		uint64_t kind = below(d, 16);
+		struct op_access *access = &op->access[i];
+
+		access->addr = draw_word(d);
+		if (is_batch)
+			access->type = kind < 10 ? ACCESS_STORE : ACCESS_ADD;
+		else
+			access->type = kind < 6 ? ACCESS_LOAD :
+				       kind < 11 ? ACCESS_STORE :
+				       kind < 14 ? ACCESS_ADD :
+				       kind < 15 ? ACCESS_EXCHANGE :
+						   ACCESS_BULK_READ;
+	}
+	if (one_in(d, 5)) {
+		op->flags |= OP_FENCE;
+		op->access[op->access_count - 1].type = ACCESS_STORE;
+	}
+	if (one_in(d, 3))
+		op->flags |= OP_ASYNC;
+}
+
+static void draw_call(struct drawer *d, struct op *op)
+{
+	struct span span = draw_span(d);
+
+	op->addr = span.start;
+	op->bytes = span_bytes(span);
+	switch (op->type) {
+	case OP_MMAP:
+		draw_mmap(d, op);
+		break;
+	case OP_MUNMAP:
+		mark(d, op->addr, op->bytes, false);
+		break;
+	case OP_MREMAP:
+		draw_mremap(d, op);
+		break;
+	case OP_MADVISE:
+		draw_advice(d, op);
+		break;
+	case OP_MPROTECT:
+		op->detail = one_in(d, 3) ? SYS_PROT_READ : SYS_PROT_READ | SYS_PROT_WRITE;
+		break;
+	case OP_MLOCK:
+		op->flags |= one_in(d, 2) ? OP_ON : 0;
+		break;
+	case OP_PREFETCH:
+		op->flags |= one_in(d, 3) ? 0 : OP_TO_DEVICE;
+		break;
+	default:
+		break;
+	}
+}
+
+static void draw_op(struct drawer *d, struct op *op)
+{
+	uint64_t ticket = below(d, d->weight_sum);
+
+	op->thread = (uint32_t)below(d, d->threads);
+	for (op->type = 0; ticket >= d->profile->weight[op->type]; op->type++)
+		ticket -= d->profile->weight[op->type];
+	switch (op->type) {
+	case OP_LOAD:
+	case OP_STORE:
+	case OP_ADD:
+	case OP_EXCHANGE:
+	case OP_READ_CALL:
+	case OP_WRITE_CALL:
+	case OP_PIN:
+	case OP_QUERY:
+		op->addr = draw_word(d);
+		break;
+	case OP_FORK:
+		op->flags |= one_in(d, 2) ? OP_RAW : 0;
+		op->flags |= one_in(d, 2) ? OP_UNMAPS : 0;
+		draw_accesses(d, op, PLAN_ACCESSES_MAX);
+		break;
+	case OP_KERNEL:
+		draw_accesses(d, op, PLAN_ACCESSES_MAX);
+		break;
+	case OP_BATCH:
+		draw_accesses(d, op, 3);
+		break;
+	case OP_VM:
+		op->flags |= one_in(d, 6) ? OP_READ_ONLY : 0;
+		break;
+	case OP_DEVICE:
+		op->flags |= one_in(d, 2) ? OP_OWN : 0;
+		break;
+	default:
+		draw_call(d, op);
+		break;
+	}
+}
+
+/* The first operations map the playground, some of it. */
+static void draw_first(struct drawer *d, struct op *op, uint64_t number)
+{
+	op->type = OP_MMAP;
+	op->addr = PLAY_START + number * HUGE_BYTES;
+	op->bytes = HUGE_BYTES;
+	if (d->sparse) {
+		uint64_t page = d->hot[number] - d->hot[number] % 16;
+
+		op->addr = page_addr(page);
+		op->bytes = PAGE_BYTES * MIN(12 + below(d, 40), PAGES - page);
+	}
+	op->detail = SYS_PROT_READ | SYS_PROT_WRITE;
+	mark(d, op->addr, op->bytes, true);
+}
+
+int plan_create(uint64_t seed, const struct profile *profile, size_t count,
+		struct plan *plan)
+{
+	struct drawer *d = calloc(1, sizeof(*d));
+
+	*plan = (struct plan){ .profile = profile, .seed = seed, .count = count };
+	plan->ops = calloc(count, sizeof(*plan->ops));
+	if (!d || !plan->ops) {
+		free(d);
+		free(plan->ops);
+		return -ENOMEM;
+	}
+	d->profile = profile;
+	prng_seed(&d->prng, seed ^ 0x70726f6772616d00u);
+	draw_setting(d, seed, &plan->setting);
+	d->wipes = one_in(d, 2);
+	d->threads = plan->setting.threads;
+	for (int i = 0; i < OP_COUNT; i++)
+		d->weight_sum += profile->weight[i];
+	d->sparse = !one_in(d, 3);
+	/* Some together, in few chunks, and some alone. */
+	for (int i = 0; i < HOT_MAX; i++)
+		d->hot[i] = i % 4 ? (d->hot[i - 1] + (uint32_t)below(d, 20)) % PAGES :
+				    (uint32_t)below(d, PAGES);
+	for (size_t i = 0; i < count; i++) {
+		struct op *op = &plan->ops[i];
+
+		op->number = (uint32_t)i;
+		if (i < (d->sparse ? HOT_MAX : PLAN_BLOCKS - 1))
+			draw_first(d, op, i);
+		else
+			draw_op(d, op);
+	}
+	free(d);
+	return 0;
+}
+
+void plan_destroy(struct plan *plan)
+{
+	free(plan->ops);
+	plan->ops = NULL;
+}
+
+/* --- in words ------------------------------------------------------------------------ */
+
+const char *op_name(enum op_type type)
+{
+	static const char *const names[OP_COUNT] = {
+		[OP_LOAD] = "load", [OP_STORE] = "store", [OP_ADD] = "add",
+		[OP_EXCHANGE] = "exchange", [OP_READ_CALL] = "read()",
+		[OP_WRITE_CALL] = "write()", [OP_MMAP] = "mmap", [OP_MUNMAP] = "munmap",
+		[OP_MREMAP] = "mremap", [OP_MADVISE] = "madvise",
+		[OP_MPROTECT] = "mprotect", [OP_MLOCK] = "mlock", [OP_PIN] = "dma",
+		[OP_SWAP] = "swap", [OP_FORK] = "fork", [OP_KERNEL] = "kernel",
+		[OP_BATCH] = "batch", [OP_WAIT] = "wait", [OP_PREFETCH] = "prefetch",
+		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
+		[OP_DEVICE] = "new device",
+	};
+
+	return names[type];
+}
+
+const char *plan_place(uint64_t addr, char buffer[32])
+{
+	uint64_t offset = addr - PLAY_START;
+
+	if (addr < PLAY_START || addr > PLAY_END)
+		snprintf(buffer, 32, "%#lx", (unsigned long)addr);
+	else if (offset % PAGE_BYTES)
+		snprintf(buffer, 32, "%u:%03x+%u", (unsigned int)(offset / HUGE_BYTES),
+			 (unsigned int)(offset % HUGE_BYTES / PAGE_BYTES),
+			 (unsigned int)(offset % PAGE_BYTES));
+	else
+		snprintf(buffer, 32, "%u:%03x", (unsigned int)(offset / HUGE_BYTES),
+			 (unsigned int)(offset % HUGE_BYTES / PAGE_BYTES));
+	return buffer;
+}
+
+static const char *advice_name(uint32_t advice)
+{
+	static const char *const names[] = {
+		[SIM_ADVICE_DONTNEED] = "DONTNEED", [SIM_ADVICE_FREE] = "FREE",
+		[SIM_ADVICE_HUGEPAGE] = "HUGEPAGE", [SIM_ADVICE_NOHUGEPAGE] = "NOHUGEPAGE",
+		[SIM_ADVICE_COLLAPSE] = "COLLAPSE",
+		[SIM_ADVICE_POPULATE_READ] = "POPULATE_READ",
+		[SIM_ADVICE_POPULATE_WRITE] = "POPULATE_WRITE",
+		[SIM_ADVICE_GUARD_INSTALL] = "GUARD_INSTALL",
+		[SIM_ADVICE_GUARD_REMOVE] = "GUARD_REMOVE",
+		[SIM_ADVICE_DONTFORK] = "DONTFORK", [SIM_ADVICE_DOFORK] = "DOFORK",
+		[SIM_ADVICE_WIPEONFORK] = "WIPEONFORK",
+		[SIM_ADVICE_KEEPONFORK] = "KEEPONFORK", [SIM_ADVICE_PAGEOUT] = "PAGEOUT",
+	};
+
+	return advice < ARRAY_SIZE(names) && names[advice] ? names[advice] : "?";
+}
+
+static int format_accesses(const struct op *op, char *buffer, size_t bytes)
+{
+	static const char *const names[] = { "load", "store", "add", "exchange", "read" };
+	int length = snprintf(buffer, bytes, "%s%s%s%s:", op_name(op->type),
+			      op->flags & OP_RAW ? " raw" : "",
+			      op->flags & OP_ASYNC ? " later" : "",
+			      op->flags & OP_FENCE ? " fence" : "");
+
+	for (uint32_t i = 0; i < op->access_count && length < (int)bytes; i++) {
+		char place[32];
+
+		length += snprintf(buffer + length, bytes - (size_t)length, " %s %s",
+				   names[op->access[i].type],
+				   plan_place(op->access[i].addr, place));
+	}
+	return length;
+}
+
+int op_format(const struct op *op, char *buffer, size_t bytes)
+{
+	char place[32];
+	char to[32];
+	unsigned int pages = (unsigned int)(op->bytes / PAGE_BYTES);
+
+	plan_place(op->addr, place);
+	switch (op->type) {
+	case OP_FORK:
+	case OP_KERNEL:
+	case OP_BATCH:
+		return format_accesses(op, buffer, bytes);
+	case OP_MREMAP:
+		return snprintf(buffer, bytes, "mremap %s, %u pages, to %s%s", place, pages,
+				plan_place(op->to, to),
+				op->flags & OP_DONTUNMAP ? " DONTUNMAP" : "");
+	case OP_MADVISE:
+		return snprintf(buffer, bytes, "madvise %s, %u pages, %s", place, pages,
+				advice_name(op->detail));
+	case OP_MMAP:
+	case OP_MPROTECT:
+		return snprintf(buffer, bytes, "%s %s, %u pages, %s%s", op_name(op->type),
+				place, pages, op->detail & SYS_PROT_WRITE ? "rw" : "r",
+				op->flags & OP_SHARED ? " shared" :
+				op->flags & OP_NOREPLACE ? " noreplace" : "");
+	case OP_PREFETCH:
+		return snprintf(buffer, bytes, "prefetch %s, %u pages, %s", place, pages,
+				op->flags & OP_TO_DEVICE ? "to the device" : "home");
+	case OP_MUNMAP:
+	case OP_MLOCK:
+	case OP_SWAP:
+		return snprintf(buffer, bytes, "%s%s %s, %u pages", op_name(op->type),
+				op->type == OP_MLOCK && !(op->flags & OP_ON) ? " off" : "",
+				place, pages);
+	case OP_WAIT:
+	case OP_QUEUE:
+		return snprintf(buffer, bytes, "%s", op_name(op->type));
+	case OP_VM:
+		return snprintf(buffer, bytes, "new vm%s",
+				op->flags & OP_READ_ONLY ? ", read-only" : "");
+	case OP_DEVICE:
+		return snprintf(buffer, bytes, "new device%s",
+				op->flags & OP_OWN ? "" : ": the common one");
+	default:
+		return snprintf(buffer, bytes, "%s %s", op_name(op->type), place);
+	}
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * run.h - one run of a plan on a simulated kernel.
+ */
+#ifndef TESTS_SIM_RUN_H
+#define TESTS_SIM_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model.h"
+#include "plan.h"
+#include "sys/sim.h"
+#include "usvm/usvm.h"
+
+#define JOBS_MAX 4       /* of a thread, not waited for yet */
+#define CHILDREN_MAX 4
+#define RUN_TEXT_MAX 2048
+
+struct world;
+struct program;
+
+/* Work of the GPU that was submitted. */
+struct job {
+	struct program *program;
+	const struct op *op;
+	struct usvm_fence *fence;
+	struct model_access access[PLAN_ACCESSES_MAX];
+	struct model_access bulk[MODEL_WORDS];
+	uint32_t done;    /* accesses of a kernel */
+	bool in_access;   /* a kernel is in the next */
+	bool has_fence;   /* the last access is the user fence */
+	bool read_only;   /* its vm */
+	bool active;
+};
+
+struct child {
+	struct program *program;
+	const struct op *op;
+	struct sim_process *process;
+	uint64_t fork_start;
+	uint32_t slot; /* of model_hold() */
+	struct model_values values[PLAN_ACCESSES_MAX];
+	uint64_t own[PLAN_ACCESSES_MAX]; /* what the child wrote itself */
+	bool has_own[PLAN_ACCESSES_MAX];
+	bool active;
+};
+
+/* A thread of the program. */
+struct program {
+	struct world *world;
+	uint32_t index;
+	struct sim_thread *thread;
+	const struct op *op;      /* under way */
+	struct usvm *own;         /* NULL: the common device is used */
+	struct usvm_vm *vm;       /* NULL: none yet, or the common one */
+	struct usvm_queue *queue;
+	bool read_only;
+	struct job jobs[JOBS_MAX];
+	uint32_t job_next;
+	struct child children[CHILDREN_MAX];
+	uint32_t child_next;
+	uint64_t batch_addr;      /* JOBS_MAX pages for commands */
+};
+
+struct run_spec {
+	const struct plan *plan;
+	const bool *left_out;     /* by operation's number; or NULL */
+	bool *began;              /* out, by operation's number */
+	uint64_t steps_max;       /* after them no operation begins */
+	const struct sim_switch *schedule; /* or NULL: the seed's */
+	size_t schedule_count;
+	size_t trace_max;
+	bool check;               /* structures, while it runs */
+};
+
+struct run_result {
+	bool failed;
+	uint64_t steps;
+	uint64_t ops;             /* begun */
+	uint64_t hash;            /* of the schedule and of what was loaded */
+	char text[RUN_TEXT_MAX];  /* what went wrong */
+};
+
+struct world {
+	const struct run_spec *spec;
+	struct run_result *result;
+	struct sim *sim;
+	struct model *model;
+	struct usvm *common;
+	struct usvm_vm *common_vm;
+	struct program programs[PLAN_THREADS_MAX];
+	uint64_t step_count;      /* of check.c */
+	bool closing; /* the common device is not to be looked at any more */
+};
+
+/** run_plan() - one run, from sim_open() to sim_close(); @see, or NULL, is called before
+ * the close, with what there is to see */
+void run_plan(const struct run_spec *spec, struct run_result *result,
+	      void (*see)(struct world *world, void *arg), void *arg);
+
+/** run_fail() - the run ends: @why, in the words of program.c and friends */
+NORETURN void run_fail(struct program *program, const char *format, ...) PRINTF(2, 3);
+
+/** run_verdict() - goes on if @why is NULL */
+void run_verdict(struct program *program, const char *why);
+
+/** run_hash() - a value that the same seed must give again */
+void run_hash(struct world *world, uint64_t value);
+
+/* program.c: calls of the program */
+void program_run_op(struct program *program, const struct op *op);
+
+/* gpu.c */
+void gpu_run_op(struct program *program, const struct op *op);
+void gpu_wait_all(struct program *program);
+void gpu_leave(struct program *program); /* waits, and gives queue, vm and own device back */
+
+/* child.c */
+void child_fork(struct program *program, const struct op *op);
+void child_wait_all(struct program *program);
+
+/* check.c */
+void check_step(void *world);
+void check_closed(struct world *world);
+
+#endif
