@@ -52,7 +52,7 @@ NOT_MASKED = ('deadlocks', 'deadlocks_threads', 'life', 'oversubscription', 'sys
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 
 CHECK_STEPS = [
-    Step('compile', 'compile', 'build', '', 30),
+    Step('compile', 'compile', 'build', '', 45),
     Step('tidy', 'test', 'build', 'tidy', 10),
     Step('layers', 'test', 'build', 'layers', 8),
     Step('abi', 'test', 'build', 'abi', 3),
@@ -62,8 +62,9 @@ CHECK_STEPS = [
     Step('examples', 'test', 'build', 'examples', 6),
     Step('device', 'test', 'build', 'device', 10),
     Step('bench --smoke', 'test', 'build', 'bench', 6),
+    Step('sim', 'test', 'build', 'sim', 40),
     Step('stress', 'test', 'build', 'stress', 60),
-    Step('debug: compile', 'compile', 'build-debug', '', 30),
+    Step('debug: compile', 'compile', 'build-debug', '', 45),
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
     Step('debug: live', 'test', 'build-debug', 'live', 45),
     Step('plant: compile', 'compile', 'build-plant', '', 30),

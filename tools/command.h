@@ -25,6 +25,7 @@ struct command {
 
 extern const struct command demo_command;
 extern const struct command doctor_command;
+extern const struct command sim_command;
 
 /**
  * command_usage_error() - say what is wrong with the command line, and where help is

@@ -47,7 +47,9 @@ def test_usage():
                       ['demo', '--vram', '0'], ['demo', '--vram', '3M'],
                       ['demo', '--vram', '2MB'], ['demo', '--vram', '1025G'],
                       ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
-                      ['doctor', '--dance'], ['doctor', 'x']):
+                      ['doctor', '--dance'], ['doctor', 'x'],
+                      ['sim', '--dance'], ['sim', '--seed', 'x'],
+                      ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)
 
     version = run('--version')
@@ -56,7 +58,8 @@ def test_usage():
     for arguments, words in (
             (['--help'], ['demo', 'doctor', '--version']),
             (['demo', '--help'], ['--mode', '--vram', '--trace', '--require-migration']),
-            (['doctor', '--help'], ['--json'])):
+            (['doctor', '--help'], ['--json']),
+            (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)
         check(f'{" ".join(arguments)}: names what there is',
               done.returncode == 0 and all(word in done.stdout for word in words))

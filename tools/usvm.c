@@ -20,6 +20,7 @@
 static const struct command *const commands[] = {
 	&demo_command,
 	&doctor_command,
+	&sim_command,
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: usvm sim
+ *
+ * The simulator is a program of its own, built from tests/sim: it is every layer of
+ * usvm on a simulated kernel, which the library is not. It is looked for where
+ * $USVM_SIM says, where it was installed, and beside this command in a build.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+#if !defined(USVM_SIM_PATH)
+#define USVM_SIM_PATH "/usr/local/libexec/usvm/usvm-sim"
+#endif
+
+/* Of the build that this command lies in: BUILD/usvm, BUILD/tests/sim/usvm-sim. */
+static int beside(char *path, size_t bytes)
+{
+	ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
+	char *slash;
+
+	if (length <= 0)
+		return -1;
+	path[length] = 0;
+	slash = strrchr(path, '/');
+	if (!slash)
+		return -1;
+	slash[1] = 0;
+	if (strlen(path) + sizeof("tests/sim/usvm-sim") > bytes)
+		return -1;
+	memcpy(path + strlen(path), "tests/sim/usvm-sim", sizeof("tests/sim/usvm-sim"));
+	return 0;
+}
+
+static void try(const char *path, char **argv)
+{
+	if (!path || access(path, X_OK))
+		return;
+	argv[0] = (char *)(uintptr_t)path;
+	execv(path, argv);
+	fprintf(stderr, "usvm sim: %s: %s\n", path, strerror(errno));
+}
+
+static int sim_run(int argc, char **argv)
+{
+	char path[4096];
+
+	(void)argc;
+	try(getenv("USVM_SIM"), argv);
+	if (!beside(path, sizeof(path)))
+		try(path, argv);
+	try(USVM_SIM_PATH, argv);
+	fprintf(stderr,
+		"usvm sim: the simulator is not installed\n"
+		"It is built and installed with usvm from its sources:\n"
+		"    meson setup build && ninja -C build && ninja -C build install\n"
+		"or name the program, BUILD/tests/sim/usvm-sim, in USVM_SIM.\n");
+	return EXIT_WRONG;
+}
+
+const struct command sim_command = {
+	.name = "sim",
+	.summary = "Run random programs on a simulated kernel, from a seed",
+	.usage = "Usage: usvm sim [OPTION...]\n"
+		 "\n"
+		 "Run random programs with threads, kernels, system calls and forks on all of\n"
+		 "usvm and a simulated kernel, and check every value that is read. A seed\n"
+		 "decides everything, so that a failure can be had again, step by step.\n"
+		 "\n"
+		 "    usvm sim --seeds 1..100             does anything fail?\n"
+		 "    usvm sim --seed 17 --replay         what does each thread do?\n"
+		 "    usvm sim --seed 17 --minimise       what does the failure need?\n"
+		 "\n"
+		 "The options are explained by `usvm sim --help', the output by\n"
+		 "docs/testing.md.\n",
+	.run = sim_run,
+};
