@@ -130,7 +130,7 @@ static void a_signal_handler_runs_while_a_fault_waits(void **state)
 	struct live_thread *thread = live_thread_start(read_as_known, &t);
 
 	live_thread_wait_blocked(thread, IN_A_FAULT);
-	assert_int_equal(t.known, 1);
+	assert_int_equal(__atomic_load_n(&t.known, __ATOMIC_ACQUIRE), 1);
 	for (int i = 0; i < 5; i++) {
 		handler_runs = 0;
 		signal(SIGUSR1, on_signal);

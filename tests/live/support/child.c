@@ -27,7 +27,7 @@
 /* Shared memory: never migrates, and outlives close_range(). */
 struct guard {
 	uint32_t turn; /* atomic; futex */
-	uint32_t seconds;
+	uint32_t seconds; /* atomic; 0: no guard */
 	char name[128];
 };
 
@@ -80,14 +80,15 @@ static void *guard_run(void *arg)
 
 	for (;;) {
 		uint32_t turn = __atomic_load_n(&g->turn, __ATOMIC_ACQUIRE);
-		struct timespec time = { .tv_sec = (time_t)g->seconds * SLOWER };
+		uint32_t seconds = __atomic_load_n(&g->seconds, __ATOMIC_RELAXED) * SLOWER;
+		struct timespec time = { .tv_sec = (time_t)seconds };
 		long err = syscall(SYS_futex, &g->turn, FUTEX_WAIT, turn,
-				   g->seconds ? &time : NULL, NULL, 0);
+				   seconds ? &time : NULL, NULL, 0);
 
 		if (err == 0 || errno != ETIMEDOUT ||
 		    __atomic_load_n(&g->turn, __ATOMIC_ACQUIRE) != turn)
 			continue;
-		say("guard: %s is not done after %u s\n", g->name, g->seconds * SLOWER);
+		say("guard: %s is not done after %u s\n", g->name, seconds);
 		show_threads();
 		kill(getpid(), SIGKILL);
 	}
@@ -118,7 +119,7 @@ void live_guard(const char *name, unsigned int seconds)
 		guard_start();
 	if (name)
 		snprintf(guard->name, sizeof(guard->name), "%s", name);
-	guard->seconds = seconds;
+	__atomic_store_n(&guard->seconds, seconds, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&guard->turn, 1, __ATOMIC_RELEASE);
 	syscall(SYS_futex, &guard->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
