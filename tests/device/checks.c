@@ -382,6 +382,16 @@ static uint64_t stop_and_look(struct conformance *run, const struct usvm_page_in
 	return before;
 }
 
+/* The same, and the engine runs on. */
+static uint64_t stop_and_go(struct conformance *run, const struct usvm_page_info *page,
+			    void *scratch)
+{
+	uint64_t word = stop_and_look(run, page, scratch);
+
+	run->account->config.ops->resume(run->account->config.device);
+	return word;
+}
+
 /* Nothing of usvm happens meanwhile: no CPU touches the page, no event comes. So the
  * test may take usvm's part. */
 static void stop_nests(struct conformance *run)
@@ -401,12 +411,10 @@ static void stop_nests(struct conformance *run)
 		CHECK(run, false, "no page on the device");
 		return;
 	}
-	while (peek(run, &page, scratch) < 1000 && busy_engine_runs(&busy))
+	while (stop_and_go(run, &page, scratch) < 1000 && busy_engine_runs(&busy))
 		sched_yield();
-	for (int i = 0; i < 2000; i++) {
-		stop_and_look(run, &page, scratch);
-		ops->resume(device);
-	}
+	for (int i = 0; i < 2000; i++)
+		stop_and_go(run, &page, scratch);
 	for (int i = 0; i < 20; i++) {
 		ops->stop(device);
 		before = stop_and_look(run, &page, scratch);
@@ -416,7 +424,7 @@ static void stop_nests(struct conformance *run)
 		after = peek(run, &page, scratch);
 		CHECK(run, before == after, "an engine goes on after one of two resumes");
 		ops->resume(device);
-		while (peek(run, &page, scratch) == after && busy_engine_runs(&busy))
+		while (stop_and_go(run, &page, scratch) == after && busy_engine_runs(&busy))
 			sched_yield();
 	}
 	__atomic_store_n(&busy.quit, true, __ATOMIC_RELEASE);
