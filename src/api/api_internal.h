@@ -43,7 +43,7 @@ struct api_config {
 };
 
 struct usvm {
-	uint32_t magic;
+	uint32_t magic; /* atomic */
 	struct sys *sys;
 	struct mm *mm;
 	struct gpu *gpu;          /* NULL: the device is the caller's */
@@ -60,14 +60,14 @@ struct usvm {
 };
 
 struct usvm_vm {
-	uint32_t magic;
+	uint32_t magic; /* atomic */
 	struct usvm *usvm;
 	struct vm *vm;
 	uint32_t queue_count;     /* atomic */
 };
 
 struct usvm_queue {
-	uint32_t magic;
+	uint32_t magic; /* atomic */
 	struct usvm_vm *vm;
 	struct gpu_queue *queue;
 	struct lock lock;         /* leaf: status */
@@ -76,7 +76,7 @@ struct usvm_queue {
 
 /* A job and who waits for it. */
 struct usvm_fence {
-	uint32_t magic;
+	uint32_t magic; /* atomic */
 	uint32_t reference_count; /* atomic: the job's and the caller's */
 	uint32_t done;            /* atomic */
 	int error;

@@ -260,7 +260,7 @@ int usvm_close(struct usvm *usvm)
 		mm_process_unlock();
 		return err;
 	}
-	usvm->magic = 0;
+	ATOMIC_STORE_RELAXED(&usvm->magic, 0);
 	usvm->device_config.ops->detach(usvm->device_config.device);
 	mm_call(usvm->mm, destroy_device, &usvm, sizeof(usvm));
 	if (usvm->gpu)

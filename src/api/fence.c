@@ -37,7 +37,7 @@ static void fence_put(struct usvm_fence *fence)
 
 	if (ATOMIC_SUB(&fence->reference_count, 1) != 1)
 		return;
-	fence->magic = 0;
+	ATOMIC_STORE_RELAXED(&fence->magic, 0);
 	head = ATOMIC_LOAD_RELAXED(&usvm->free_fences);
 	do {
 		fence->next = head;
@@ -201,7 +201,7 @@ void usvm_fence_put(struct usvm_fence *fence)
 	if (!fence || api_check(fence, API_MAGIC_FENCE))
 		return;
 	/* The job may have its reference for long yet: the handle is no more. */
-	fence->magic = 0;
+	ATOMIC_STORE_RELAXED(&fence->magic, 0);
 	fence_put(fence);
 }
 

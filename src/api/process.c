@@ -10,7 +10,6 @@
 #include "api/api_internal.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "base/host.h"
@@ -82,12 +81,12 @@ void api_process_put(void)
 
 int api_check(const void *handle, enum api_magic magic)
 {
-	uint32_t found;
-
 	if (!handle)
 		return -EINVAL;
 	if (api_is_forked())
 		return -ECHILD;
-	memcpy(&found, handle, sizeof(found));
-	return found == magic ? 0 : -EBADF;
+	if (!IS_ALIGNED((uintptr_t)handle, sizeof(void *)))
+		return -EBADF;
+	/* A handle that is used too late may be given back at this moment. */
+	return ATOMIC_LOAD_RELAXED((const uint32_t *)handle) == magic ? 0 : -EBADF;
 }

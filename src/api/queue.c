@@ -80,7 +80,7 @@ int usvm_queue_destroy(struct usvm_queue *queue)
 	if (err)
 		return err;
 	vm = queue->vm;
-	queue->magic = 0;
+	ATOMIC_STORE_RELAXED(&queue->magic, 0);
 	err = mm_call(vm->usvm->mm, destroy_queue, &a, sizeof(a));
 	ATOMIC_SUB(&vm->queue_count, 1);
 	return err;

@@ -92,7 +92,7 @@ int usvm_vm_destroy(struct usvm_vm *vm)
 	if (ATOMIC_LOAD(&vm->queue_count))
 		return -EBUSY;
 	usvm = vm->usvm;
-	vm->magic = 0;
+	ATOMIC_STORE_RELAXED(&vm->magic, 0);
 	err = mm_call(usvm->mm, destroy_vm, &a, sizeof(a));
 	ATOMIC_SUB(&usvm->vm_count, 1);
 	return err;
