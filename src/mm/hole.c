@@ -43,10 +43,14 @@ void mm_zeros_create(struct mm *mm)
 	if (mm->sys->limits.huge_pages_never || !sys_has(mm->sys, SYS_FEATURE_PAGEMAP_SCAN) ||
 	    ops->map(mm->sys, HUGE_BYTES, HUGE_BYTES, 0, &addr))
 		return;
-	if (ops->advise(mm->sys, span_make(addr, HUGE_BYTES), SYS_ADVICE_HUGEPAGE))
+	if (ops->advise(mm->sys, span_make(addr, HUGE_BYTES), SYS_ADVICE_HUGEPAGE)) {
 		ops->unmap(mm->sys, addr, HUGE_BYTES);
-	else
-		mm->zeros = addr;
+		return;
+	}
+	/* From here on it is the monitor's, which looks at it under this lock. */
+	mm_lock(mm);
+	mm->zeros = addr;
+	mm_unlock(mm, 0);
 }
 
 void mm_zeros_destroy(struct mm *mm)
@@ -70,7 +74,7 @@ static bool is_one_huge_page(struct mm *mm, struct span span)
  * Return: true if it was: there may be a fault in the stash that waits for it. */
 bool mm_zeros_prepare(struct mm *mm)
 {
-	struct span span = span_make(mm->zeros, HUGE_BYTES);
+	struct span span;
 	uint64_t start, now;
 
 	if (!mm->zeros_wanted)
@@ -78,6 +82,7 @@ bool mm_zeros_prepare(struct mm *mm)
 	mm->zeros_wanted = false;
 	if (mm->zeros_ready)
 		return false;
+	span = span_make(mm->zeros, HUGE_BYTES);
 	start = mm->sys->ops->clock_ns(mm->sys);
 	if (!mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_POPULATE_WRITE))
 		mm->zeros_ready = is_one_huge_page(mm, span);

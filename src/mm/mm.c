@@ -166,7 +166,6 @@ static int close_arena(void *argument)
 {
 	struct mm *mm = *(struct mm **)argument;
 
-	mm_zeros_destroy(mm);
 	if (mm->fence_page)
 		mm_arena_destroy(mm, mm->fence_page, HUGE_BYTES);
 	mm->fence_page = 0;
@@ -180,6 +179,7 @@ void mm_monitor_release(struct mm *mm)
 
 	if (nodes)
 		pool_unreserve(&mm->node_pool, nodes);
+	mm_zeros_destroy(mm);
 	if (mm->uffd >= 0)
 		mm->sys->ops->uffd_close(mm->sys, mm->uffd);
 	mm->uffd = -1;
