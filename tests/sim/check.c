@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * DOC: structures, between two steps
+ *
+ * Tables are looked at while their lock is free: then nobody is in the middle of a
+ * change. A page-table entry that names device memory is the claim that an entry of mm
+ * says the same; a frame belongs to one page at a time.
  */
 #include "run.h"
 
+#include <string.h>
+
 #include "api/api_internal.h"
 #include "base/host.h"
+#include "gpu/gpu_internal.h"
 #include "mm/mm_internal.h"
 
-#define WHOLE_EVERY 64
+#define TABLES_EVERY 64
+#define DEVICE_EVERY 1024
+#define FRAMES_MAX (MIB(16) / PAGE_BYTES)
 
 static bool is_free(const struct lock *lock)
 {
 	return lock->word == 0;
 }
 
-/* The tables of mm, while nobody is in the middle of a change. */
-static void check_mm(struct mm *mm)
+/* The lock is free, and stays so: nothing here is a yield point. */
+NO_LOCK_ANALYSIS static void check_tables(struct mm *mm)
 {
-	struct base_thread *self = base_host->self();
-
-	if (!is_free(&mm->event_lock))
-		return;
-	mm->event_lock.owner = self;
+	mm->event_lock.owner = base_host->self();
 	mm_entry_check(mm);
 	interval_tree_check(&mm->notifiers);
 	interval_tree_check(&mm->registrations);
@@ -30,15 +35,75 @@ static void check_mm(struct mm *mm)
 	mm->event_lock.owner = NULL;
 }
 
+/* Where in device memory the page at @addr is; false: it is not in that of @usvm. */
+static bool find_frame(const struct usvm *usvm, uint64_t addr, uint64_t *offset)
+{
+	struct mm_entry *entry = mm_entry_first(usvm->mm, span_make(addr, PAGE_BYTES));
+	struct pagemap_devmem *devmem;
+
+	if (!entry || entry->owner->device != usvm->gpu)
+		return false;
+	devmem = CONTAINER_OF(entry->owner, struct pagemap_devmem, zdd.owner);
+	*offset = devmem->vram_offset + entry->frame + (addr - entry->node.span.start);
+	return true;
+}
+
+static void check_page_tables(struct world *world, const struct usvm *usvm)
+{
+	for (uint32_t id = 0; id < VM_PER_DEVICE_MAX; id++) {
+		const struct gpu_vm *vm = usvm->gpu->vms[id];
+
+		for (uint64_t addr = PLAY_START; vm && addr < PLAY_END; addr += PAGE_BYTES) {
+			struct pte pte = page_table_walk(&vm->pt, addr);
+			uint64_t offset;
+
+			if (!pte.leaf_bytes || !(pte.flags & USVM_PTE_VRAM))
+				continue;
+			if (!find_frame(usvm, addr, &offset) || offset != pte.target)
+				sim_fail(world->sim,
+					 "vm %u maps %#lx to device memory %#lx, which mm "
+					 "does not", id, (unsigned long)addr,
+					 (unsigned long)pte.target);
+		}
+	}
+}
+
+static void check_frames(struct world *world, const struct usvm *usvm)
+{
+	static uint8_t used[FRAMES_MAX];
+	const struct span all = { SIM_START, SIM_ARENA };
+	struct mm_entry *entry;
+
+	memset(used, 0, sizeof(used));
+	for (entry = mm_entry_first(usvm->mm, all); entry; entry = mm_entry_next(entry, all)) {
+		struct span span = entry->node.span;
+		uint64_t offset;
+
+		for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES) {
+			if (!find_frame(usvm, addr, &offset))
+				break;
+			if (offset >= usvm->config.vram_bytes ||
+			    used[offset / PAGE_BYTES]++)
+				sim_fail(world->sim, "frame %#lx has two pages, one is %#lx",
+					 (unsigned long)offset, (unsigned long)addr);
+		}
+	}
+}
+
 void check_step(void *arg)
 {
 	struct world *world = arg;
+	struct usvm *usvm = world->common;
 
 	world->result->steps = sim_step(world->sim);
-	if (++world->step_count % WHOLE_EVERY)
+	if (++world->step_count % TABLES_EVERY || !usvm || world->closing ||
+	    !is_free(&usvm->mm->event_lock))
 		return;
-	if (world->common && !world->closing)
-		check_mm(world->common->mm);
+	check_tables(usvm->mm);
+	if (world->step_count % DEVICE_EVERY || !is_free(&usvm->gpu->pt_lock))
+		return;
+	check_frames(world, usvm);
+	check_page_tables(world, usvm);
 }
 
 /* After the last close: all memory is at home, and nothing is registered. */
