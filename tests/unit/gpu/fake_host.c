@@ -142,26 +142,59 @@ static int host_fault(struct usvm *usvm, struct usvm_device_fault *fault)
 
 /* --- system pages ---------------- */
 
-/* The few operations that the tests use on ram. */
-static uint64_t ram_atomic(uint32_t op, void *memory, uint64_t operand, uint64_t compare,
-			   uint32_t bytes)
+static uint64_t atomic_value(uint32_t op, uint64_t old, uint64_t operand, uint64_t compare,
+			     bool is_less)
 {
-	uint32_t small = (uint32_t)compare;
-
 	switch (op) {
 	case USVM_SYSTEM_ADD:
-		return bytes == 4 ? ATOMIC_ADD((uint32_t *)memory, (uint32_t)operand) :
-				    ATOMIC_ADD((uint64_t *)memory, operand);
+		return old + operand;
+	case USVM_SYSTEM_SUB:
+		return old - operand;
+	case USVM_SYSTEM_AND:
+		return old & operand;
+	case USVM_SYSTEM_OR:
+		return old | operand;
+	case USVM_SYSTEM_XOR:
+		return old ^ operand;
+	case USVM_SYSTEM_EXCHANGE:
+		return operand;
 	case USVM_SYSTEM_COMPARE_EXCHANGE:
-		if (bytes == 8) {
-			ATOMIC_COMPARE_EXCHANGE((uint64_t *)memory, &compare, operand);
-			return compare;
-		}
-		ATOMIC_COMPARE_EXCHANGE((uint32_t *)memory, &small, (uint32_t)operand);
-		return small;
+		return old == compare ? operand : old;
+	case USVM_SYSTEM_MIN:
+		return MIN(old, operand);
+	case USVM_SYSTEM_MAX:
+		return MAX(old, operand);
+	case USVM_SYSTEM_SIGNED_MIN:
+		return is_less ? old : operand;
+	case USVM_SYSTEM_SIGNED_MAX:
+		return is_less ? operand : old;
 	default:
 		abort();
 	}
+}
+
+static uint64_t ram_atomic(uint32_t op, void *memory, uint64_t operand, uint64_t compare,
+			   uint32_t bytes)
+{
+	uint32_t old32;
+	uint64_t old64;
+
+	if (bytes == 8) {
+		old64 = ATOMIC_LOAD((uint64_t *)memory);
+		while (!ATOMIC_COMPARE_EXCHANGE(
+			(uint64_t *)memory, &old64,
+			atomic_value(op, old64, operand, compare,
+				     (int64_t)old64 < (int64_t)operand)))
+			;
+		return old64;
+	}
+	old32 = ATOMIC_LOAD((uint32_t *)memory);
+	while (!ATOMIC_COMPARE_EXCHANGE(
+		(uint32_t *)memory, &old32,
+		(uint32_t)atomic_value(op, old32, (uint32_t)operand, (uint32_t)compare,
+				       (int32_t)old32 < (int32_t)operand)))
+		;
+	return old32;
 }
 
 static void ram_access(uint32_t op, unsigned char *memory, void *buffer, uint32_t bytes)
