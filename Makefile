@@ -4,8 +4,9 @@
 
 BUILD = build
 PYTHON = python3
+seconds = 600
 
-.PHONY: help demo build check check-san flake bench install clean deps deps-check
+.PHONY: help demo build check check-san flake fuzz bench install clean deps deps-check deps-fuzz
 
 help:
 	@echo 'make demo        build the usvm command and run its demonstration'
@@ -13,6 +14,7 @@ help:
 	@echo 'make check       every test, in every build that matters (minutes)'
 	@echo 'make check-san   unit and live tests under ASan + UBSan, unit tests under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
+	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
@@ -27,6 +29,9 @@ deps-check:
 
 $(BUILD)/build.ninja: | deps
 	meson setup $(BUILD) $(if $(prefix),--prefix=$(prefix))
+
+deps-fuzz:
+	@scripts/deps.sh build check fuzz
 
 build: deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -43,6 +48,9 @@ check-san: deps-check
 
 flake: deps-check
 	@$(PYTHON) scripts/check.py --flake 20
+
+fuzz: deps-fuzz
+	@$(PYTHON) scripts/fuzz.py --engine both --seconds $(seconds) $(targets)
 
 bench: build
 	ninja -C $(BUILD) bench

@@ -27,16 +27,18 @@ import time
 BUDGET_TOTAL = 600
 STEP_SECONDS_MAX = 900
 
-# name -> (options of meson, environment of its setup)
+# name -> (options of meson, environment of its setup, what ninja builds: all)
 BUILDS = {
-    'build': (['-Dtests=enabled'], {'CC': 'gcc'}),
+    'build': (['-Dtests=enabled'], {'CC': 'gcc'}, []),
     'build-debug': (['-Dtests=enabled', '-Dlock_check=true', '-Dinvariants=true'],
-                    {'CC': 'clang'}),
-    'build-plant': (['-Dtests=enabled', '-Dplant=home_only'], {'CC': 'gcc'}),
+                    {'CC': 'clang'}, []),
+    'build-plant': (['-Dtests=enabled', '-Dplant=home_only'], {'CC': 'gcc'}, []),
+    'build-fuzz': (['-Dfuzz=libfuzzer', '-Dtests=disabled', '-Dlock_check=true',
+                    '-Db_sanitize=address,undefined'], {'CC': 'clang'}, ['fuzz-programs']),
     'build-asan': (['-Dtests=enabled', '-Dlock_check=true', '-Dinvariants=true',
-                    '-Db_sanitize=address,undefined'], {'CC': 'gcc'}),
+                    '-Db_sanitize=address,undefined'], {'CC': 'gcc'}, []),
     'build-tsan': (['-Dtests=enabled', '-Dlock_check=true', '-Db_sanitize=thread'],
-                   {'CC': 'gcc'}),
+                   {'CC': 'gcc'}, []),
 }
 
 FEATURE_MASKS = ('-uffd', '-move', '-kernel_faults', '-wp_async', '-procmap_query',
@@ -63,10 +65,13 @@ CHECK_STEPS = [
     Step('device', 'test', 'build', 'device', 10),
     Step('bench --smoke', 'test', 'build', 'bench', 6),
     Step('sim', 'test', 'build', 'sim', 40),
+    Step('fuzz corpus', 'test', 'build', 'fuzz', 3),
     Step('stress', 'test', 'build', 'stress', 60),
     Step('debug: compile', 'compile', 'build-debug', '', 45),
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
     Step('debug: live', 'test', 'build-debug', 'live', 45),
+    Step('fuzz: compile', 'compile', 'build-fuzz', '', 15),
+    Step('fuzz', 'test', 'build-fuzz', 'fuzz', 8),
     Step('plant: compile', 'compile', 'build-plant', '', 30),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
@@ -128,7 +133,7 @@ class Check:
         return status, path
 
     def compile(self, step):
-        options, environment = BUILDS[step.build]
+        options, environment, targets = BUILDS[step.build]
         wanted = json.dumps([options, environment])
         stamp = os.path.join(step.build, 'check-options')
         have = ''
@@ -147,7 +152,7 @@ class Check:
                 with open(stamp, 'w', encoding='utf-8') as file:
                     file.write(wanted)
         if status == 0:
-            status, log = self.run(step, ['ninja', '-C', step.build], {})
+            status, log = self.run(step, ['ninja', '-C', step.build] + targets, {})
         if status != 0:
             self.broken.add(step.build)
             self.fail(step, 'does not build', log)

@@ -5,6 +5,7 @@
 #
 #     scripts/deps.sh build          for `make demo`, `make install`
 #     scripts/deps.sh build check    for `make check`
+#     scripts/deps.sh build check fuzz   for `make fuzz`
 #
 # Where all is there it does nothing: no network, no apt. Where it may not
 # install (no root, no apt, no network) it names the command and exits 1.
@@ -27,6 +28,7 @@ needs() {
 	check gdb                command gdb
 	check libcmocka-dev      module cmocka
 	check util-linux         command setarch
+	fuzz afl++               command afl-fuzz
 	END
 }
 
