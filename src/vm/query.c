@@ -11,6 +11,8 @@
 
 #include "base/assert.h"
 
+#define ADDR_END (1ull << 47)
+
 /* The name is copied: its device may be closed as soon as the page leaves it. */
 static void query_holder(const struct mm_entry *entry, uint64_t page, struct vm_page_info *info)
 {
@@ -28,7 +30,7 @@ static void query_holder(const struct mm_entry *entry, uint64_t page, struct vm_
 static void query_entry(struct vm *vm, uint64_t page, struct vm_page_info *info)
 {
 	struct mm *mm = vm->device->mm;
-	struct span rest = { page, UINT64_MAX };
+	struct span rest = { page, ADDR_END };
 	struct mm_entry *entry;
 
 	lock_acquire(mm_event_lock(mm));
@@ -42,9 +44,20 @@ static void query_entry(struct vm *vm, uint64_t page, struct vm_page_info *info)
 	} else if (entry) {
 		info->run_bytes = entry->node.span.start - page;
 	} else {
-		info->run_bytes = UINT64_MAX - page;
+		info->run_bytes = ADDR_END - page;
 	}
 	lock_release(mm_event_lock(mm));
+}
+
+/* How far there is nothing, where no VMA has @page. */
+static uint64_t unmapped_bytes(struct vm *vm, uint64_t page)
+{
+	struct sys_vma next;
+
+	if (mm_vma_find(vm->device->mm, page, true, &next, NULL))
+		return ADDR_END - page;
+	/* One that came meanwhile has it: of the page itself the answer was true. */
+	return next.span.start > page ? next.span.start - page : PAGE_BYTES;
 }
 
 void vm_query(struct vm *vm, uint64_t addr, struct vm_page_info *info)
@@ -56,8 +69,8 @@ void vm_query(struct vm *vm, uint64_t addr, struct vm_page_info *info)
 	*info = (struct vm_page_info){ 0 };
 	info->has_vma = !mm_vma_find(vm->device->mm, page, false, &vma, NULL);
 	query_entry(vm, page, info);
-	if (info->has_vma)
-		info->run_bytes = MIN(info->run_bytes, vma.span.end - page);
+	info->run_bytes = MIN(info->run_bytes, info->has_vma ? vma.span.end - page :
+							       unmapped_bytes(vm, page));
 	lock_acquire(&vm->lock);
 	range = gpusvm_range_find(&vm->svm, page);
 	if (range && gpusvm_range_is_mapped(range, page)) {

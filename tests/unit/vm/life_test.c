@@ -258,6 +258,28 @@ static void a_query_tells_where_a_page_is(void **state)
 	assert_int_equal(info.run_bytes, PAGE_BYTES);
 }
 
+static void a_query_of_nothing_ends_where_something_is(void **state)
+{
+	struct fixture *f = *state;
+	const struct span next = { HEAP + MIB(32), HEAP + MIB(33) };
+	struct vm_page_info info;
+
+	fake_map(f->fake, next, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	vm_query(f->vm, HEAP_VMA.end + 100, &info);
+	assert_false(info.has_vma);
+	assert_int_equal(info.run_bytes, next.start - HEAP_VMA.end);
+	vm_query(f->vm, HEAP - 5 * PAGE_BYTES, &info);
+	assert_int_equal(info.run_bytes, 5 * PAGE_BYTES);
+	vm_query(f->vm, (1ull << 47) - 1, &info);
+	assert_false(info.has_vma);
+	assert_int_equal(info.run_bytes, PAGE_BYTES);
+
+	/* A page on the device is not what ends it. */
+	gpu_read(f, heap(8));
+	vm_query(f->vm, HEAP - PAGE_BYTES, &info);
+	assert_int_equal(info.run_bytes, PAGE_BYTES);
+}
+
 static void a_query_of_a_span_counts_pages_by_place(void **state)
 {
 	struct fixture *f = *state;
@@ -334,6 +356,7 @@ int main(void)
 		TEST(a_device_that_closes_takes_no_fault),
 		TEST(a_drain_that_fails_leaves_a_device_that_works),
 		TEST(a_query_tells_where_a_page_is),
+		TEST(a_query_of_nothing_ends_where_something_is),
 		TEST(a_query_of_a_span_counts_pages_by_place),
 		TEST(a_query_sees_pages_that_move),
 	};
