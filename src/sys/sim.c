@@ -243,6 +243,8 @@ int sim_enter(enum sim_op op, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	if (sim->outside && sim->outside->enter)
 		sim->outside->enter(sim->outside->arg, ops[op].name);
 	sim_yield_point();
+	if (sim_odd(sim, sim->config.odds.swap_out))
+		sim_swap_some(sim);
 	one->calls++;
 	if (one->fails_at && (one->calls == one->fails_at ||
 			      (one->for_ever && one->calls > one->fails_at)))

@@ -330,6 +330,7 @@ uint8_t *sim_bytes(struct sim_process *process, uint64_t addr);
 void sim_split_huge(struct sim_process *process, struct span span);
 void sim_split_block(struct sim_process *process, uint64_t addr);
 void sim_zap(struct sim_process *process, struct span span, bool keep_guards);
+void sim_unprotect(struct sim_process *process, struct span span);
 void sim_carry(struct sim_process *to, uint64_t dst, struct sim_process *from, uint64_t src);
 void sim_page_erase(struct sim_process *process, uint64_t addr);
 void sim_blocks_free(struct sim_process *process);

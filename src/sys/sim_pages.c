@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "sys/sim_internal.h"
 
@@ -217,17 +218,47 @@ void sim_page_erase(struct sim_process *process, uint64_t addr)
 	*flags = 0;
 }
 
+/* All of a block that pointer() shows: the bytes need not be looked at one by one. */
+static void erase_exposed(struct sim_block *block)
+{
+	SIM_MUST(!madvise(block->bytes, HUGE_BYTES, MADV_DONTNEED));
+	memset(block->flags, 0, sizeof(block->flags));
+}
+
 /* Make holes of @span; @keep_guards: but for guard pages, as MADV_DONTNEED. */
 void sim_zap(struct sim_process *process, struct span span, bool keep_guards)
 {
 	sim_split_huge(process, span);
 	SIM_FOR_PAGES(addr, span) {
-		uint16_t *flags = sim_flags(process, addr);
+		struct sim_block *block = *slot(process, addr);
+		struct span whole = span_block(addr, HUGE_BYTES);
+		uint16_t *flags;
 
-		if (!flags)
-			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
-		else if (*flags && !(keep_guards && *flags & SYS_PAGE_GUARD))
+		if (block && block->exposed && !keep_guards && addr == whole.start &&
+		    span.end >= whole.end) {
+			erase_exposed(block);
+			block = NULL;
+		}
+		if (!block) {
+			addr = whole.end - PAGE_BYTES;
+			continue;
+		}
+		flags = sim_flags(process, addr);
+		if (*flags && !(keep_guards && *flags & SYS_PAGE_GUARD))
 			sim_page_erase(process, addr);
+	}
+}
+
+/* Clear the protection, markers included; what is no page is not looked at. */
+void sim_unprotect(struct sim_process *process, struct span span)
+{
+	SIM_FOR_PAGES(addr, span) {
+		struct sim_block *block = *slot(process, addr);
+
+		if (block)
+			block->flags[index_of(addr)] &= (uint16_t)~SIM_PAGE_WP;
+		else
+			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
 	}
 }
 

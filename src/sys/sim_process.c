@@ -159,7 +159,8 @@ void sim_kill(struct sim *sim, struct sim_process *process)
 	if (process == sim->current->process && process->number)
 		sim_exit(sim);
 	end_threads(sim, process);
-	sim_do_exit(process);
+	if (!process->dead) /* it is with its last thread, if it is a child */
+		sim_do_exit(process);
 	if (process == sim->current->process)
 		sim_thread_end(sim, sim->current);
 }

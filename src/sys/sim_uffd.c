@@ -216,16 +216,8 @@ static void vma_unregister(struct sim_process *process, struct sim_vma *vma)
 	struct span span = vma->span;
 	bool missing = vma->mode & SYS_REGISTER_MISSING;
 
-	if (vma->mode & SYS_REGISTER_WP) {
-		SIM_FOR_PAGES(addr, span) {
-			uint16_t *flags = sim_flags(process, addr);
-
-			if (flags)
-				*flags &= (uint16_t)~SIM_PAGE_WP;
-			else
-				addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
-		}
-	}
+	if (vma->mode & SYS_REGISTER_WP)
+		sim_unprotect(process, span);
 	vma->uffd = 0;
 	vma->mode = 0;
 	if (missing)

@@ -215,19 +215,13 @@ int sim_do_uffd_poison(struct sim *sim, struct sim_uffd *uffd, struct span span)
 	return partly(err, done);
 }
 
-static void protect_pages(struct sim *sim, struct sim_process *process, struct span span,
-			  bool on)
+static void protect(struct sim *sim, struct sim_process *process, struct span span)
 {
 	SIM_FOR_PAGES(addr, span) {
-		uint16_t *flags = on ? sim_flags_make(process, addr) :
-				       sim_flags(process, addr);
+		uint16_t *flags = sim_flags_make(process, addr);
 
-		if (!flags)
-			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
-		else if (!on)
-			*flags &= (uint16_t)~SIM_PAGE_WP;
-		else if (*flags & SIM_PAGE_CONTENTS ||
-			 (!*flags && sim_feature(sim, SYS_FEATURE_WP_ASYNC)))
+		if (*flags & SIM_PAGE_CONTENTS ||
+		    (!*flags && sim_feature(sim, SYS_FEATURE_WP_ASYNC)))
 			*flags |= SIM_PAGE_WP; /* of a hole: a marker */
 	}
 }
@@ -249,8 +243,11 @@ int sim_do_uffd_writeprotect(struct sim *sim, struct sim_uffd *uffd, struct span
 		at = vma->span.end;
 	}
 	sim_split_huge(process, span);
-	protect_pages(sim, process, span, on);
-	if (!on)
+	if (on) {
+		protect(sim, process, span);
+	} else {
+		sim_unprotect(process, span);
 		sim_fault_wake(sim, process, span);
+	}
 	return 0;
 }
