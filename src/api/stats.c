@@ -22,6 +22,7 @@ struct mm_stat_name {
 static const struct mm_stat_name mm_names[] = {
 	MM_STAT(cpu_faults),
 	MM_STAT(hole_faults),	    MM_STAT(huge_holes),
+	MM_STAT(idle_registrations),
 	MM_STAT(events_unmap),	    MM_STAT(events_remove),
 	MM_STAT(events_remap),	    MM_STAT(events_fork),
 	MM_STAT(home_moved_pages),  MM_STAT(home_copied_pages),

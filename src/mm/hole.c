@@ -204,6 +204,7 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write)
 	int err;
 
 	lock_assert_held(&mm->event_lock);
+	mm_idle_hole(mm);
 	if (write && fill_huge(mm, addr))
 		return;
 	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);

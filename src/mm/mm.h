@@ -348,6 +348,7 @@ struct mm_stats {
 	uint64_t cpu_faults;       /* answered by bringing a page home */
 	uint64_t hole_faults;      /* answered with zeros */
 	uint64_t huge_holes;       /* of those: with a huge page */
+	uint64_t idle_registrations; /* MISSING taken back, for nobody took for long */
 	uint64_t events_unmap, events_remove, events_remap, events_fork;
 	uint64_t home_moved_pages; /* by MOVE */
 	uint64_t home_copied_pages; /* by COPY: read-only, mlocked, shared */

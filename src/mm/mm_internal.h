@@ -102,6 +102,9 @@ struct mm {
 	uint64_t monitor_nodes; /* atomic: reserved for the monitor */
 	struct mm_work refill_work; /* brings monitor_nodes up again */
 
+	uint64_t take_ns;         /* when the last take ended; under event_lock */
+	struct mm_work idle_work; /* takes MISSING back */
+
 	struct mm_accessor accessors[MM_ACCESSORS_MAX];
 
 	/* Spans that never migrate; refreshed by workers under exclusion_lock. */
@@ -198,6 +201,7 @@ void mm_vma_inherit(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
 /* remap.c */
+bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 
@@ -213,6 +217,10 @@ void mm_zeros_create(struct mm *mm);
 void mm_zeros_destroy(struct mm *mm);
 bool mm_zeros_prepare(struct mm *mm);
 void mm_fill_hole(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);
+
+/* idle.c */
+void mm_idle_hole(struct mm *mm) MUST_HOLD(&mm->event_lock);
+void mm_idle_run(struct mm_work *work);
 
 /* monitor.c */
 void mm_stash(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);

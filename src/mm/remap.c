@@ -34,6 +34,16 @@
 
 #include "base/assert.h"
 
+/* Has anybody changed the address space and not told yet? */
+bool mm_message_is_owed(struct mm *mm)
+{
+	struct span page = span_make(mm->fence_page, PAGE_BYTES);
+	uint64_t done;
+
+	lock_assert_held(&mm->event_lock);
+	return mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done) == -EAGAIN;
+}
+
 /* Is the mapping at @addr registered? Return: 1; 0; -EAGAIN a message is owed. */
 static int is_registered(struct mm *mm, uint64_t addr)
 {
@@ -68,14 +78,11 @@ static int settle_entry(struct mm *mm, struct mm_entry *entry)
 bool mm_remap_settle(struct mm *mm)
 {
 	struct mm_entry *entry;
-	uint64_t done;
 
 	lock_assert_held(&mm->event_lock);
 	if (mm->settled_count == mm->remap_count && !mm->doubted_count)
 		return true;
-	if (mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd,
-					span_make(mm->fence_page, PAGE_BYTES),
-					&done) == -EAGAIN)
+	if (mm_message_is_owed(mm))
 		return false;
 	mm->settled_count = mm->remap_count;
 	while (mm->doubted_count) {

@@ -370,6 +370,7 @@ static uint64_t count_busy(const struct take_map *map)
 static void take_account(struct mm *mm, const struct mm_take *take)
 {
 	mm_lock(mm);
+	mm->take_ns = mm->sys->ops->clock_ns(mm->sys);
 	mm->stats.taken_pages += take->taken_pages;
 	mm->stats.filled_pages += take->filled_pages;
 	mm->stats.busy_pages += take->busy_pages;

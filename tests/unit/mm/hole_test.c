@@ -180,6 +180,69 @@ static void an_event_in_flight_delays_the_huge_page(void **state)
 	assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 0);
 }
 
+/* --- MISSING is taken back ---------------- */
+
+static void a_hole_of_memory_that_nobody_takes_is_the_kernels_again(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 4);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	/* Not while a page is on the device, nor soon after it was. */
+	f->fake->clock_ns += 2000000000;
+	touch(f, heap(100), true);
+	assert_false(mm_collector_step(f->mm));
+	assert_int_equal(cpu_read(f, heap(0)), tag_of(0));
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 4), NULL), 0);
+	assert_int_equal(take_pages(f, 0, 1), 1);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 4), NULL), 0);
+	touch(f, heap(200), true);
+	assert_false(mm_collector_step(f->mm));
+
+	f->fake->clock_ns += 2000000000;
+	touch(f, heap(300), true);
+	assert_true(mm_collector_step(f->mm));
+	assert_int_equal(fake_registered(f->fake, heap(0)), SYS_REGISTER_WP);
+	assert_int_equal(stats_of(f).idle_registrations, 1);
+	assert_int_equal(fake_touch(f->fake, heap(400), true), 0);
+	/* Events are told, and a take registers anew. */
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	assert_int_equal(fake_registered(f->fake, heap(0)), BOTH_MODES);
+	fake_munmap(f->fake, heap_span(0, 2));
+	settle(f);
+	assert_int_equal(mm_entry_pages(f->mm), 2);
+	assert_int_equal(cpu_read(f, heap(2)), tag_of(2));
+}
+
+static void take_back_at_vma_query(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	/* The second query: the VMA was registered just before. */
+	if (base_host->self()->held_count || strcmp(op, "vma_query") || ++f->test[0] < 2)
+		return;
+	f->fake->op_hook = NULL;
+	f->mm->take_ns = 0;
+	f->fake->clock_ns += 2000000000;
+	mm_idle_run(&f->mm->idle_work);
+	f->test[1] = fake_registered(f->fake, heap(0));
+}
+
+/* A take that has registered and not yet moved: its holes would read as zeros. */
+static void a_take_under_way_registers_again(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 8);
+
+	heap_fill(f, 0, 4);
+	f->fake->op_hook = take_back_at_vma_query;
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	assert_int_equal(f->test[1], SYS_REGISTER_WP);
+	assert_int_equal(take.taken_pages, 4);
+	assert_int_equal(fake_registered(f->fake, heap(0)), BOTH_MODES);
+	expect_tags(f, 0, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +254,8 @@ int main(void)
 		TEST(without_a_huge_page_at_hand_small_ones_do),
 		TEST(a_block_that_refuses_a_huge_page_gets_small_ones),
 		TEST(an_event_in_flight_delays_the_huge_page),
+		TEST(a_hole_of_memory_that_nobody_takes_is_the_kernels_again),
+		TEST(a_take_under_way_registers_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
