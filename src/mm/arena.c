@@ -22,6 +22,7 @@
 
 /* Far from where mmap() puts things, so that the program never meets it. */
 #define ARENA_HINT 0x100000000000ull
+#define ARENA_REGISTER_TRIES 8
 
 int mm_arena_create(struct mm *mm, uint64_t bytes, uint64_t *addr)
 {
@@ -52,31 +53,54 @@ unmap:
 
 void mm_arena_destroy(struct mm *mm, uint64_t addr, uint64_t bytes)
 {
-	/* Unregistered first: munmap() would raise an event and wait for the monitor. */
+	/* Unregistered first: munmap() raises an event otherwise, and waits for the
+	 * monitor. Where there is no memory for that, it may: this is not the monitor. */
 	int err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span_make(addr, bytes));
 
-	ASSERT(!err);
+	if (err)
+		lock_assert_none_held("munmap() of an arena that is registered");
 	mm->sys->ops->unmap(mm->sys, addr, bytes);
+}
+
+/* Where this is given up the frames are no target of a MOVE: pages stay at home. */
+static int register_again(struct mm *mm, struct span span)
+{
+	int err = -ENOMEM;
+
+	for (int i = 0; err && i < ARENA_REGISTER_TRIES; i++)
+		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, SYS_REGISTER_WP);
+	return err;
+}
+
+/* A part of the arena is a mapping of its own meanwhile: there may be too many. */
+static int zap_unregistered(struct mm *mm, struct span span)
+{
+	int err;
+	int register_err;
+
+	/* No MOVE may come between: an unregistered frame is no target. */
+	mm_lock(mm);
+	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
+	if (!err) {
+		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTNEED);
+		register_err = register_again(mm, span);
+		err = err ? err : register_err;
+	}
+	mm_unlock(mm, 0);
+	return err;
 }
 
 void mm_arena_empty(struct mm *mm, struct span span)
 {
 	bool whole = IS_ALIGNED(span.start | span.end, HUGE_BYTES);
-	int err;
 
 	/* Guard pages leave a page table behind, in which the next huge page that is moved
 	 * there would be split, and its place in the program with it. */
 	if (!whole && !mm->sys->ops->empty(mm->sys, span))
 		return;
-	/* No MOVE may come between: an unregistered frame is no target. */
-	mm_lock(mm);
-	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
-	if (!err)
-		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTNEED);
-	if (!err)
-		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, SYS_REGISTER_WP);
-	mm_unlock(mm, 0);
-	ASSERT(!err);
+	/* Frames that stay dirty are emptied, or not used, by the next mm_take(). */
+	if (zap_unregistered(mm, span) && whole)
+		(void)mm->sys->ops->empty(mm->sys, span);
 }
 
 void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes)

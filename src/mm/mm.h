@@ -315,7 +315,8 @@ void mm_vma_watch(struct mm *mm, const struct sys_vma *vma);
 MUST_CHECK int mm_arena_create(struct mm *mm, uint64_t bytes, uint64_t *addr);
 void mm_arena_destroy(struct mm *mm, uint64_t addr, uint64_t bytes);
 
-/** mm_arena_empty() - make frames holes again, without an event. Context: [worker]. */
+/** mm_arena_empty() - make frames holes again, without an event; best effort: frames that
+ * stay dirty are for mm_take() to empty. Context: [worker]. */
 void mm_arena_empty(struct mm *mm, struct span span);
 
 /** mm_frames_fill_locked() - move library memory into empty frames. Best effort: what
