@@ -68,6 +68,8 @@ static void see_run(struct world *world, void *arg)
 	see->outcome->schedule_count = MIN(count, CASE_SWITCHES_MAX);
 	memcpy(see->outcome->schedule, schedule,
 	       see->outcome->schedule_count * sizeof(*schedule));
+	for (size_t i = 0; i < CASE_CALLS_MAX && sim_op_name(i); i++)
+		see->outcome->calls[i] = sim_calls(world->sim, sim_op_name(i));
 	if (see->see)
 		see->see(world, see->arg);
 }
@@ -86,6 +88,7 @@ void case_run(const struct run_case *c, struct outcome *outcome,
 		.schedule_count = c->schedule_count,
 		.trace_max = see ? 20000 : 0,
 		.check = true,
+		.injection = c->injection,
 	};
 	size_t ops = case_ops(c);
 

@@ -26,6 +26,7 @@
 #include "sys/sim.h"
 
 #define CASE_OPS_MAX 65536
+#define CASE_CALLS_MAX 128
 #define CASE_SWITCHES_MAX (1u << 20)
 
 struct run_case {
@@ -37,6 +38,7 @@ struct run_case {
 	bool left_out[CASE_OPS_MAX];
 	struct sim_switch *schedule; /* NULL: the seed decides */
 	size_t schedule_count;
+	const struct injection *injection; /* or NULL; not in files */
 };
 
 /* What comes back from a run, through memory shared with the process that ran it. */
@@ -44,6 +46,7 @@ struct outcome {
 	struct run_result result;
 	bool crashed;
 	bool began[CASE_OPS_MAX];
+	uint64_t calls[CASE_CALLS_MAX]; /* by sim_op_name()'s number */
 	size_t schedule_count;
 	struct sim_switch schedule[CASE_SWITCHES_MAX];
 };
@@ -71,6 +74,9 @@ struct outcome *outcome_create(void); /* shared with children */
 /** case_minimise() - take away operations, then switches, as long as the run still fails
  * in the same way. Tells what it does on stderr. */
 void case_minimise(struct run_case *c, struct outcome *outcome);
+
+/** faults_run() - every call of some scripts fails, one in each run. Return: failures. */
+uint64_t faults_run(struct outcome *outcome, bool all);
 
 /** table_print() - the trace: a column a thread, a row a step; for run_plan()'s @see */
 void table_print(struct world *world, void *arg);

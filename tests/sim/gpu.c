@@ -223,8 +223,12 @@ static void end_badly(struct job *job, int err)
 	struct usvm_queue_status status = { 0 };
 	bool judged = !job->program->queue; /* the queue is gone, and what it knew */
 
-	if (err != -EFAULT && err != -EPERM && err != -ECANCELED)
+	if (run_tolerates(job->program->world, err)) {
+		refused = false;
+		judged = true;
+	} else if (err != -EFAULT && err != -EPERM && err != -ECANCELED) {
 		run_fail(job->program, "job of operation %u ended with %d", op->number, err);
+	}
 	if (refused && !judged &&
 	    (usvm_queue_status(job->program->queue, &status) || !status.banned ||
 	     status.error != err))
@@ -275,10 +279,27 @@ void gpu_wait_all(struct program *program)
 
 /* --- queues, vms, devices ------------------------------------------------------------ */
 
-static void must(struct program *program, const char *what, int err)
+/* False: it failed, and may, for a call was ordered to fail. */
+static bool must(struct program *program, const char *what, int err)
 {
-	if (err)
+	if (err && !run_tolerates(program->world, err))
 		run_fail(program, "%s gave %d", what, err);
+	return !err;
+}
+
+/* The same of what needs nothing that could fail but once. */
+static void must_close(struct program *program)
+{
+	int err = usvm_close(program->own);
+
+	if (!must(program, "usvm_close()", err)) {
+		sim_inject(program->world->sim, program->world->spec->injection->call, 1, 0,
+			   false);
+		err = usvm_close(program->own);
+	}
+	if (err)
+		run_fail(program, "usvm_close() gave %d", err);
+	program->own = NULL;
 }
 
 static void drop_queue(struct program *program)
@@ -310,8 +331,7 @@ static void drop_vm(struct program *program)
 void gpu_leave(struct program *program)
 {
 	drop_vm(program);
-	must(program, "usvm_close()", usvm_close(program->own));
-	program->own = NULL;
+	must_close(program);
 }
 
 static struct usvm *device_of(struct program *program)
@@ -336,6 +356,7 @@ static struct usvm_vm *vm_of(struct program *program)
 static struct usvm_queue *queue_of(struct program *program)
 {
 	struct usvm_queue_status status;
+	struct usvm_vm *vm;
 
 	if (program->queue) {
 		must(program, "usvm_queue_status()", usvm_queue_status(program->queue, &status));
@@ -343,8 +364,10 @@ static struct usvm_queue *queue_of(struct program *program)
 			return program->queue;
 		drop_queue(program);
 	}
-	must(program, "usvm_queue_create()",
-	     usvm_queue_create(vm_of(program), NULL, &program->queue));
+	vm = vm_of(program);
+	if (vm)
+		must(program, "usvm_queue_create()",
+		     usvm_queue_create(vm, NULL, &program->queue));
 	return program->queue;
 }
 
@@ -389,6 +412,8 @@ static void run_job(struct program *program, const struct op *op)
 
 	wait_job(job);
 	queue = queue_of(program);
+	if (!queue)
+		return;
 	program->job_next = (program->job_next + 1) % JOBS_MAX;
 	*job = (struct job){
 		.program = program,
@@ -397,7 +422,8 @@ static void run_job(struct program *program, const struct op *op)
 		.read_only = program->read_only,
 	};
 	err = submit(job, queue);
-	if (err == -ECANCELED) { /* an earlier job failed just now */
+	if (err == -ECANCELED || run_tolerates(program->world, err)) {
+		/* An earlier job failed just now, or there is no memory. */
 		end_badly(job, err);
 		return;
 	}
@@ -409,24 +435,30 @@ static void run_job(struct program *program, const struct op *op)
 
 static void prefetch(struct program *program, const struct op *op)
 {
-	int err = usvm_prefetch(vm_of(program), (void *)(uintptr_t)op->addr, op->bytes,
-				op->flags & OP_TO_DEVICE ? USVM_PLACE_DEVICE :
-							   USVM_PLACE_SYSTEM);
+	struct usvm_vm *vm = vm_of(program);
+	int err;
+
+	if (!vm)
+		return;
+	err = usvm_prefetch(vm, (void *)(uintptr_t)op->addr, op->bytes,
+			    op->flags & OP_TO_DEVICE ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
 
 	run_hash(program->world, (uint64_t)(int64_t)err);
-	if (err && err != -EFAULT)
-		run_fail(program, "usvm_prefetch() gave %d", err);
+	if (err != -EFAULT)
+		must(program, "usvm_prefetch()", err);
 }
 
 static void query(struct program *program, const struct op *op)
 {
 	struct usvm_page_info info;
+	struct usvm_vm *vm = vm_of(program);
 	uint64_t pages[4];
 
-	must(program, "usvm_query()",
-	     usvm_query(vm_of(program), (void *)(uintptr_t)op->addr, &info));
+	if (!vm)
+		return;
+	must(program, "usvm_query()", usvm_query(vm, (void *)(uintptr_t)op->addr, &info));
 	must(program, "usvm_query_span()",
-	     usvm_query_span(vm_of(program), (void *)(uintptr_t)PLAY_START,
+	     usvm_query_span(vm, (void *)(uintptr_t)PLAY_START,
 			     PLAY_END - PLAY_START, pages));
 	run_hash(program->world, info.state);
 	if (pages[0] + pages[1] + pages[2] + pages[3] != (PLAY_END - PLAY_START) / PAGE_BYTES)

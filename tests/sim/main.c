@@ -32,6 +32,8 @@ static const char help[] =
 	"  --steps M        no operation begins after M steps (default: 10000)\n"
 	"  --profile P      the kind of program, or `all', by turns (default: default)\n"
 	"  --case FILE...   what the file says; see --save\n"
+	"  --faults         fixed programs, in which every call that the library makes fails,\n"
+	"                   one call a run\n"
 	"\n"
 	"What to do with them:\n"
 	"  --replay [FILE]  run once, and print what each thread did at which step\n"
@@ -57,6 +59,7 @@ struct options {
 	bool keep_going;
 	bool hash;
 	bool twice;
+	bool faults;
 	bool json;
 	const char *save;
 	const char *files[256];
@@ -384,6 +387,8 @@ static bool parse_flag(struct options *options, const char *word)
 		options->hash = true;
 	else if (strcmp(word, "--twice") == 0)
 		options->twice = true;
+	else if (strcmp(word, "--faults") == 0)
+		options->faults = true;
 	else if (strcmp(word, "--json") == 0)
 		options->json = true;
 	else
@@ -440,6 +445,8 @@ int main(int argc, char **argv)
 	parse(&options, argc, argv);
 	if (!outcome || !shared)
 		return STATUS_WRONG;
+	if (options.faults)
+		return faults_run(outcome, options.keep_going) ? STATUS_WRONG : 0;
 	if (options.file_count)
 		return run_files(&options, outcome);
 	if (!options.replay && !options.minimise)

@@ -11,6 +11,7 @@
  */
 #include "run.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +46,18 @@ void run_verdict(struct program *program, const char *why)
 {
 	if (why)
 		run_fail(program, "%s", why);
+}
+
+bool run_tolerates(const struct world *world, int err)
+{
+	static const int documented[] = { EAGAIN, EBUSY, ECANCELED, EIO, EMFILE, ENODEV,
+					  ENOMEM, ENOSPC, EOPNOTSUPP, EPERM };
+
+	for (size_t i = 0; world->spec->injection && i < ARRAY_SIZE(documented); i++) {
+		if (err == -documented[i])
+			return true;
+	}
+	return false;
 }
 
 static void note(struct program *program, const struct op *op)
@@ -116,28 +129,53 @@ static void start_programs(struct world *world)
 		sim_thread_join(world->sim, world->programs[i].thread);
 }
 
-static void main_run(void *arg)
+/* Once nothing fails any more, everything can be given back. */
+static void close_common(struct world *world)
 {
-	struct world *world = arg;
-	uint64_t own = sim_own_bytes(world->sim);
 	int err;
 
-	err = usvm_open(world->spec->plan->setting.device, &world->common);
+	world->closing = true;
+	err = usvm_close(world->common);
+	if (run_tolerates(world, err)) {
+		sim_inject(world->sim, world->spec->injection->call, 1, 0, false);
+		err = usvm_close(world->common);
+	}
 	if (err)
-		sim_fail(world->sim, "usvm_open(%s): %d", world->spec->plan->setting.device, err);
+		sim_fail(world->sim, "usvm_close(): %d", err);
+	world->common = NULL;
+}
+
+static void run_opened(struct world *world)
+{
+	int err = 0;
+
 	if (world->spec->plan->setting.common_vm)
 		err = usvm_vm_create(world->common, NULL, &world->common_vm);
-	if (err)
+	if (err && !run_tolerates(world, err))
 		sim_fail(world->sim, "usvm_vm_create(): %d", err);
 	start_programs(world);
 	err = usvm_vm_destroy(world->common_vm);
 	if (err)
 		sim_fail(world->sim, "usvm_vm_destroy(): %d", err);
-	world->closing = true;
-	err = usvm_close(world->common);
-	if (err)
-		sim_fail(world->sim, "usvm_close(): %d", err);
-	world->common = NULL;
+	close_common(world);
+}
+
+static void main_run(void *arg)
+{
+	struct world *world = arg;
+	const struct injection *injection = world->spec->injection;
+	const char *device = world->spec->plan->setting.device;
+	uint64_t own = sim_own_bytes(world->sim);
+	int err;
+
+	if (injection)
+		sim_inject(world->sim, injection->call, injection->nth, injection->error,
+			   injection->for_ever);
+	err = usvm_open(device, &world->common);
+	if (err && !run_tolerates(world, err))
+		sim_fail(world->sim, "usvm_open(%s): %d", device, err);
+	if (!err)
+		run_opened(world);
 	if (sim_own_bytes(world->sim) != own)
 		sim_fail(world->sim, "%lu bytes of the library are left after the last close",
 			 (unsigned long)(sim_own_bytes(world->sim) - own));

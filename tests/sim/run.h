@@ -64,6 +64,14 @@ struct program {
 	uint64_t batch_addr;      /* JOBS_MAX pages for commands */
 };
 
+/* A call of the library that fails; see sim_inject(). */
+struct injection {
+	const char *call;
+	uint64_t nth;
+	int error;
+	bool for_ever;
+};
+
 struct run_spec {
 	const struct plan *plan;
 	const bool *left_out;     /* by operation's number; or NULL */
@@ -73,6 +81,7 @@ struct run_spec {
 	size_t schedule_count;
 	size_t trace_max;
 	bool check;               /* structures, while it runs */
+	const struct injection *injection; /* or NULL */
 };
 
 struct run_result {
@@ -105,6 +114,9 @@ NORETURN void run_fail(struct program *program, const char *format, ...) PRINTF(
 
 /** run_verdict() - goes on if @why is NULL */
 void run_verdict(struct program *program, const char *why);
+
+/** run_tolerates() - a call was ordered to fail, and @err is an error that usvm documents */
+bool run_tolerates(const struct world *world, int err);
 
 /** run_hash() - a value that the same seed must give again */
 void run_hash(struct world *world, uint64_t value);
