@@ -66,6 +66,33 @@ static void dontneed_locked_drops_device_pages(void **state)
 	discard(*state, LIVE_MADV_DONTNEED_LOCKED);
 }
 
+/* A: MADV_REMOVE: memory that the device uses in place is punched out of its object. */
+static void removed_shared_memory_reads_zero(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live), part = bytes / 4;
+	unsigned char *other = live_on_device(live, bytes, 1);
+	unsigned char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct live_counts before = live_counts(live);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	live_fill(at, bytes, 2, 0);
+	gpu_assert_filled(live, at, bytes, 2, 0);
+	live_assert_state(live, at, bytes, LIVE_HOME);
+	assert_int_equal(madvise(at + part, part, MADV_REMOVE), 0);
+	live_assert_state(live, at + part, part, LIVE_HOLE);
+	assert_int_equal(gpu_sum(live, at + part, part), 0);
+	gpu_assert_filled(live, at, part, 2, 0);
+	gpu_fill(live, at + part, part, 3, 0);
+	live_assert_filled(at, part, 2, 0);
+	live_assert_filled(at + part, part, 3, 0);
+	live_assert_filled(at + 2 * part, 2 * part, 2, 2 * part);
+	live_assert_state(live, other, bytes, LIVE_DEVICE);
+	live_assert_counts(live, before, 0, 0);
+	munmap(at, bytes);
+}
+
 /* HOME pages: what a REMOVE named is zapped after the message was read. */
 static void dontneed_of_home_pages_leaves_zeros_for_the_gpu(void **state)
 {
@@ -338,12 +365,38 @@ static void a_guard_page_stays_and_its_contents_die(void **state)
 	live_assert_filled(at, bytes, 17, 0);
 }
 
+/* T10: a guard that comes and goes before anybody looks: there is no event, so the device
+ * has the page still (docs/limits.md). Whatever is there, it is all there, and stays. */
+static void a_guard_that_is_gone_again_uncovers_a_page(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 18);
+	struct live_counts before = live_counts(live);
+
+	if (madvise(at, LIVE_PAGE, LIVE_MADV_GUARD_INSTALL)) {
+		print_message("no guard pages here\n");
+		return;
+	}
+	live_assert_state(live, at + LIVE_PAGE, bytes - LIVE_PAGE, LIVE_DEVICE);
+	assert_int_equal(madvise(at, LIVE_PAGE, LIVE_MADV_GUARD_REMOVE), 0);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	assert_true(live_is_filled(at, LIVE_PAGE, 18, 0) || live_is_zero(at, LIVE_PAGE));
+	live_assert_state(live, at, LIVE_PAGE, LIVE_HOME);
+	live_assert_filled(at + LIVE_PAGE, bytes - LIVE_PAGE, 18, LIVE_PAGE);
+	live_assert_counts(live, before, 0, bytes / LIVE_PAGE);
+	gpu_fill(live, at, bytes, 19, 0);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	live_assert_filled(at, bytes, 19, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LIVE_TEST_ALL(dontneed_drops_device_pages),
 		LIVE_TEST_ALL(free_drops_device_pages),
 		LIVE_TEST_ALL(dontneed_locked_drops_device_pages),
+		LIVE_TEST_MODES(removed_shared_memory_reads_zero),
 		LIVE_TEST_ALL(dontneed_of_home_pages_leaves_zeros_for_the_gpu),
 		LIVE_TEST_MODES(a_write_after_free_stays),
 		LIVE_TEST_MODES(discarded_data_never_come_back),
@@ -352,10 +405,11 @@ int main(void)
 		LIVE_TEST_ALL(a_split_protection_comes_home_in_parts),
 		LIVE_TEST_ALL(locked_pages_stay_at_home),
 		LIVE_TEST_ALL(pages_come_home_to_locked_memory),
-		LIVE_TEST_MODES(harmless_advice_moves_nothing),
+		LIVE_TEST_ALL(harmless_advice_moves_nothing),
 		LIVE_TEST_ALL(populate_brings_pages_home),
 		LIVE_TEST_MODES(collapse_never_fills_device_pages),
 		LIVE_TEST_ALL(a_guard_page_stays_and_its_contents_die),
+		LIVE_TEST_ALL(a_guard_that_is_gone_again_uncovers_a_page),
 	};
 
 	return LIVE_RUN(tests);
