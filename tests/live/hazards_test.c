@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The rest of what broke earlier drafts: hazards T5, T6, T9, T14, T19; amendments A6,
- * A10, A12; and pages that several VMs and devices want.
+ * A10 to A12; and pages that several VMs and devices want.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -320,6 +321,86 @@ static void too_many_mappings_stay_at_home(void **state)
 	munmap(at, bytes);
 }
 
+struct reader {
+	const unsigned char *at;
+	size_t bytes;
+	uint32_t begun, go; /* atomic */
+	uint64_t wrong;
+};
+
+static void *read_pages(void *arg)
+{
+	struct reader *r = arg;
+
+	__atomic_add_fetch(&r->begun, 1, __ATOMIC_ACQ_REL);
+	while (!__atomic_load_n(&r->go, __ATOMIC_ACQUIRE))
+		sched_yield();
+	for (size_t i = 0; i < r->bytes; i += LIVE_PAGE) {
+		if (!live_is_filled(r->at + i, 16, 1, i))
+			__atomic_add_fetch(&r->wrong, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* A: who waits for a page when a userfaultfd is closed gets zeros: it must be home by
+ * then, and nobody left waiting. */
+static void a_close_serves_who_waits(void **state)
+{
+	struct live *live = *state;
+
+	for (int round = 0; round < 4; round++) {
+		struct reader r = { .bytes = 8 * LIVE_HUGE };
+		struct live_thread *threads[2];
+		struct live mine;
+
+		live_open(&mine, live->param, live->param->spec);
+		r.at = live_on_device(&mine, r.bytes, 1);
+		for (int i = 0; i < 2; i++)
+			threads[i] = live_thread_start(read_pages, &r);
+		while (__atomic_load_n(&r.begun, __ATOMIC_ACQUIRE) != 2)
+			sched_yield();
+		live_assert_state(&mine, r.at, r.bytes, LIVE_DEVICE);
+		__atomic_store_n(&r.go, 1, __ATOMIC_RELEASE);
+		live_close(&mine);
+		for (int i = 0; i < 2; i++)
+			live_thread_join(threads[i]);
+		assert_int_equal(r.wrong, 0);
+		live_assert_state(live, r.at, r.bytes, LIVE_HOME);
+		live_assert_filled(r.at, r.bytes, 1, 0);
+		munmap((void *)(uintptr_t)r.at, r.bytes);
+	}
+}
+
+static bool is_mapped(const void *at)
+{
+	return !msync((void *)(uintptr_t)at, LIVE_PAGE, MS_ASYNC);
+}
+
+/* A11: what is mapped beside memory that the GPU used does not join it, so mremap() over
+ * both fails, perhaps halfway (docs/limits.md). Each half is whole, at one place. */
+static void a_later_neighbour_does_not_join(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1), *beside = at + bytes;
+	unsigned char *to = live_map(live, 2 * bytes), *now;
+
+	assert_ptr_equal(mmap(beside, bytes, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), beside);
+	live_fill(beside, bytes, 2, 0);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	now = mremap(at, 2 * bytes, 2 * bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (now == MAP_FAILED)
+		assert_int_equal(errno, EFAULT);
+	now = is_mapped(at) ? at : to;
+	live_assert_state(live, now, bytes, LIVE_DEVICE);
+	gpu_assert_filled(live, now, bytes, 1, 0);
+	live_assert_filled(now, bytes, 1, 0);
+	now = is_mapped(beside) ? beside : to + bytes;
+	live_assert_filled(now, bytes, 2, 0);
+	gpu_assert_filled(live, now, bytes, 2, 0);
+}
+
 /* Closing brings home: law 10. */
 static void a_close_leaves_everything_at_home(void **state)
 {
@@ -348,7 +429,9 @@ int main(void)
 		LIVE_TEST_ALL(two_vms_share_device_pages),
 		LIVE_TEST_ALL(two_devices_pass_pages_on),
 		LIVE_TEST_MOVE(too_many_mappings_stay_at_home),
+		LIVE_TEST_ALL(a_later_neighbour_does_not_join),
 		LIVE_TEST_ALL(a_close_leaves_everything_at_home),
+		LIVE_TEST_ALL(a_close_serves_who_waits),
 	};
 
 	return LIVE_RUN(tests);
