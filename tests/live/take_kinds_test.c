@@ -300,6 +300,71 @@ static void parts_of_huge_pages_are_taken(void **state)
 	live_assert_filled(part, LIVE_HUGE, 1, (size_t)(part - at));
 }
 
+/* A VM that reaches the 64 KiB in the middle of a huge page, and takes no more. */
+static void take_middle(struct live *live, unsigned char *middle)
+{
+	const size_t bytes = 16 * LIVE_PAGE;
+	struct live other = *live;
+
+	assert_int_equal(usvm_vm_create(live->gpu, &(struct usvm_vm_config){
+		.flags = USVM_VM_NO_MIRROR }, &other.vm), 0);
+	assert_int_equal(usvm_vm_mirror(other.vm, live->result, LIVE_PAGE, 0), 0);
+	assert_int_equal(usvm_vm_mirror(other.vm, middle, bytes, 0), 0);
+	assert_int_equal(usvm_queue_create(other.vm, NULL, &other.queue), 0);
+	live_take(&other, middle, bytes);
+	live_assert_state(live, middle - LIVE_PAGE, LIVE_PAGE, LIVE_HOME);
+	live_assert_state(live, middle, bytes, LIVE_DEVICE);
+	live_assert_state(live, middle + bytes, LIVE_PAGE, LIVE_HOME);
+	assert_int_equal(usvm_queue_destroy(other.queue), 0);
+	assert_int_equal(usvm_vm_destroy(other.vm), 0);
+}
+
+/* B: small pages out of a huge page that is whole, and out of the huge zero page. */
+static void a_huge_page_is_split_for_a_part(void **state)
+{
+	struct live *live = *state;
+	unsigned char *at = live_filled(live, LIVE_HUGE, 1);
+	unsigned char *middle = at + LIVE_HUGE / 2;
+
+	take_middle(live, middle);
+	gpu_assert_filled(live, at, LIVE_HUGE, 1, 0);
+	live_assert_filled(at, LIVE_HUGE, 1, 0);
+
+	at = live_map(live, LIVE_HUGE);
+	middle = at + LIVE_HUGE / 2;
+	assert_int_equal(at[0], 0);
+	live_assert_state(live, at, LIVE_HUGE, LIVE_HOME); /* one read: all of it */
+	take_middle(live, middle);
+	assert_int_equal(gpu_sum(live, middle, 16 * LIVE_PAGE), 0);
+	gpu_fill(live, middle, 16 * LIVE_PAGE, 2, 0);
+	live_assert_filled(middle, 16 * LIVE_PAGE, 2, 0);
+	live_assert_zero(at, LIVE_HUGE / 2);
+	live_assert_zero(middle + 16 * LIVE_PAGE, LIVE_HUGE / 2 - 16 * LIVE_PAGE);
+}
+
+/* B: pages that the kernel may have written to swap: neither the CPU's fault nor the
+ * device's take sees a difference. */
+static void paged_out_pages_are_taken(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1);
+	struct live_counts before;
+
+	live_assert_filled(at, bytes, 1, 0);
+	before = live_counts(live);
+	assert_int_equal(madvise(at, bytes, MADV_PAGEOUT), 0);
+	live_assert_state(live, at, bytes, LIVE_HOME); /* present or swapped */
+	live_assert_filled(at, bytes / 2, 1, 0);
+	live_assert_counts(live, before, 0, 0);
+	assert_int_equal(madvise(at, bytes, MADV_PAGEOUT), 0);
+	live_take(live, at, bytes);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	gpu_assert_filled(live, at, bytes, 1, 0);
+	live_assert_filled(at, bytes, 1, 0);
+	live_assert_counts(live, before, bytes / LIVE_PAGE, bytes / LIVE_PAGE);
+}
+
 /* B: a lazily freed page that was written again. */
 static void lazily_freed_pages_are_taken(void **state)
 {
@@ -409,6 +474,9 @@ int main(void)
 		LIVE_ENTRY(a_huge_page_comes_home_as_one, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(parts_of_huge_pages_are_taken, " [move]", &live_move_huge),
 		LIVE_ENTRY(parts_of_huge_pages_are_taken, " [copy]", &live_copy_huge),
+		LIVE_ENTRY(a_huge_page_is_split_for_a_part, " [move]", &live_move_huge),
+		LIVE_ENTRY(a_huge_page_is_split_for_a_part, " [copy]", &live_copy_huge),
+		LIVE_TEST_ALL(paged_out_pages_are_taken),
 		LIVE_TEST_ALL(lazily_freed_pages_are_taken),
 		LIVE_TEST_ALL(protections_differ),
 		LIVE_TEST_MODES(an_access_may_lie_in_two_vmas),

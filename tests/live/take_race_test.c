@@ -218,6 +218,53 @@ static void pinned_pages_stay_at_home(void **state)
 	close(fd);
 }
 
+static void take_around_pinned(void *arg)
+{
+	struct pinned *p = arg;
+
+	live_take(p->live, p->at, p->bytes);
+	if (p->live->param->huge) {
+		live_assert_state(p->live, p->at, LIVE_HUGE, LIVE_HOME);
+		live_assert_state(p->live, p->at + LIVE_HUGE, LIVE_HUGE, LIVE_DEVICE);
+	} else {
+		live_assert_state(p->live, p->at, 5 * LIVE_PAGE, LIVE_DEVICE);
+		live_assert_state(p->live, p->at + 5 * LIVE_PAGE, LIVE_PAGE, LIVE_HOME);
+		live_assert_state(p->live, p->at + 6 * LIVE_PAGE, p->bytes - 6 * LIVE_PAGE,
+				  LIVE_DEVICE);
+	}
+	gpu_fill(p->live, p->at, p->bytes, 3, 0);
+	gpu_assert_filled(p->live, p->at, p->bytes, 3, 0);
+}
+
+/* B: one page of a huge page is pinned: none of it can be taken; without huge pages, all
+ * the others. */
+static void one_pinned_page_stays_at_home(void **state)
+{
+	struct live *live = *state;
+	struct pinned p = { live, NULL, live_bytes(live) };
+	unsigned char page[LIVE_PAGE];
+	const char *why = "";
+	int err, fd = memfd_create("pinned", MFD_CLOEXEC);
+
+	live_fill(page, LIVE_PAGE, 2, 0);
+	assert_int_equal(write(fd, page, LIVE_PAGE), LIVE_PAGE);
+	p.at = live_on_device(live, p.bytes, 1);
+	err = call_uring_fixed(fd, false, p.at + 5 * LIVE_PAGE, LIVE_PAGE, &why,
+			       take_around_pinned, &p);
+	if (err == CALL_SKIPPED) {
+		printf("SKIP: %s\n", why);
+		skip();
+	}
+	assert_int_equal(err, 0);
+	live_assert_filled(p.at, 5 * LIVE_PAGE, 3, 0);
+	live_assert_filled(p.at + 5 * LIVE_PAGE, LIVE_PAGE, 2, 0);
+	live_assert_filled(p.at + 6 * LIVE_PAGE, p.bytes - 6 * LIVE_PAGE, 3, 6 * LIVE_PAGE);
+	assert_int_equal(usvm_prefetch(live->vm, p.at, p.bytes, USVM_PLACE_DEVICE), 0);
+	live_assert_state(live, p.at, p.bytes, LIVE_DEVICE);
+	gpu_assert_filled(live, p.at + 5 * LIVE_PAGE, LIVE_PAGE, 2, 0);
+	close(fd);
+}
+
 /* B: vmsplice'd pages move without complaint; a reader that comes soon sees them right. */
 static void spliced_pages_are_read_right(void **state)
 {
@@ -271,6 +318,7 @@ int main(void)
 		LIVE_TEST_MODES(discarded_and_rewritten_pages_are_right),
 		LIVE_TEST_ALL(pages_shared_in_part_are_all_taken),
 		LIVE_TEST_ALL(pinned_pages_stay_at_home),
+		LIVE_TEST_ALL(one_pinned_page_stays_at_home),
 		LIVE_TEST_MODES(spliced_pages_are_read_right),
 		LIVE_TEST_ALL(a_frame_has_nothing_of_its_last_owner),
 	};
