@@ -7,6 +7,7 @@
  * not tell (USVM_FEATURES=-event_fork), the child gets SIGSEGV there: never zeros.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -324,6 +325,94 @@ static void a_clone_is_a_snapshot_of_device_pages(void **state)
 	assert_int_equal(*(uint64_t *)(void *)a.at, 20000);
 }
 
+/* The parent's descriptor in a child would act on the parent's memory. */
+static void child_looks_for_userfaultfds(void *arg)
+{
+	(void)arg;
+	for (int fd = 0; fd < 1024; fd++) {
+		char path[64], name[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, name, sizeof(name) - 1) > 0)
+			CHILD_CHECK(!strstr(name, "userfaultfd"));
+	}
+}
+
+/* G: neither the program nor a child of it has a userfaultfd of usvm's. */
+static void no_child_has_the_userfaultfd(void **state)
+{
+	struct live *live = *state;
+	struct area a = on_device(live);
+
+	child_looks_for_userfaultfds(NULL);
+	in_child(&a, live_clone, child_looks_for_userfaultfds);
+	live_child(live_fork, child_looks_for_userfaultfds, NULL);
+	gpu_assert_filled(live, a.at, a.bytes, 1, 0);
+	live_assert_filled(a.at, a.bytes, 1, 0);
+}
+
+/* In a child with a device of its own: a child of it that outlives it, and says to @said
+ * what it reads then. An alarm ends what hangs. */
+static void leave_a_child(struct area *a, const char *spec, bool killed, int said)
+{
+	struct usvm *gpu;
+	struct usvm_vm *vm;
+	struct usvm_page_info info;
+	uint64_t pages[4];
+	pid_t parent = getpid();
+
+	CHILD_CHECK(usvm_open(spec, &gpu) == 0);
+	CHILD_CHECK(usvm_vm_create(gpu, NULL, &vm) == 0);
+	do {
+		CHILD_CHECK(usvm_prefetch(vm, a->at, a->bytes, USVM_PLACE_DEVICE) == 0);
+		CHILD_CHECK(usvm_query_span(vm, a->at, a->bytes, pages) == 0);
+	} while (pages[USVM_PAGE_DEVICE] != a->bytes / LIVE_PAGE);
+	if (_Fork() == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		alarm(15);
+		while (getppid() == parent)
+			sched_yield();
+		_exit(write(said, live_is_filled(a->at, a->bytes, 1, 0) ? "y" : "n", 1) != 1);
+	}
+	/* A query has its turn when the child has everything. */
+	CHILD_CHECK(usvm_query(vm, a->at, &info) == 0);
+	if (killed)
+		raise(SIGKILL);
+	_exit(0);
+}
+
+/* G, T12: a child whose parent is dead has what the parent had: there is nobody left who
+ * could answer its faults. Without fork events it may die instead. */
+static void a_clone_outlives_its_parent(void **state)
+{
+	struct live *live = *state;
+	struct area a = { live, NULL, live_bytes(live) };
+
+	a.at = live_filled(live, a.bytes, 1);
+	for (int i = 0; i < 4; i++) {
+		int ends[2];
+		ssize_t got;
+		char said = 0;
+		pid_t pid;
+
+		assert_int_equal(pipe(ends), 0);
+		pid = live_fork();
+		if (pid == 0)
+			leave_a_child(&a, live->param->spec, i % 2, ends[1]);
+		close(ends[1]);
+		if (i % 2)
+			live_wait_signal(pid, SIGKILL);
+		else
+			live_wait_exit(pid, 0);
+		got = read(ends[0], &said, 1);
+		assert_true(got == 1 ? said == 'y' : !has_fork_events(live));
+		close(ends[0]);
+	}
+	live_take(live, a.at, a.bytes);
+	live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
+	live_assert_filled(a.at, a.bytes, 1, 0);
+}
+
 static void child_reads_or_dies(void *arg)
 {
 	struct area *a = arg;
@@ -391,6 +480,8 @@ int main(void)
 		LIVE_TEST_ALL(a_clone_opens_a_device_of_its_own),
 		LIVE_TEST_ALL(advice_about_fork_is_kept),
 		LIVE_TEST_MODES(a_clone_is_a_snapshot_of_device_pages),
+		LIVE_TEST_MODES(no_child_has_the_userfaultfd),
+		LIVE_TEST_ALL(a_clone_outlives_its_parent),
 		TEST_WITHOUT_EVENTS(live_move),
 		TEST_WITHOUT_EVENTS(live_copy),
 		TEST_WITHOUT_EVENTS(live_move_huge),

@@ -136,6 +136,37 @@ static void child_uses_usvm(void *arg)
 	CHILD_CHECK(live_is_filled(a->at, a->bytes, 5, 0));
 }
 
+static void child_changes_its_mappings(void *arg)
+{
+	struct area *a = arg;
+	size_t part = a->bytes / 4;
+	unsigned char *room = mmap(NULL, part, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHILD_CHECK(madvise(a->at, part, MADV_DONTNEED) == 0);
+	CHILD_CHECK(live_is_zero(a->at, part));
+	CHILD_CHECK(munmap(a->at + part, part) == 0);
+	CHILD_CHECK(mremap(a->at + 2 * part, part, part, MREMAP_MAYMOVE | MREMAP_FIXED,
+			   room) == room);
+	CHILD_CHECK(live_is_filled(room, part, 1, 2 * part));
+	CHILD_CHECK(live_is_filled(a->at + 3 * part, part, 1, 3 * part));
+}
+
+/* G, T7: a child's calls wait for the parent's monitor, unless it lets go of the child. */
+static void a_child_changes_its_mappings(void **state)
+{
+	struct live *live = *state;
+	struct area a = { NULL, live_bytes(live), false };
+
+	a.at = live_on_device(live, a.bytes, 1);
+	for (int i = 0; i < 5; i++) {
+		live_child(live_fork, child_changes_its_mappings, &a);
+		live_assert_state(live, a.at, a.bytes, LIVE_HOME);
+		live_take(live, a.at, a.bytes);
+		live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
+	}
+	live_assert_filled(a.at, a.bytes, 1, 0);
+}
+
 /* G, T7: a child registers its own memory, for the parent lets go of it. */
 static void a_child_opens_a_device_of_its_own(void **state)
 {
@@ -394,6 +425,7 @@ int main(void)
 		LIVE_TEST_ALL(a_child_reads_what_the_parent_had),
 		LIVE_TEST_ALL(everyone_writes_after_a_fork),
 		LIVE_TEST_ALL(a_killed_child_costs_nothing),
+		LIVE_TEST_ALL(a_child_changes_its_mappings),
 		LIVE_TEST_ALL(a_child_opens_a_device_of_its_own),
 		LIVE_TEST_MODES(parents_handles_say_so_in_a_child),
 		LIVE_TEST_ALL(a_grandchild_reads_it_too),
