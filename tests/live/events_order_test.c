@@ -8,6 +8,7 @@
  * the monitor gets it all, faults first, events in their order.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -249,6 +250,47 @@ static void a_fault_on_a_new_guard_page_ends_in_a_signal(void **state)
 	live_assert_filled(o->at + LIVE_PAGE, BYTES - LIVE_PAGE, 1, LIVE_PAGE);
 }
 
+static volatile sig_atomic_t handler_runs;
+
+static void on_signal(int number)
+{
+	(void)number;
+	handler_runs++;
+}
+
+static long do_munmap_and_count(struct act *act)
+{
+	__atomic_store_n(&act->to, (unsigned char *)pthread_self(), __ATOMIC_RELEASE);
+	return munmap(act->at, BYTES) ? -1 : handler_runs;
+}
+
+/* A: a call that waits for its event to be read is not interrupted: the handler runs when
+ * the call is over, and the call has not failed for it. */
+static void a_signal_waits_for_the_call(void **state)
+{
+	struct order *o = *state;
+	struct sigaction action = { .sa_handler = on_signal }, old;
+	struct act act = { do_munmap_and_count, o->at, NULL, 0 };
+	struct live_thread *thread;
+	pthread_t self;
+
+	handler_runs = 0;
+	sigaction(SIGUSR1, &action, &old);
+	held_arm(&o->held->hold_monitor);
+	thread = start(&act, SYS_munmap);
+	held_wait(&o->held->hold_monitor);
+	self = (pthread_t)__atomic_load_n(&act.to, __ATOMIC_ACQUIRE);
+	assert_int_equal(pthread_kill(self, SIGUSR1), 0);
+	for (int i = 0; i < 50; i++)
+		live_thread_wait_blocked(thread, SYS_munmap);
+	assert_int_equal(handler_runs, 0);
+	held_release(&o->held->hold_monitor);
+	join(thread, &act, 1);
+	sigaction(SIGUSR1, &old, NULL);
+	live_assert_state(&o->live, o->at, BYTES, LIVE_UNMAPPED);
+	assert_int_equal(live_stat(&o->live, "mm_device_pages"), 0);
+}
+
 /* Every kind of event, and faults, in one queue (U-3: faults, then events in order). */
 static void a_full_queue_is_worked_off_in_order(void **state)
 {
@@ -411,6 +453,7 @@ int main(void)
 		ORDER_TEST(a_fault_comes_before_its_remap),
 		ORDER_TEST(a_fault_whose_page_is_gone_ends_in_a_signal),
 		ORDER_TEST(a_fault_on_a_new_guard_page_ends_in_a_signal),
+		ORDER_TEST(a_signal_waits_for_the_call),
 		ORDER_TEST(a_full_queue_is_worked_off_in_order),
 		ORDER_TEST(two_remaps_wait_together),
 		ORDER_TEST(an_engine_faults_while_events_wait),

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "live/support/live.h"
+#include "live/support/held.h"
 
 struct area {
 	unsigned char *at;
@@ -370,6 +370,58 @@ static void a_busy_process_ends(void **state)
 	live_assert_state(live, a.at, a.bytes, LIVE_DEVICE);
 }
 
+static void *read_one(void *at)
+{
+	return (void *)(uintptr_t)*(volatile unsigned char *)at;
+}
+
+static void *unmap_one(void *at)
+{
+	return (void *)(intptr_t)munmap(at, LIVE_PAGE);
+}
+
+/* In a child: its monitor does not read, one thread waits for a page and another for its
+ * event to be read. */
+static void end_while_others_wait(const struct live_param *param, int how)
+{
+	struct live mine;
+	struct held *held = held_open(&mine, param);
+	unsigned char *at = live_filled(&mine, 2 * LIVE_HUGE, 1);
+
+	for (size_t i = 0; i < 16 * LIVE_PAGE; i += LIVE_PAGE)
+		held_add(held, at + i, 0);
+	live_assert_state(&mine, at, 16 * LIVE_PAGE, LIVE_DEVICE);
+	held_arm(&held->hold_monitor);
+	live_thread_wait_blocked(live_thread_start(read_one, at), -1);
+	held_wait(&held->hold_monitor);
+	live_thread_wait_blocked(live_thread_start(unmap_one, at + LIVE_PAGE), SYS_munmap);
+	if (how == 0)
+		_exit(7);
+	if (how == 1)
+		execl("/bin/sh", "sh", "-c", "exit 7", (char *)NULL);
+	raise(SIGKILL);
+}
+
+/* A: exit, exec and death, with nobody to read events. */
+static void a_process_ends_while_its_threads_wait(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1);
+
+	for (int how = 0; how < 3; how++) {
+		pid_t pid = live_fork();
+
+		if (pid == 0)
+			end_while_others_wait(live->param, how);
+		if (how < 2)
+			live_wait_exit(pid, 7);
+		else
+			live_wait_signal(pid, SIGKILL);
+	}
+	live_assert_filled(at, bytes, 1, 0);
+}
+
 static void child_checks_order(void *arg)
 {
 	uint64_t *words = arg;
@@ -433,6 +485,7 @@ int main(void)
 		LIVE_TEST_ALL(spawning_moves_nothing),
 		LIVE_TEST_ALL(a_vfork_child_is_served),
 		LIVE_TEST_MODES(a_busy_process_ends),
+		LIVE_TEST_MODES(a_process_ends_while_its_threads_wait),
 		LIVE_TEST_MODES(a_child_never_sees_stores_out_of_order),
 	};
 

@@ -79,6 +79,42 @@ static void mincore_moves_nothing(void **state)
 	munmap(at, bytes);
 }
 
+static size_t read_all(const char *path)
+{
+	char text[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t total = 0;
+	ssize_t got;
+
+	assert_true(fd >= 0);
+	while ((got = read(fd, text, sizeof(text))) > 0)
+		total += (size_t)got;
+	close(fd);
+	return total;
+}
+
+/* M: nor do those who read what is mapped; and none of them waits for the monitor. */
+static void looking_at_maps_moves_nothing(void **state)
+{
+	static const char *const paths[] = { "/proc/self/maps", "/proc/self/smaps",
+					     "/proc/self/smaps_rollup",
+					     "/proc/self/numa_maps", "/proc/self/status" };
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1);
+	struct live_counts before = live_counts(live);
+
+	storm_name(live, __func__);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		if (!access(paths[i], R_OK))
+			assert_true(read_all(paths[i]) > 0);
+	}
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	live_assert_counts(live, before, 0, 0);
+	live_assert_filled(at, bytes, 1, 0);
+	munmap(at, bytes);
+}
+
 /* U-18: a page in a pipe is taken all the same. Its owner has the right contents on both
  * sides; what the reader of the pipe sees then is not promised. */
 static void spliced_pages_stay_right_for_their_owner(void **state)
@@ -538,6 +574,7 @@ int main(void)
 		LIVE_TEST_ALL(a_buffer_that_is_half_on_the_device_is_written_whole),
 		USER_FAULTS_TEST(a_buffer_that_is_half_on_the_device_is_written_short),
 		LIVE_TEST_ALL(mincore_moves_nothing),
+		LIVE_TEST_MODES(looking_at_maps_moves_nothing),
 		USER_FAULTS_TEST(mincore_moves_nothing),
 		LIVE_TEST_ALL(spliced_pages_stay_right_for_their_owner),
 		LIVE_TEST_ALL(registered_buffers_stay_at_home),
