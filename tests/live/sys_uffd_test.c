@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static struct sys *sys;
@@ -576,6 +577,123 @@ static void what_cannot_be_registered_says_why(void **state)
 	run_apart(sys, register_errors, NULL);
 }
 
+static int move_to(struct moves *moves, uint64_t to, uint64_t from, uint64_t bytes)
+{
+	uint64_t moved;
+	int err = ops->uffd_move(sys, moves->uffd, to, from, bytes, 0, &moved);
+
+	CHECK(!err || moved == 0);
+	return err;
+}
+
+/* Both ways: a page at the start of the program's half, and one of the arena. */
+static void check_refused(struct moves *moves, int error)
+{
+	uint64_t home = addr_of(moves->program);
+
+	CHECK(move_to(moves, moves->arena, home, PAGE_BYTES) == error);
+	CHECK(move_to(moves, home + MOVE_BYTES / 2, moves->arena + MOVE_BYTES / 2,
+		      PAGE_BYTES) == error);
+	check_word(moves->program, 1);
+}
+
+static void move_errors(void *arg)
+{
+	struct moves moves;
+	uint64_t home, half = MOVE_BYTES / 2;
+	int locked;
+
+	(void)arg;
+	moves_open(&moves, false);
+	home = addr_of(moves.program);
+	CHECK(move_to(&moves, moves.arena + half, home + half, PAGE_BYTES) == 0);
+	CHECK(move_to(&moves, home, home, PAGE_BYTES) == -EEXIST); /* onto itself */
+	CHECK(mprotect(moves.program, MOVE_BYTES, PROT_READ) == 0);
+	check_refused(&moves, -EINVAL);
+	CHECK(mprotect(moves.program, MOVE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+	check_refused(&moves, -EINVAL);
+	CHECK(mprotect(moves.program, MOVE_BYTES, PROT_READ | PROT_WRITE) == 0);
+	/* By system call: a sanitizer's mlock() does nothing. */
+	locked = !syscall(SYS_mlock2, home, PAGE_BYTES, 0);
+	if (locked) {
+		CHECK(move_to(&moves, moves.arena, home, PAGE_BYTES) == -EINVAL);
+		CHECK(syscall(SYS_munlock, home, PAGE_BYTES) == 0);
+	}
+	/* Over a border of mappings. */
+	CHECK(mprotect(moves.program + PAGE_BYTES, PAGE_BYTES, PROT_NONE) == 0);
+	CHECK(move_to(&moves, moves.arena, home, 2 * PAGE_BYTES) == -EINVAL);
+	CHECK(mprotect(moves.program + PAGE_BYTES, PAGE_BYTES, PROT_READ | PROT_WRITE) == 0);
+	/* Where it goes is not registered; where it comes from need not be. */
+	CHECK(ops->uffd_unregister(sys, moves.uffd, span_of(moves.program, MOVE_BYTES)) == 0);
+	CHECK(move_to(&moves, home + half, moves.arena + half, PAGE_BYTES) == -EINVAL);
+	CHECK(move_to(&moves, moves.arena, home, PAGE_BYTES) == 0);
+	check_word(pointer_to(moves.arena), 1);
+	moves_close(&moves);
+}
+
+static void what_cannot_be_moved_says_why(void **state)
+{
+	(void)state;
+	run_apart(sys, move_errors, NULL);
+}
+
+/* The program's thread unmaps a page as soon as it may. */
+struct pending {
+	char *page;
+	struct gate ready;
+};
+
+static void act_while_an_event_waits(void *arg)
+{
+	struct pending *p = arg;
+	struct sys_event event;
+	struct moves moves;
+	struct span present;
+	uint64_t done, home;
+	int err;
+
+	moves_open(&moves, false);
+	home = addr_of(moves.program);
+	present = span_make(home, PAGE_BYTES);
+	CHECK(move_to(&moves, moves.arena + PAGE_BYTES, home + PAGE_BYTES, PAGE_BYTES) == 0);
+	CHECK(ops->uffd_register(sys, moves.uffd, span_of(p->page, PAGE_BYTES),
+				 SYS_REGISTER_MISSING) == 0);
+	gate_open(&p->ready);
+	while (ops->uffd_zeropage(sys, moves.uffd, present, &done) == -EEXIST)
+		base_host->cpu_yield();
+	CHECK(ops->uffd_zeropage(sys, moves.uffd, present, &done) == -EAGAIN);
+	CHECK(move_to(&moves, moves.arena, home, PAGE_BYTES) == -EAGAIN);
+	CHECK(move_to(&moves, home + PAGE_BYTES, moves.arena + PAGE_BYTES, PAGE_BYTES) ==
+	      -EAGAIN);
+	CHECK(ops->uffd_copy(sys, moves.uffd, home + PAGE_BYTES, home, PAGE_BYTES, &done) ==
+	      -EAGAIN);
+	CHECK(ops->uffd_register(sys, moves.uffd, present,
+				 SYS_REGISTER_WP | SYS_REGISTER_MISSING) == 0);
+	while ((err = ops->uffd_read(sys, moves.uffd, &event)) == -EAGAIN)
+		base_host->cpu_yield();
+	CHECK(err == 0 && event.type == SYS_EVENT_UNMAP);
+	/* Over when the caller ran on, not when its event was read. */
+	while ((err = move_to(&moves, home + PAGE_BYTES, moves.arena + PAGE_BYTES,
+			      PAGE_BYTES)) == -EAGAIN)
+		base_host->cpu_yield();
+	CHECK(err == 0);
+	check_word(moves.program + PAGE_BYTES, PAGE_BYTES + 1);
+	moves_close(&moves);
+}
+
+/* A: on every span of the descriptor. A9: so the arena has the same one. */
+static void nothing_moves_while_an_event_waits(void **state)
+{
+	struct pending p = { .page = map_anonymous(PAGE_BYTES) };
+	struct sys_thread *thread = start(sys, SYS_THREAD_OWN_FILES | SYS_THREAD_MONITOR,
+					  act_while_an_event_waits, &p);
+
+	(void)state;
+	gate_pass(&p.ready);
+	assert_int_equal(munmap(p.page, PAGE_BYTES), 0);
+	ops->thread_join(sys, thread);
+}
+
 /* --- waiting ---------------- */
 
 static void wait_alone(void *arg)
@@ -645,6 +763,8 @@ int main(void)
 		cmocka_unit_test(a_poisoned_page_cannot_be_read),
 		cmocka_unit_test(a_protected_page_that_is_written_shows_it),
 		cmocka_unit_test(what_cannot_be_registered_says_why),
+		cmocka_unit_test(what_cannot_be_moved_says_why),
+		cmocka_unit_test(nothing_moves_while_an_event_waits),
 		cmocka_unit_test(a_kick_ends_the_next_wait_once),
 		cmocka_unit_test(a_worker_can_kick),
 	};
