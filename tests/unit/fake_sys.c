@@ -16,7 +16,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/host_posix.h"
 #include "sys/sim_internal.h"
 
 #define HOOK_ROUNDS_MAX 10000
@@ -30,22 +29,12 @@ struct fake_state {
 	struct sim_event *untold;
 };
 
-_Thread_local jmp_buf *fake_death;
 static _Thread_local enum fake_role current_role;
 static struct fake_sys *installed;
 
-NORETURN static void die(const char *text)
-{
-	if (fake_death)
-		longjmp(*fake_death, 1);
-	if (write(STDERR_FILENO, text, strlen(text)) < 0)
-		_exit(127);
-	abort();
-}
-
 #define MUST(condition)         \
 	((condition) ? (void)0 : \
-		       die("the fake kernel: " #condition " does not hold\n"))
+		       host_posix_ops.die("the fake kernel: " #condition "\n"))
 
 /* --- entering ---------------- */
 
@@ -245,7 +234,8 @@ struct fake_sys *fake_create(uint32_t features, bool real_threads)
 	config.end = FAKE_END;
 	MUST(!sim_open(&config, &state->sim));
 	outside = (struct sim_outside){ outside_enter, outside_leave, outside_changed,
-					outside_sleep, outside_thread_id, die, fake };
+					outside_sleep, outside_thread_id,
+					host_posix_ops.die, fake };
 	state->sim->outside = &outside;
 	state->sim->features_of = &fake->sys;
 	state->real_threads = real_threads;
@@ -263,9 +253,13 @@ struct fake_sys *fake_create(uint32_t features, bool real_threads)
 		.limits = { .max_map_count = 65530, .cpu_count = 2 },
 	};
 	installed = fake;
-	host_ops = (struct base_host_ops){ host_park, host_posix_ops.unpark, NULL,
-					   host_cpu_yield, sim_pages_alloc,
-					   host_pages_free, host_self, die };
+	host_ops = host_posix_ops;
+	host_ops.park = host_park;
+	host_ops.yield_point = NULL;
+	host_ops.cpu_yield = host_cpu_yield;
+	host_ops.pages_alloc = sim_pages_alloc;
+	host_ops.pages_free = host_pages_free;
+	host_ops.self = host_self;
 	base_host_install(NULL);
 	base_host_install(&host_ops);
 	fake_become(FAKE_WORKER);

@@ -17,19 +17,18 @@
 #ifndef TESTS_UNIT_FAKE_SYS_H
 #define TESTS_UNIT_FAKE_SYS_H
 
-#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/host.h"
-#include "sys/sys.h"
+#include "base/host_posix.h"
+#include "sys/sim.h"
 
 /* The program's addresses; map() takes from the half above FAKE_ARENA. */
-#define FAKE_BASE GIB(4)
+#define FAKE_BASE SIM_START
 #define FAKE_ARENA (FAKE_BASE + MIB(512))
 #define FAKE_END (FAKE_BASE + GIB(1))
-#define FAKE_ALL_FEATURES 0x7ffu
+#define FAKE_ALL_FEATURES SIM_ALL_FEATURES
 
 enum fake_role {
 	FAKE_WORKER,  /* a thread of the library; what every thread is at first */
@@ -38,12 +37,10 @@ enum fake_role {
 };
 
 /* Beside enum sys_page_flag, for fake_page_set() and fake_page(). */
-enum fake_page_flag {
-	FAKE_PAGE_PINNED = 1 << 8,  /* MOVE: -EBUSY */
-	FAKE_PAGE_SHARED = 1 << 9,  /* with a child, until written: MOVE: -EBUSY */
-	FAKE_PAGE_WP = 1 << 10,     /* write-protected; alone: a marker */
-	FAKE_PAGE_POISON = 1 << 11,
-};
+#define FAKE_PAGE_PINNED SIM_PAGE_PINNED
+#define FAKE_PAGE_SHARED SIM_PAGE_SHARED
+#define FAKE_PAGE_WP SIM_PAGE_WP
+#define FAKE_PAGE_POISON SIM_PAGE_POISON
 
 struct sys_thread { /* run() is for the test to call, unless the fake has real threads */
 	struct sys_thread_attr attr;
@@ -91,20 +88,12 @@ int fake_destroy(struct fake_sys *fake);
 /* fake_become() - what the calling thread is from here on. Return: what it was. */
 enum fake_role fake_become(enum fake_role role);
 
-/* fake_death - where the die() of this thread jumps (see FAKE_DIES()); NULL: abort */
-extern _Thread_local jmp_buf *fake_death;
-
-#define FAKE_DIES(died, statement)                    \
-	do {                                          \
-		jmp_buf jump_;                        \
-						      \
-		fake_death = &jump_;                  \
-		*(died) = true;                       \
-		if (!setjmp(jump_)) {                 \
-			statement;                    \
-			*(died) = false;              \
-		}                                     \
-		fake_death = NULL;                    \
+/* FAKE_DIES() - *@died: did @statement end in base_host->die()? */
+#define FAKE_DIES(died, statement)              \
+	do {                                    \
+		static char text_[4096];        \
+		DIES_WITH(text_, statement);    \
+		*(died) = text_[0] != '\0';     \
 	} while (0)
 
 /* fake_fail() - the @nth next call of @op fails with -@error: a name of sys_ops, or
