@@ -71,7 +71,7 @@ CHECK_STEPS = [
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
     Step('debug: live', 'test', 'build-debug', 'live', 45),
     Step('fuzz: compile', 'compile', 'build-fuzz', '', 15),
-    Step('fuzz', 'test', 'build-fuzz', 'fuzz', 8),
+    Step('fuzz', 'test', 'build-fuzz', 'fuzz', 12),
     Step('plant: compile', 'compile', 'build-plant', '', 30),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [

@@ -27,7 +27,7 @@ import tempfile
 import time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-TARGETS = ('streamer', 'api')
+TARGETS = ('streamer', 'api', 'events')
 
 BUILDS = {
     'libfuzzer': ('build-fuzz', 'clang', ['-Dfuzz=libfuzzer', '-Dtests=disabled',
@@ -40,7 +40,7 @@ BUILDS = {
 SHORT_SECONDS = 3
 PROGRESS_SECONDS = 15
 INPUT_SECONDS_MAX = 30  # one input; a hang
-LENGTH_MAX = {'streamer': 1024, 'api': 1 + 32 * 24}
+LENGTH_MAX = {'streamer': 1024, 'api': 1 + 32 * 24, 'events': 4 + 8 * 3 + 24 * 12}
 
 # LeakSanitizer stops the world by ptrace, which a debugger or a container may forbid, and
 # looks at malloc's memory only; the targets count what the library has themselves.
