@@ -115,14 +115,14 @@ static bool joins(const struct sim_vma *a, const struct sim_vma *b)
 }
 
 /* Make @addr a border. */
-static int split(struct sim_process *process, uint64_t addr)
+static int split(struct sim_process *process, uint64_t addr, size_t max)
 {
 	size_t i = sim_vma_index(process, addr);
 	struct sim_vma right;
 
 	if (i == process->vma_count || process->vmas[i].span.start >= addr)
 		return 0;
-	if (process->vma_count >= process->sim->config.max_map_count)
+	if (process->vma_count >= max)
 		return -ENOMEM;
 	right = process->vmas[i];
 	right.offset += addr - right.span.start;
@@ -134,13 +134,13 @@ static int split(struct sim_process *process, uint64_t addr)
 
 /* Make the ends of @span borders: its VMAs are then [*@first, *@end). -ENOMEM: too many
  * VMAs; a split of one end may have happened, which nobody can tell. */
-int sim_vma_isolate(struct sim_process *process, struct span span, size_t *first,
-		    size_t *end)
+static int isolate(struct sim_process *process, struct span span, size_t max, size_t *first,
+		   size_t *end)
 {
-	int err = split(process, span.start);
+	int err = split(process, span.start, max);
 
 	if (!err)
-		err = split(process, span.end);
+		err = split(process, span.end, max);
 	if (err) {
 		sim_vma_merge(process, span);
 		return err;
@@ -173,6 +173,12 @@ void sim_vma_insert(struct sim_process *process, const struct sim_vma *vma)
 {
 	array_insert(process, sim_vma_index(process, vma->span.start), vma);
 	sim_vma_merge(process, vma->span);
+}
+
+int sim_vma_isolate(struct sim_process *process, struct span span, size_t *first,
+		    size_t *end)
+{
+	return isolate(process, span, process->sim->config.max_map_count, first, end);
 }
 
 int sim_vma_set_flags(struct sim_process *process, struct span span, uint32_t set,
@@ -233,11 +239,14 @@ uint64_t sim_find_gap(const struct sim_process *process, uint64_t bytes, uint64_
 
 int sim_do_munmap(struct sim_process *process, struct span span, struct sim_call *call)
 {
+	const struct sim_vma *vma = sim_vma_at(process, span.start);
 	size_t first, end;
-	int err = sim_vma_isolate(process, span, &first, &end);
 
-	if (err)
-		return err;
+	/* What counts is how many there are afterwards. */
+	if (vma && vma->span.start < span.start && vma->span.end > span.end &&
+	    process->vma_count >= process->sim->config.max_map_count)
+		return -ENOMEM;
+	SIM_MUST(!isolate(process, span, SIZE_MAX, &first, &end));
 	sim_event_send_all(call, process, span, SYS_EVENT_UNMAP);
 	sim_zap(process, span, false);
 	array_remove(process, first, end);

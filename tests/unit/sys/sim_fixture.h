@@ -58,6 +58,7 @@ static inline void run_seed(uint64_t seed, void (*run)(void *arg), void *arg)
 struct served {
 	int uffd;
 	bool ready, stop;
+	bool keep_children; /* their userfaultfds stay open, and nobody reads them */
 	struct sys_thread *thread;
 	uint32_t counts[SYS_EVENT_FORK + 1]; /* messages of each type */
 	struct sys_event last[SYS_EVENT_FORK + 1];
@@ -94,7 +95,7 @@ static inline void serve_event(struct served *s, const struct sys_event *event)
 {
 	s->counts[event->type]++;
 	s->last[event->type] = *event;
-	if (event->type == SYS_EVENT_FORK)
+	if (event->type == SYS_EVENT_FORK && !s->keep_children)
 		sys->ops->uffd_close(sys, event->child_uffd);
 	if (event->type == SYS_EVENT_FAULT)
 		serve_fault(s, event->addr);

@@ -70,8 +70,11 @@ static void too_many(void *arg)
 	CHECK(!sim_mprotect(sim, SPAN(5, 1), 0));
 	CHECK(sim_munmap(sim, SPAN(8, 1)) == -ENOMEM); /* it would be the sixth */
 	CHECK(sim_mprotect(sim, SPAN(8, 1), 0) == -ENOMEM);
+	CHECK(sim_mprotect(sim, SPAN(15, 1), 0) == -ENOMEM);
+	CHECK(!sim_munmap(sim, SPAN(15, 1)) && !sim_munmap(sim, SPAN(6, 1)));
+	CHECK(sim_vma_count(sim, sim_process(sim, 0)) == 5);
 	CHECK(sim_mmap(sim, 0, 1, 0, SYS_VMA_SPECIAL, 0, &addr) == -ENOMEM);
-	CHECK(sim_mremap(sim, SPAN(6, 1), PAGE_BYTES, 3, SIM_START + MIB(8), &addr) ==
+	CHECK(sim_mremap(sim, SPAN(7, 1), PAGE_BYTES, 3, SIM_START + MIB(8), &addr) ==
 	      -ENOMEM);
 	CHECK(load(PAGE(8)) == 0);
 }
@@ -472,6 +475,42 @@ static void a_process_may_be_killed_at_any_time(void **state)
 		run_seed(seed, kill_at_any_time, NULL);
 }
 
+static void unmap_untold(void *arg)
+{
+	(void)arg;
+	(void)sim_munmap(sim, SPAN(0, 1));
+	CHECK(false);
+}
+
+static void kill_in_an_event(void *arg)
+{
+	struct sim_process *child;
+	struct sys_event event;
+
+	(void)arg;
+	served_start(&served);
+	served.keep_children = true;
+	heap = map_pages(4);
+	served_register(&served, SPAN(0, 4));
+	CHECK(!sim_fork(sim, SIM_FORK_RAW, "child", unmap_untold, NULL, &child));
+	while (sim_thread_state(sim_thread_get(sim, 2)) != SIM_THREAD_BLOCKED)
+		base_host->cpu_yield();
+	CHECK(sim_events(sim) == 1);
+	sim_kill(sim, child);
+	CHECK(sim_events(sim) == 0);
+	CHECK(sys->ops->uffd_read(sys, served.last[SYS_EVENT_FORK].child_uffd, &event) ==
+	      -ESRCH);
+	sys->ops->uffd_close(sys, served.last[SYS_EVENT_FORK].child_uffd);
+	served_stop(&served);
+}
+
+static void who_is_killed_in_an_event_does_not_wait_any_more(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed < 10; seed++)
+		run_seed(seed, kill_in_an_event, NULL);
+}
+
 static void outlive_main(void *arg)
 {
 	(void)arg;
@@ -488,6 +527,7 @@ static void be_killed(void *arg)
 	(void)arg;
 	child_done = 0;
 	served_start(&served);
+	served.keep_children = true;
 	heap = map_pages(2);
 	CHECK(!sim_store(sim, PAGE(0), 1));
 	served_register(&served, SPAN(0, 2));
@@ -520,6 +560,7 @@ int main(void)
 		cmocka_unit_test(system_calls_do_not_fault_in_user_mode_only),
 		cmocka_unit_test(children_have_copies_and_die_when_killed),
 		cmocka_unit_test(a_process_may_be_killed_at_any_time),
+		cmocka_unit_test(who_is_killed_in_an_event_does_not_wait_any_more),
 		cmocka_unit_test(the_process_of_the_library_may_die_first),
 	};
 
