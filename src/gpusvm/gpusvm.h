@@ -148,7 +148,8 @@ struct gpusvm_pages {
  * @pagemap: whose device memory counts as vram; NULL: none
  *
  * Context: [worker], driver lock held; may wait for pages that are MOVING.
- * Return: 0; -EOPNOTSUPP some pages are in another device's memory: bring them home.
+ * Return: 0; -EOPNOTSUPP some pages are in another device's memory: bring them home; -EAGAIN
+ * whether some are there still is not known yet (mm/remap.c): from the top.
  * Upstream: drm_gpusvm_range_get_pages().
  */
 MUST_CHECK int gpusvm_range_get_pages(struct gpusvm *svm, const struct gpusvm_range *range,

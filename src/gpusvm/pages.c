@@ -36,7 +36,8 @@ static void add_run(struct gpusvm_pages *pages, struct span span, bool vram, uin
 	pages->runs[pages->count++] = (struct gpusvm_page_run){ span, vram, target };
 }
 
-/* Return: 0; -EAGAIN pages are MOVING; -EOPNOTSUPP. event_lock is held. */
+/* Return: 0; -EAGAIN pages are MOVING; -EBUSY some may be gone; -EOPNOTSUPP. event_lock is
+ * held. */
 static int collect(struct mm *mm, struct span span, const struct pagemap *pagemap,
 		   struct gpusvm_pages *pages)
 {
@@ -50,6 +51,8 @@ static int collect(struct mm *mm, struct span span, const struct pagemap *pagema
 
 		if (entry->state == MM_ENTRY_MOVING)
 			return -EAGAIN;
+		if (entry->doubted) /* U1 */
+			return -EBUSY;
 		devmem = pagemap ? pagemap_entry_devmem(pagemap, entry) : NULL;
 		if (!devmem)
 			return -EOPNOTSUPP;
@@ -76,6 +79,11 @@ int gpusvm_range_get_pages(struct gpusvm *svm, const struct gpusvm_range *range,
 		lock_acquire(event_lock);
 		err = collect(svm->mm, range->node.span, pagemap, pages);
 		lock_release(event_lock);
+		if (err == -EBUSY) {
+			/* The monitor finds out, when the thread that owes the message ran. */
+			base_host->cpu_yield();
+			return -EAGAIN;
+		}
 		if (err != -EAGAIN)
 			return err;
 		mm_moving_wait(svm->mm, ticket);

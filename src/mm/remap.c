@@ -25,8 +25,12 @@
  *
  * The second answer would be wrong had we registered a new mapping there in the
  * meantime. So whoever registers has all settled first, under the same hold of
- * event_lock (U1). Nothing is served from a doubted entry; nothing could be, for
- * MOVE and COPY say -EAGAIN as long as a message is owed.
+ * event_lock (U1). Nothing is served from a doubted entry: MOVE and COPY say -EAGAIN
+ * as long as a message is owed, and who collects pages for an engine waits.
+ *
+ * It is wrong, too, where a registered mapping next to it grew over the place, in
+ * place, between an munmap() of what arrived and the settling: growth is told by
+ * nothing. docs/limits.md has it.
  */
 #include "mm/mm_internal.h"
 
