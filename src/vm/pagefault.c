@@ -277,7 +277,9 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	}
 	if (needs_device(s) && find_place(s) != PLACE_HERE)
 		return *migrate_tries ? -EAGAIN : -EACCES;
-	if (!s->migrates)
+	/* To hear of its end, also where nothing was taken: the VMA may be newer than what was
+	 * registered there. */
+	if (!s->migrates || find_place(s) == PLACE_HOME)
 		mm_vma_watch(vm->device->mm, &s->vma);
 	return get_pages_and_bind(s);
 }

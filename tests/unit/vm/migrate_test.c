@@ -101,6 +101,28 @@ busy_pages_are_used_in_place_and_their_neighbours_get_their_chance(void **state)
 	assert_true(is_vram(f, heap(40)));
 }
 
+/* What is left alone for a while may not be what it was: its end is heard of all the same. */
+static void a_mapping_where_busy_pages_were_is_registered(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 512);
+	fake_page_set(f->fake, heap_span(0, 512), FAKE_PAGE_PINNED);
+	assert_int_equal(gpu_read(f, heap(20)), tag_of(20));
+	fake_munmap(f->fake, HEAP_VMA);
+	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	settle(f);
+	heap_fill(f, 0, 512);
+	assert_int_equal(gpu_read(f, heap(40)), tag_of(40));
+	assert_int_equal(stat(f, VM_STAT_BUSY_SKIPPED), 1);
+	assert_true(pte_of(f, heap(40))->flags & PTE_VALID);
+	assert_true(fake_registered(f->fake, heap(40)) & SYS_REGISTER_WP);
+	fake_munmap(f->fake, HEAP_VMA);
+	settle(f);
+	assert_int_equal(pte_of(f, heap(40))->flags, 0);
+	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+}
+
 /* --- holes ---------------- */
 
 static void an_empty_block_is_taken_whole_as_zeros(void **state)
@@ -456,6 +478,7 @@ int main(void)
 			  set_up_never),
 		TEST(memory_that_does_not_migrate_is_mapped_as_far_as_its_range_goes),
 		BOTH(busy_pages_are_used_in_place_and_their_neighbours_get_their_chance),
+		BOTH(a_mapping_where_busy_pages_were_is_registered),
 		BOTH(an_empty_block_is_taken_whole_as_zeros),
 		BOTH(of_a_block_in_use_only_the_holes_around_are_taken),
 		BOTH(twice_what_fits_goes_through_device_memory),
