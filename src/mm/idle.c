@@ -15,6 +15,10 @@
  * goes there meanwhile. A take that has looked already starts again: the span is
  * logged as changed (R1).
  *
+ * The VMA is done whole, as the kernel has it now: it may have grown in place, which
+ * is told by nothing, or two may be one by now. A part would be a VMA of its own, and
+ * the program's mremap() over both would fail (T1).
+ *
  * What the kernel tells of the VMA in between is not heard: a range that is
  * unmapped then has system entries only, which alias the CPU's mapping.
  */
@@ -41,13 +45,13 @@ void mm_idle_hole(struct mm *mm)
 		mm_work_queue_collector(mm, &mm->idle_work);
 }
 
-static bool can_be_taken_back(struct mm *mm, const struct mm_registration *r)
+static bool can_be_taken_back(struct mm *mm, struct span vma)
 {
 	lock_assert_held(&mm->event_lock);
-	return (r->mode & SYS_REGISTER_MISSING) && span_bytes(r->node.span) <= IDLE_BYTES_MAX &&
-	       !mm_quarantine_meets(mm, r->node.span);
+	return span_bytes(vma) <= IDLE_BYTES_MAX && !mm_quarantine_meets(mm, vma);
 }
 
+/* The registration with MISSING at @addr or behind. */
 static struct mm_registration *next_from(struct mm *mm, uint64_t addr)
 {
 	struct span rest = { addr, UINT64_MAX };
@@ -55,39 +59,56 @@ static struct mm_registration *next_from(struct mm *mm, uint64_t addr)
 
 	lock_assert_held(&mm->event_lock);
 	r = mm_registration_first(mm, rest);
-	while (r && !can_be_taken_back(mm, r)) {
+	while (r && !(r->mode & SYS_REGISTER_MISSING)) {
 		rest.start = r->node.span.end;
 		r = mm_registration_first(mm, rest);
 	}
 	return r;
 }
 
+/* @vma has no MISSING any more; a registration may go on behind it. */
+static void note_taken_back(struct mm *mm, struct span vma)
+{
+	struct mm_registration *r;
+
+	lock_assert_held(&mm->event_lock);
+	while (!span_is_empty(vma) && (r = mm_registration_first(mm, vma))) {
+		if (r->node.span.end <= vma.end)
+			r->mode = SYS_REGISTER_WP;
+		vma.start = r->node.span.end;
+	}
+	mm->stats.idle_registrations++;
+}
+
 /* One VMA. Return: where to go on; 0: that is all. */
 static uint64_t take_back(struct mm *mm, uint64_t addr)
 {
 	struct mm_registration *r;
-	struct span span;
+	struct sys_vma vma;
 	int err;
 
 	lock_assert_held(&mm->event_lock);
-	/* Quiet: what is mapped there is what the table says. */
+	/* Quiet: what is mapped there is what the table says, or more. */
 	if (!is_idle(mm) || !mm_remap_settle(mm) || mm_message_is_owed(mm)) /* U1 */
 		return 0;
 	r = next_from(mm, addr);
 	if (!r)
 		return 0;
-	span = r->node.span;
-	mm_log_locked(mm, span); /* R1 */
-	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
+	addr = MAX(addr, r->node.span.start);
+	if (mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
+		return r->node.span.end;
+	if (vma.kind != SYS_VMA_ANON_PRIVATE || !can_be_taken_back(mm, vma.span))
+		return vma.span.end;
+	mm_log_locked(mm, vma.span); /* R1 */
+	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, vma.span);
 	if (!err)
-		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, SYS_REGISTER_WP);
-	if (err) {
-		mm_registration_forget(mm, span);
-	} else {
-		r->mode = SYS_REGISTER_WP;
-		mm->stats.idle_registrations++;
-	}
-	return span.end;
+		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma.span,
+						  SYS_REGISTER_WP);
+	if (err)
+		mm_registration_forget(mm, r->node.span);
+	else
+		note_taken_back(mm, vma.span);
+	return vma.span.end;
 }
 
 void mm_idle_run(struct mm_work *work)

@@ -316,6 +316,12 @@ int fake_mremap(struct fake_sys *fake, struct span from, uint64_t to, bool dontu
 	return sim_do_mremap(process, from, span_bytes(from), to, dontunmap, &call);
 }
 
+void fake_grow(struct fake_sys *fake, struct span span, uint64_t bytes)
+{
+	LOCKED(fake);
+	MUST(!sim_do_mremap(process, span, bytes, 0, false, &call));
+}
+
 void fake_mprotect(struct fake_sys *fake, struct span span, uint32_t prot)
 {
 	LOCKED(fake);

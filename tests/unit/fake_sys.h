@@ -118,6 +118,8 @@ void fake_tell(struct fake_sys *fake);
 /* fake_mremap() - REMAP, then (when the caller ran) UNMAP, unless @dontunmap. -EFAULT: @from
  * is not in one VMA. */
 int fake_mremap(struct fake_sys *fake, struct span from, uint64_t to, bool dontunmap);
+/* fake_grow() - mremap() to @bytes in place: nothing is told */
+void fake_grow(struct fake_sys *fake, struct span span, uint64_t bytes);
 void fake_mprotect(struct fake_sys *fake, struct span span, uint32_t prot);
 void fake_mlock(struct fake_sys *fake, struct span span, bool on);
 /* fake_guard() - MADV_GUARD_INSTALL: zaps, and sends nothing */

@@ -214,6 +214,35 @@ static void a_hole_of_memory_that_nobody_takes_is_the_kernels_again(void **state
 	assert_int_equal(cpu_read(f, heap(2)), tag_of(2));
 }
 
+/* Growth is told by nothing; and a part would be a VMA of its own, which mremap() cannot
+ * cross. */
+static void a_mapping_that_grew_is_one_when_it_is_the_kernels_again(void **state)
+{
+	const struct span all = span_make(OTHER, MIB(4));
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+	struct sys_vma vma;
+
+	take.span = span_make(OTHER, 4 * PAGE_BYTES);
+	fake_map(f->fake, span_make(OTHER, MIB(2)), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	fake_set_tag(f->fake, OTHER, 7);
+	assert_int_equal(mm_take(f->mm, &take), 0);
+	assert_int_equal(mm_bring_home(f->mm, take.span, NULL), 0);
+	fake_grow(f->fake, span_make(OTHER, MIB(2)), MIB(4));
+	f->fake->clock_ns += 2000000000;
+	touch(f, OTHER + MIB(3), true);
+	assert_true(mm_collector_step(f->mm));
+	assert_int_equal(stats_of(f).idle_registrations, 1);
+	assert_int_equal(fake_registered(f->fake, OTHER), SYS_REGISTER_WP);
+	assert_int_equal(fake_registered(f->fake, OTHER + MIB(3)), SYS_REGISTER_WP);
+	assert_int_equal(mm_vma_find(f->mm, OTHER, false, &vma, NULL), 0);
+	assert_int_equal(vma.span.start, all.start);
+	assert_int_equal(vma.span.end, all.end);
+	assert_int_equal(fake_mremap(f->fake, all, OTHER + MIB(8), false), 0);
+	settle(f);
+	assert_int_equal(cpu_read(f, OTHER + MIB(8)), 7);
+}
+
 static void take_back_at_vma_query(void *arg, const char *op)
 {
 	struct fixture *f = arg;
@@ -255,6 +284,7 @@ int main(void)
 		TEST(a_block_that_refuses_a_huge_page_gets_small_ones),
 		TEST(an_event_in_flight_delays_the_huge_page),
 		TEST(a_hole_of_memory_that_nobody_takes_is_the_kernels_again),
+		TEST(a_mapping_that_grew_is_one_when_it_is_the_kernels_again),
 		TEST(a_take_under_way_registers_again),
 	};
 
