@@ -4,9 +4,9 @@
  */
 #include "sys_live.h"
 
+#include "live/support/usage.h"
 #include "sys/linux_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -14,32 +14,7 @@
 
 static uint64_t seed;
 
-static size_t count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	size_t count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
-static size_t count_mappings(void)
-{
-	FILE *file = fopen("/proc/self/maps", "r");
-	size_t count = 0;
-	int c;
-
-	assert_non_null(file);
-	while ((c = getc(file)) != EOF)
-		count += c == '\n';
-	fclose(file);
-	return count;
-}
-
-struct usage {
+struct holdings {
 	size_t files;
 	size_t threads;
 	size_t mappings;
@@ -47,16 +22,14 @@ struct usage {
 
 /* A thread that was joined is still listed for a moment. Sanitizers have threads
  * of their own. */
-static struct usage usage_now(void)
+static struct holdings holdings_now(void)
 {
-	const size_t alone = 3; /* with "." and ".." */
-
-	while (!LINUX_SANITIZED && count_entries("/proc/self/task") > alone)
+	while (!LINUX_SANITIZED && usage_entries("/proc/self/task") > 1)
 		base_host->cpu_yield();
-	return (struct usage){
-		.files = count_entries("/proc/self/fd"),
-		.threads = count_entries("/proc/self/task"),
-		.mappings = count_mappings(),
+	return (struct holdings){
+		.files = usage_entries("/proc/self/fd"),
+		.threads = usage_entries("/proc/self/task"),
+		.mappings = usage_mappings(),
 	};
 }
 
@@ -87,15 +60,15 @@ static void open_and_close(const char *mask)
 
 static void a_thousand_lives_leave_no_trace(void **state)
 {
-	struct usage before;
-	struct usage after;
+	struct holdings before;
+	struct holdings after;
 
 	(void)state;
 	open_and_close(""); /* the C library keeps what it needed once */
-	before = usage_now();
+	before = holdings_now();
 	for (int i = 0; i < 1000; i++)
 		open_and_close(i % 2 ? "" : "-guard,-procmap_query");
-	after = usage_now();
+	after = holdings_now();
 	assert_int_equal(after.files, before.files);
 	if (!LINUX_SANITIZED) {
 		assert_int_equal(after.threads, before.threads);
@@ -118,13 +91,13 @@ static void two_users_share_one(void **state)
 
 static void a_failed_open_leaves_nothing(void **state)
 {
-	struct usage before = usage_now();
-	struct usage after;
+	struct holdings before = holdings_now();
+	struct holdings after;
 	struct sys *sys;
 
 	(void)state;
 	assert_int_equal(sys_linux_open("-nothing", &sys), -EINVAL);
-	after = usage_now();
+	after = holdings_now();
 	assert_int_equal(after.files, before.files);
 	assert_int_equal(after.mappings, before.mappings);
 }
@@ -226,7 +199,7 @@ static void blocks_never_overlap(void **state)
 
 static void pages_that_outlive_the_last_close_stay(void **state)
 {
-	size_t before = count_mappings();
+	size_t before = usage_mappings();
 	struct sys *sys = open_sys("");
 	uint64_t *page = base_host->pages_alloc(PAGE_BYTES);
 
@@ -235,7 +208,7 @@ static void pages_that_outlive_the_last_close_stay(void **state)
 	sys_linux_close(sys);
 	assert_int_equal(*page, 42);
 	base_host->pages_free(page, PAGE_BYTES);
-	assert_int_equal(count_mappings(), before);
+	assert_int_equal(usage_mappings(), before);
 }
 
 /* In a child: little address space, so no large reservation. */
@@ -335,6 +308,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(maps_do_not_reach_a_child),
 	};
 
-	seed = seed_of(argc, argv);
+	seed = seed_from(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,8 @@
 #include "base/wait.h"
 #include "sys/sys.h"
 
+#include "../unit/base/seed.h"
+
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
@@ -125,18 +127,6 @@ static inline struct sys_thread *start(struct sys *sys, uint32_t flags,
 static inline void run_apart(struct sys *sys, void (*run)(void *arg), void *arg)
 {
 	sys->ops->thread_join(sys, start(sys, SYS_THREAD_OWN_FILES, run, arg));
-}
-
-static inline uint64_t seed_of(int argc, char **argv)
-{
-	uint64_t seed = 1;
-
-	for (int i = 1; i + 1 < argc; i++) {
-		if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(argv[i + 1], NULL, 0);
-	}
-	printf("seed %llu\n", (unsigned long long)seed);
-	return seed;
 }
 
 #endif

@@ -673,7 +673,7 @@ int main(int argc, char **argv)
 	};
 	int failed;
 
-	seed = seed_of(argc, argv);
+	seed = seed_from(argc, argv);
 	/* Masked, so that everything for the text is prepared. */
 	sys = open_sys("-procmap_query,-pagemap_scan");
 	sys->features = sys->features_found;

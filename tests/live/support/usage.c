@@ -28,7 +28,7 @@ size_t usage_entries(const char *path)
 	return count;
 }
 
-static size_t count_mappings(void)
+size_t usage_mappings(void)
 {
 	FILE *file = fopen("/proc/self/maps", "re");
 	size_t count = 0;
@@ -67,7 +67,7 @@ struct usage usage_now(size_t threads)
 	return (struct usage){
 		.files = usage_entries("/proc/self/fd"),
 		.threads = usage_entries("/proc/self/task"),
-		.mappings = count_mappings(),
+		.mappings = usage_mappings(),
 		.rss_kib = usage_number("/proc/self/smaps_rollup", "Rss:"),
 	};
 }

@@ -26,6 +26,9 @@ void assert_usage(struct usage before);
 /** usage_entries() - how many entries a directory has */
 size_t usage_entries(const char *path);
 
+/** usage_mappings() - how many mappings the process has */
+size_t usage_mappings(void);
+
 /** usage_number() - the number behind @key in a file of lines "key number" */
 uint64_t usage_number(const char *path, const char *key);
 
