@@ -325,7 +325,7 @@ enum sim_fork_flag {
  * @child: out; borrowed, valid until sim_close()
  *
  * The hooks prepare() and parent() run in the calling thread. child() does not: the
- * library's memory is not in the simulation.
+ * library's memory is not in the simulation. -EAGAIN: 16384 processes were made.
  */
 int sim_fork(struct sim *sim, uint32_t flags, const char *name, void (*run)(void *arg),
 	     void *arg, struct sim_process **child);

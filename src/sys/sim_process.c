@@ -121,6 +121,8 @@ int sim_fork(struct sim *sim, uint32_t flags, const char *name, void (*run)(void
 	int err = SIM_ENTER(FORK, flags);
 
 	SIM_MUST(sim->current);
+	if (!err && sim->process_count == SIM_PROCESSES_MAX)
+		err = -EAGAIN; /* as at RLIMIT_NPROC */
 	if (err)
 		return sim_leave(err, 0);
 	if (hooks && sim->hooks.prepare)
