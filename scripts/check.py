@@ -54,20 +54,20 @@ NOT_MASKED = ('deadlocks', 'deadlocks_threads', 'life', 'oversubscription', 'sys
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 
 CHECK_STEPS = [
-    Step('compile', 'compile', 'build', '', 45),
-    Step('tidy', 'test', 'build', 'tidy', 10),
+    Step('compile', 'compile', 'build', '', 40),
+    Step('tidy', 'test', 'build', 'tidy', 8),
     Step('layers', 'test', 'build', 'layers', 8),
     Step('abi', 'test', 'build', 'abi', 3),
     Step('install', 'test', 'build', 'install', 5),
     Step('unit', 'test', 'build', 'unit', 12),
     Step('live', 'test', 'build', 'live', 35),
     Step('examples', 'test', 'build', 'examples', 6),
-    Step('device', 'test', 'build', 'device', 10),
+    Step('device', 'test', 'build', 'device', 8),
     Step('bench --smoke', 'test', 'build', 'bench', 6),
-    Step('sim', 'test', 'build', 'sim', 40),
+    Step('sim', 'test', 'build', 'sim', 30),
     Step('fuzz corpus', 'test', 'build', 'fuzz', 3),
-    Step('stress', 'test', 'build', 'stress', 60),
-    Step('debug: compile', 'compile', 'build-debug', '', 45),
+    Step('stress', 'test', 'build', 'stress', 50),
+    Step('debug: compile', 'compile', 'build-debug', '', 40),
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
     Step('debug: live', 'test', 'build-debug', 'live', 45),
     Step('fuzz: compile', 'compile', 'build-fuzz', '', 15),
@@ -75,7 +75,7 @@ CHECK_STEPS = [
     Step('plant: compile', 'compile', 'build-plant', '', 30),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
-    Step(f'live, {mask}', 'test', 'build', 'live', 6 if mask in HOME_MASKS else 18, mask)
+    Step(f'live, {mask}', 'test', 'build', 'live', 6 if mask in HOME_MASKS else 16, mask)
     for mask in FEATURE_MASKS
 ]
 
