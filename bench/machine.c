@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * DOC: processors, pages, userfaultfd, and usvm's threads
- *
- * The kernel's numbers that an older distribution's headers lack stand here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,41 +16,7 @@
 #include <unistd.h>
 
 #include "bench.h"
-
-#define FEATURE_MOVE (1ull << 16)
-
-struct move_args {
-	uint64_t dst;
-	uint64_t src;
-	uint64_t len;
-	uint64_t mode;
-	int64_t move;
-};
-#define MOVE_PAGES _IOWR(0xAA, 0x05, struct move_args)
-
-struct scan_region {
-	uint64_t start;
-	uint64_t end;
-	uint64_t categories;
-};
-
-struct scan_args {
-	uint64_t size;
-	uint64_t flags;
-	uint64_t start;
-	uint64_t end;
-	uint64_t walk_end;
-	uint64_t vec;
-	uint64_t vec_len;
-	uint64_t max_pages;
-	uint64_t category_inverted;
-	uint64_t category_mask;
-	uint64_t category_anyof_mask;
-	uint64_t return_mask;
-};
-#define SCAN_PAGES _IOWR('f', 16, struct scan_args)
-#define SCAN_PRESENT (1ull << 3)
-#define SCAN_HUGE (1ull << 6)
+#include "sys/linux_abi.h"
 
 /* The first and the second processor that this process may use, asked once: pinning
  * changes the answer. */
@@ -105,22 +69,22 @@ unsigned char *bench_map(size_t bytes, bool huge)
 static size_t scan(const void *at, size_t bytes, uint64_t categories)
 {
 	static int pagemap = -1;
-	struct scan_region region;
-	struct scan_args args = {
-		.size = sizeof(args),
+	struct abi_page_region region;
+	struct abi_page_scan args = {
+		.struct_bytes = sizeof(args),
 		.start = (uintptr_t)at,
 		.end = (uintptr_t)at + bytes,
-		.vec = (uintptr_t)&region,
-		.vec_len = 1,
-		.category_mask = categories,
-		.return_mask = categories,
+		.regions_addr = (uintptr_t)&region,
+		.region_count_max = 1,
+		.all_of = categories,
+		.report = categories,
 	};
 	size_t pages = 0;
 
 	if (pagemap < 0)
 		pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	while (args.start < args.end) {
-		int found = ioctl(pagemap, SCAN_PAGES, &args);
+		int found = ioctl(pagemap, ABI_PAGE_IOCTL_SCAN, &args);
 
 		if (found < 0)
 			bench_fail("PAGEMAP_SCAN: %s", strerror(errno));
@@ -134,8 +98,8 @@ static size_t scan(const void *at, size_t bytes, uint64_t categories)
 size_t bench_present(const void *at, size_t bytes, size_t *huge)
 {
 	if (huge)
-		*huge = scan(at, bytes, SCAN_PRESENT | SCAN_HUGE);
-	return scan(at, bytes, SCAN_PRESENT);
+		*huge = scan(at, bytes, ABI_PAGE_PRESENT | ABI_PAGE_HUGE);
+	return scan(at, bytes, ABI_PAGE_PRESENT);
 }
 
 void bench_device_open(struct bench_device *device, const char *spec)
@@ -218,7 +182,7 @@ void bench_expect(const struct bench_device *device, const void *at, size_t byte
 
 int bench_uffd_open(void)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = FEATURE_MOVE };
+	struct uffdio_api api = { .api = UFFD_API, .features = ABI_UFFD_MOVE };
 	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 
 	if (uffd < 0) /* without the right to faults of the kernel; none happen here */
@@ -243,11 +207,11 @@ void bench_uffd_register(int uffd, const void *at, size_t bytes)
 
 int bench_uffd_move(int uffd, const void *to, const void *from, size_t bytes)
 {
-	struct move_args args = { .dst = (uintptr_t)to,
-				  .src = (uintptr_t)from,
-				  .len = bytes };
+	struct abi_uffd_move args = { .dst = (uintptr_t)to,
+				      .src = (uintptr_t)from,
+				      .bytes = bytes };
 
-	return ioctl(uffd, MOVE_PAGES, &args) ? -errno : 0;
+	return ioctl(uffd, ABI_UFFD_IOCTL_MOVE, &args) ? -errno : 0;
 }
 
 uint64_t bench_uffd_read_fault(int uffd)

@@ -2,9 +2,7 @@
 /*
  * DOC: probing the kernel
  *
- * Each probe does once, on two pages of its own, what usvm does all day. Headers
- * of older distributions lack most of the names, so the numbers that the kernel
- * promised for ever stand here, under names that a newer header does not use.
+ * Each probe does once, on two pages of its own, what usvm does all day.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,70 +17,10 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "sys/linux_abi.h"
 
 #define PAGE_BYTES 4096ul
 #define HUGE_BYTES (2ul << 20)
-
-#define FEATURE_EVENT_FORK (1ull << 1)
-#define FEATURE_WP_ASYNC (1ull << 15)
-#define FEATURE_MOVE (1ull << 16)
-
-#define USER_MODE_ONLY 1
-#define GUARD_INSTALL 102
-#define GUARD_REMOVE 103
-
-#define NEW_USERFAULTFD _IO(0xAA, 0x00) /* of /dev/userfaultfd */
-
-struct move_args {
-	uint64_t dst;
-	uint64_t src;
-	uint64_t len;
-	uint64_t mode;
-	int64_t move;
-};
-#define MOVE_PAGES _IOWR(0xAA, 0x05, struct move_args)
-
-struct procmap_args {
-	uint64_t size;
-	uint64_t query_flags;
-	uint64_t query_addr;
-	uint64_t vma_start;
-	uint64_t vma_end;
-	uint64_t vma_flags;
-	uint64_t vma_page_size;
-	uint64_t vma_offset;
-	uint64_t inode;
-	uint32_t dev_major;
-	uint32_t dev_minor;
-	uint32_t vma_name_size;
-	uint32_t build_id_size;
-	uint64_t vma_name_addr;
-	uint64_t build_id_addr;
-};
-#define QUERY_MAP _IOWR('f', 17, struct procmap_args)
-
-struct scan_region {
-	uint64_t start;
-	uint64_t end;
-	uint64_t categories;
-};
-
-struct scan_args {
-	uint64_t size;
-	uint64_t flags;
-	uint64_t start;
-	uint64_t end;
-	uint64_t walk_end;
-	uint64_t vec;
-	uint64_t vec_len;
-	uint64_t max_pages;
-	uint64_t category_inverted;
-	uint64_t category_mask;
-	uint64_t category_anyof_mask;
-	uint64_t return_mask;
-};
-#define SCAN_PAGES _IOWR('f', 16, struct scan_args)
-#define SCAN_PRESENT (1ull << 3)
 
 static int open_by_call(int flags)
 {
@@ -98,7 +36,7 @@ static int open_by_device(void)
 
 	if (device < 0)
 		return -errno;
-	fd = ioctl(device, NEW_USERFAULTFD, O_CLOEXEC | O_NONBLOCK);
+	fd = ioctl(device, ABI_UFFD_IOCTL_NEW, O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		fd = -errno;
 	close(device);
@@ -113,7 +51,7 @@ static int open_any(void)
 	if (fd < 0)
 		fd = open_by_device();
 	if (fd < 0)
-		fd = open_by_call(USER_MODE_ONLY);
+		fd = open_by_call(ABI_UFFD_USER_MODE_ONLY);
 	return fd;
 }
 
@@ -154,7 +92,7 @@ void probe_uffd(struct probe_uffd *uffd)
 	uffd->by_device = fd < 0 ? fd : 0;
 	if (fd >= 0)
 		close(fd);
-	fd = open_by_call(USER_MODE_ONLY);
+	fd = open_by_call(ABI_UFFD_USER_MODE_ONLY);
 	uffd->by_user_call = fd < 0 ? fd : 0;
 	if (fd >= 0)
 		close(fd);
@@ -193,10 +131,10 @@ static int register_at(int fd, unsigned char *at, size_t bytes, uint64_t mode)
 static int move_one(int fd, size_t bytes)
 {
 	unsigned char *there = two_of(bytes), *here = there + bytes;
-	struct move_args args = {
+	struct abi_uffd_move args = {
 		.dst = (uintptr_t)there,
 		.src = (uintptr_t)here,
-		.len = bytes,
+		.bytes = bytes,
 	};
 	int err;
 
@@ -208,14 +146,14 @@ static int move_one(int fd, size_t bytes)
 	if (err)
 		return err;
 	memset(here, 0x5A, bytes);
-	if (ioctl(fd, MOVE_PAGES, &args))
+	if (ioctl(fd, ABI_UFFD_IOCTL_MOVE, &args))
 		return -errno;
 	return there[0] == 0x5A && there[bytes - 1] == 0x5A ? 0 : -EIO;
 }
 
 int probe_move(void)
 {
-	int fd = open_with(FEATURE_MOVE);
+	int fd = open_with(ABI_UFFD_MOVE);
 	int err;
 
 	if (fd < 0)
@@ -230,7 +168,7 @@ int probe_move(void)
 int probe_wp_async(void)
 {
 	unsigned char *page = two_of(PAGE_BYTES);
-	int fd = open_with(FEATURE_WP_ASYNC);
+	int fd = open_with(ABI_UFFD_WP_ASYNC);
 	int err;
 
 	if (fd < 0)
@@ -242,7 +180,7 @@ int probe_wp_async(void)
 
 int probe_event_fork(void)
 {
-	int fd = open_with(FEATURE_EVENT_FORK);
+	int fd = open_with(ABI_UFFD_EVENT_FORK);
 
 	if (fd < 0)
 		return fd;
@@ -266,15 +204,15 @@ static int ioctl_on(const char *path, unsigned long request, void *args)
 
 int probe_procmap_query(void)
 {
-	struct procmap_args args = {
-		.size = sizeof(args),
+	struct abi_vma_query args = {
+		.struct_bytes = sizeof(args),
 		.query_addr = (uintptr_t)&args,
 	};
-	int err = ioctl_on("/proc/self/maps", QUERY_MAP, &args);
+	int err = ioctl_on("/proc/self/maps", ABI_VMA_IOCTL_QUERY, &args);
 
 	if (err < 0)
 		return err;
-	if (args.query_addr < args.vma_start || args.query_addr >= args.vma_end)
+	if (args.query_addr < args.start || args.query_addr >= args.end)
 		return -EIO;
 	return 0;
 }
@@ -282,22 +220,22 @@ int probe_procmap_query(void)
 int probe_pagemap_scan(void)
 {
 	unsigned char *page = two_of(PAGE_BYTES);
-	struct scan_region region = { 0 };
-	struct scan_args args = {
-		.size = sizeof(args),
+	struct abi_page_region region = { 0 };
+	struct abi_page_scan args = {
+		.struct_bytes = sizeof(args),
 		.start = (uintptr_t)page,
 		.end = (uintptr_t)page + PAGE_BYTES,
-		.vec = (uintptr_t)&region,
-		.vec_len = 1,
-		.category_mask = SCAN_PRESENT,
-		.return_mask = SCAN_PRESENT,
+		.regions_addr = (uintptr_t)&region,
+		.region_count_max = 1,
+		.all_of = ABI_PAGE_PRESENT,
+		.report = ABI_PAGE_PRESENT,
 	};
 	int found;
 
 	if (!page)
 		return -ENOMEM;
 	*(volatile unsigned char *)page = 1;
-	found = ioctl_on("/proc/self/pagemap", SCAN_PAGES, &args);
+	found = ioctl_on("/proc/self/pagemap", ABI_PAGE_IOCTL_SCAN, &args);
 	if (found < 0)
 		return found;
 	return found == 1 && region.start == (uintptr_t)page ? 0 : -EIO;
@@ -309,8 +247,8 @@ int probe_guard_pages(void)
 
 	if (!page)
 		return -ENOMEM;
-	if (madvise(page, PAGE_BYTES, GUARD_INSTALL) ||
-	    madvise(page, PAGE_BYTES, GUARD_REMOVE))
+	if (madvise(page, PAGE_BYTES, ABI_MADV_GUARD_INSTALL) ||
+	    madvise(page, PAGE_BYTES, ABI_MADV_GUARD_REMOVE))
 		return -errno;
 	return 0;
 }

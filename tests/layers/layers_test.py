@@ -33,7 +33,8 @@ GOOD = {
     'src/top/top.c': '#include "mid/mid.h"\nint top_id(void);\n'
                      'int top_id(void) { return mid_id(); }\n',
     'include/usvm/device.h': '',
-    'tools/tool.c': '#include <stdio.h>\n#include <usvm/device.h>\n#include "tool.h"\n',
+    'tools/tool.c': '#include <stdio.h>\n#include <usvm/device.h>\n#include "tool.h"\n'
+                    '#include "sys/linux_abi.h"\n',
     'tools/tool.h': '',
 }
 failures = []
