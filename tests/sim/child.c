@@ -46,6 +46,14 @@ static void check_value(struct child *child, uint32_t index, uint64_t value)
 		child_fail(child, index, "a value that the parent did not have", value);
 }
 
+/* Without EVENT_FORK a clone() that nobody knew of is not given what was on a device. */
+static bool is_kept_out(const struct child *child)
+{
+	return (child->op->flags & OP_RAW) &&
+	       !(child->program->world->spec->plan->setting.sim.features &
+		 SYS_FEATURE_EVENT_FORK);
+}
+
 static void child_access(struct child *child, uint32_t index)
 {
 	struct sim *sim = child->program->world->sim;
@@ -66,7 +74,7 @@ static void child_access(struct child *child, uint32_t index)
 			child->own[index] = value;
 		else if (err == -EFAULT && child->values[index].may_forbid)
 			err = 0;
-	} else if (err == -EFAULT && child->values[index].may_fail) {
+	} else if (err == -EFAULT && (child->values[index].may_fail || is_kept_out(child))) {
 		err = 0;
 	}
 	if (err)

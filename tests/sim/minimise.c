@@ -144,7 +144,8 @@ static void minimise_switches(struct minimiser *m)
 		free(all);
 		return;
 	}
-	for (size_t piece = MAX(count / 2, 1u); piece && m->runs < 2 * RUNS_MAX; piece /= 2) {
+	for (size_t piece = MAX(count / 2, 1u); piece && count && m->runs < 2 * RUNS_MAX;
+	     piece /= 2) {
 		for (size_t start = 0; start < count && m->runs < 2 * RUNS_MAX;) {
 			size_t end = MIN(start + piece, count);
 

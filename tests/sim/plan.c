@@ -140,6 +140,21 @@ static void draw_odds(struct drawer *d, struct sim_odds *odds)
 	odds->thp_fails = rates[below(d, ARRAY_SIZE(rates))];
 }
 
+/* A kernel that is older, or refuses something. */
+static uint32_t draw_features(struct drawer *d)
+{
+	static const uint32_t without[] = {
+		SYS_FEATURE_MOVE, SYS_FEATURE_KERNEL_FAULTS, SYS_FEATURE_EVENT_FORK,
+		SYS_FEATURE_WP_ASYNC, SYS_FEATURE_PROCMAP_QUERY, SYS_FEATURE_PAGEMAP_SCAN,
+		SYS_FEATURE_GUARD, SYS_FEATURE_POISON, SYS_FEATURE_MEMBARRIER,
+		SYS_FEATURE_THREAD_ID,
+	};
+
+	if (!one_in(d, 4))
+		return SIM_ALL_FEATURES;
+	return SIM_ALL_FEATURES & ~without[below(d, ARRAY_SIZE(without))];
+}
+
 static void draw_setting(struct drawer *d, uint64_t seed, struct setting *setting)
 {
 	static const char *const homes[] = { "4K", "64K", "2M", "2M" };
@@ -155,6 +170,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 		 "model:vram=%uM,engines=%u,mode=%s,home=%s", (unsigned int)vram * 2,
 		 (unsigned int)engines, mode, home);
 	*sim = sim_config_default(seed);
+	sim->features = draw_features(d);
 	sim->frame_bytes = 128; /* a batch fits */
 	sim->thp = (enum sim_thp)below(d, 3);
 	sim->separate_maps = one_in(d, 4);
