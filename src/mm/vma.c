@@ -192,6 +192,8 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 		return -EAGAIN;
 	if (dontfork)
 		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTFORK);
+	if (err == -ENOMEM) /* a part is unmapped by now; the event is on its way */
+		return -EAGAIN;
 	if (err)
 		return err;
 	/* Splits of neighbours need nodes; a VMA seen with other borders before replaces
