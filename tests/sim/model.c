@@ -286,19 +286,39 @@ static uint32_t collect_state(const struct list_of *list, uint64_t start, uint64
 	return any;
 }
 
-/* Bits that the state of the page at @addr had at some time, and at all times. */
-static uint32_t state_between(const struct page *page, uint64_t start, uint64_t end,
-			      uint32_t *all)
+/* Bits that the state of the page had at some time, and at all times. */
+static uint32_t state_of_chain(const struct page *page, uint64_t start, uint64_t end,
+			       uint32_t *all, int depth)
 {
 	uint32_t any = collect_state(&page->state, start, end, all);
 
-	for (uint32_t i = 0; i < page->alias_count; i++) {
+	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++) {
 		uint32_t other_all;
 
-		any |= collect_state(&page->alias[i]->state, start, end, &other_all);
+		any |= state_of_chain(page->alias[i], start, end, &other_all, depth + 1);
 		*all &= other_all;
 	}
 	return any;
+}
+
+static uint32_t state_between(const struct page *page, uint64_t start, uint64_t end,
+			      uint32_t *all)
+{
+	return state_of_chain(page, start, end, all, 0);
+}
+
+static void collect_chain(const struct page *page, uint32_t word, uint64_t start,
+			  uint64_t end, struct model_values *values, int depth)
+{
+	model_collect_word(page, word, start, end, values);
+	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++)
+		collect_chain(page->alias[i], word, start, end, values, depth + 1);
+}
+
+void model_collect_chain(const struct page *page, uint32_t word, uint64_t start, uint64_t end,
+			 struct model_values *values)
+{
+	collect_chain(page, word, start, end, values, 0);
 }
 
 void model_values(struct model *model, uint64_t addr, uint64_t start, bool in_child,
@@ -316,9 +336,7 @@ void model_values(struct model *model, uint64_t addr, uint64_t start, bool in_ch
 	values->may_forbid = !(all & MODEL_WRITE);
 	values->may_share = any & MODEL_SHARED;
 	values->may_fail = !(all & MODEL_READ) || (fork_any & MODEL_NOFORK);
-	model_collect_word(page, word_of(addr), start, end, values);
-	for (uint32_t i = 0; i < page->alias_count; i++)
-		model_collect_word(page->alias[i], word_of(addr), start, end, values);
+	model_collect_chain(page, word_of(addr), start, end, values);
 	if ((fork_any & MODEL_WIPE) || page->guarded)
 		add_value(values, 0);
 }
@@ -418,7 +436,10 @@ void model_load_begin(struct model *model, struct model_access *access, uint64_t
 		.start = model_now(model),
 		.is_gpu = is_gpu,
 	};
-	access->slot = model_activate(model, access->start);
+	access->since = access->start;
+	if (is_gpu && model_page(model, addr)->changing)
+		access->since = model_page(model, addr)->changing_since;
+	access->slot = model_activate(model, access->since);
 }
 
 static void write_begin(struct model *model, struct model_access *access, uint64_t addr,
@@ -451,7 +472,7 @@ static const char *check_state(struct model *model, const struct model_access *a
 {
 	const struct page *page = model_page(model, access->addr);
 	uint32_t all;
-	uint32_t any = state_between(page, access->start, model->now, &all);
+	uint32_t any = state_between(page, access->since, model->now, &all);
 
 	if ((any & wanted) == wanted || (access->is_gpu && page->lax && ever_mapped(page)))
 		return NULL;
@@ -488,12 +509,12 @@ static const char *check_value(struct model *model, const struct model_access *a
 	struct model_values values;
 	struct write *source;
 
-	model_values(model, access->addr, access->start, false, &values);
+	model_values(model, access->addr, access->since, false, &values);
 	if (!model_values_have(&values, value))
 		return wrong(model, access, "no write explains it", value, true);
 	if (page->alias_count)
 		return NULL;
-	source = only_source(page, word_of(access->addr), access->start, model->now, value);
+	source = only_source(page, word_of(access->addr), access->since, model->now, value);
 	if (!source || (source->flags & WRITE_MAYBE))
 		return NULL;
 	/* The zeros of a page are one write for all words. */
@@ -529,10 +550,21 @@ static struct write *own_write(struct model *model, const struct model_access *a
 	return model_find(&page->word[word_of(access->addr)], access->number);
 }
 
+/* It may have gone to a page that is nobody's any more. */
+static uint32_t written_flags(struct model *model, const struct model_access *access)
+{
+	const struct page *page = model_page(model, access->addr);
+
+	if (access->is_gpu && (page->changing || page->change_end >= access->since))
+		return WRITE_MAYBE;
+	return 0;
+}
+
 const char *model_store_end(struct model *model, struct model_access *access)
 {
 	struct write *write = own_write(model, access);
 
+	write->flags |= written_flags(model, access);
 	write->end = MIN(write->end, model_now(model));
 	model_deactivate(model, access->slot);
 	return check_state(model, access, MODEL_WRITE);
@@ -551,7 +583,8 @@ const char *model_add_end(struct model *model, struct model_access *access, uint
 	if (!why)
 		why = check_value(model, access, value, true);
 	model->number++;
-	model_push(model, list, value + access->add, access->start, model_now(model), 0);
+	model_push(model, list, value + access->add, access->start, model_now(model),
+		   written_flags(model, access));
 	model_deactivate(model, access->slot);
 	return why;
 }
@@ -572,7 +605,7 @@ const char *model_fail_end(struct model *model, struct model_access *access)
 	uint32_t all;
 
 	model_now(model);
-	state_between(page, access->start, model->now, &all);
+	state_between(page, access->since, model->now, &all);
 	withdraw(model, access);
 	model_deactivate(model, access->slot);
 	if (all & wanted)
@@ -599,7 +632,7 @@ static void spread_sums(struct model *model, const struct model_access *access,
 
 const char *model_add_done(struct model *model, struct model_access *access)
 {
-	spread_sums(model, access, own_write(model, access), 0);
+	spread_sums(model, access, own_write(model, access), written_flags(model, access));
 	model_deactivate(model, access->slot);
 	return check_state(model, access, MODEL_WRITE);
 }

@@ -13,6 +13,9 @@
  *       w began before r1, and
  *       no other write began after w's end and ended before r0
  *
+ * A GPU sees an old page until the call that takes it away has returned: its accesses
+ * that begin during such a call count from the call's begin, and its writes are maybes.
+ *
  * The real thread is one, so the order of all begins and ends is known exactly.
  * A read that only one write explains also tells that this write has happened.
  */
@@ -45,6 +48,7 @@ struct model;
 struct model_access {
 	uint64_t addr;
 	uint64_t start;
+	uint64_t since;  /* what was there then may be seen; before start for a GPU */
 	uint64_t number; /* of its write; 0: it is a load */
 	uint64_t add;    /* of an addition */
 	uint32_t slot;   /* the model's */
@@ -106,6 +110,7 @@ enum model_change_type {
 	MODEL_MAY_ZERO, /* FREE: zeros now, later or never, until written */
 	MODEL_PROTECT,  /* to @state */
 	MODEL_GUARD,    /* guard pages come; with @state not 0: they go */
+	MODEL_SPLIT,    /* nothing but mappings */
 	MODEL_FORK_FLAG, /* @state: NOFORK, WIPE or 0 */
 };
 

@@ -46,7 +46,8 @@ static void begin_page(struct model *model, const struct model_change *change,
 	const uint64_t start = change->start;
 	uint32_t maybe = 0;
 
-	page->changing++;
+	if (!page->changing++)
+		page->changing_since = start;
 	model_prune(model, &page->state);
 	model_prune(model, &page->zero);
 	model_prune(model, &page->fork);
@@ -85,6 +86,8 @@ static void begin_page(struct model *model, const struct model_change *change,
 	case MODEL_FORK_FLAG:
 		model_push(model, &page->fork, change->state, start, MODEL_OPEN, 0);
 		break;
+	case MODEL_SPLIT:
+		break;
 	}
 }
 
@@ -104,7 +107,8 @@ static void begin_target(struct model *model, const struct model_change *change,
 	for (uint64_t addr = to.start; addr < to.end; addr += PAGE_BYTES) {
 		struct page *page = model_page(model, addr);
 
-		page->changing++;
+		if (!page->changing++)
+			page->changing_since = change->start;
 		model_prune(model, &page->state);
 		model_push(model, &page->state, 0, unmapped_at, unmapped_at, WRITE_MAYBE);
 		if (addr - change->to >= span_bytes(change->span))
@@ -122,6 +126,12 @@ void model_change_begin(struct model *model, struct model_change *change)
 	change->start = model_now(model);
 	change->number = ++model->number;
 	change->slot = model_activate(model, unmapped_at);
+	model->changes[model->change_next++ % CHANGES_KEPT] = (struct change_time){
+		.span = change->span,
+		.start = change->start,
+		.end = MODEL_OPEN,
+		.number = change->number,
+	};
 	for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES)
 		begin_page(model, change, model_page(model, addr));
 	if (is_move(change))
@@ -218,9 +228,7 @@ static void copy_words(struct model *model, struct page *to, struct page *from,
 	for (uint32_t word = 0; word < MODEL_WORDS; word++) {
 		struct model_values values = { 0 };
 
-		model_collect_word(from, word, change->start, now, &values);
-		for (uint32_t i = 0; i < from->alias_count; i++)
-			model_collect_word(from->alias[i], word, change->start, now, &values);
+		model_collect_chain(from, word, change->start, now, &values);
 		model_prune_word(model, to, word);
 		for (size_t i = 0; i < values.count; i++)
 			model_push(model, &to->word[word], values.value[i], change->start, now,
@@ -282,10 +290,32 @@ static void end_target(struct model *model, const struct model_change *change,
 	}
 }
 
+/*
+ * madvise() lets go of the address space while its event is read. Where another call has
+ * split the mapping meanwhile, it goes on in the first part only, and says 0.
+ */
+static bool was_split(struct model *model, const struct model_change *change)
+{
+	bool split = false;
+
+	for (uint32_t i = 0; i < CHANGES_KEPT; i++) {
+		struct change_time *other = &model->changes[i];
+
+		if (other->number == change->number)
+			other->end = model->now;
+		else if (other->end > change->start && span_overlaps(other->span, change->span))
+			split = true;
+	}
+	return split;
+}
+
 void model_change_end(struct model *model, struct model_change *change, int err)
 {
 	struct span span = clip(model, change->span);
 	uint64_t now = model_now(model);
+
+	if (was_split(model, change) && !err && change->type == MODEL_ZERO)
+		err = -1; /* in part */
 
 	if (is_move(change))
 		end_target(model, change, now, err);

@@ -10,6 +10,7 @@
 
 #define ACTIVE_MAX 128
 #define ALIAS_MAX 2
+#define ALIAS_DEPTH 3 /* mremap() of what another mremap() is bringing */
 
 enum write_flag {
 	WRITE_MAYBE = 1 << 0,
@@ -39,13 +40,26 @@ struct page {
 	struct page *alias[ALIAS_MAX];
 	uint32_t alias_count;
 	uint32_t changing;     /* changes under way */
+	uint64_t changing_since; /* while there are some */
 	uint64_t change_end;   /* when the last one ended */
 	bool lax;              /* protections or guards changed behind the GPU's back */
 	bool guarded;          /* guard pages came, perhaps over a page of the device */
 	bool used;
 };
 
+/* A change, under way or over: two that overlap may each be done in part. */
+struct change_time {
+	struct span span;
+	uint64_t start;
+	uint64_t end;
+	uint64_t number;
+};
+
+#define CHANGES_KEPT 64
+
 struct model {
+	struct change_time changes[CHANGES_KEPT];
+	uint32_t change_next;
 	struct span span;
 	uint64_t now;
 	uint64_t number;
@@ -78,6 +92,9 @@ void model_prune_word(struct model *model, struct page *page, uint32_t word);
 /** model_collect_word() - what a read in [@start, @end] could give */
 void model_collect_word(const struct page *page, uint32_t word, uint64_t start, uint64_t end,
 			struct model_values *values);
+/** model_collect_chain() - the same with what mremap() calls under way bring there */
+void model_collect_chain(const struct page *page, uint32_t word, uint64_t start, uint64_t end,
+			 struct model_values *values);
 /** model_collect() - the same of a list by itself */
 void model_collect(const struct list_of *list, uint64_t start, uint64_t end,
 		   struct model_values *values);

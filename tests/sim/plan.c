@@ -88,6 +88,19 @@ static const struct profile profiles[] = {
 		.vram_blocks_max = 4,
 		.hot_pages = 6,
 	},
+	{
+		.name = "tight",
+		.summary = "everything at once in a few pages, with calls of a page or two",
+		.weight = { [OP_LOAD] = 60, [OP_STORE] = 60, [OP_ADD] = 20,
+			    [OP_READ_CALL] = 6, [OP_WRITE_CALL] = 6, [OP_MMAP] = 30,
+			    [OP_MUNMAP] = 22, [OP_MREMAP] = 22, [OP_MADVISE] = 45,
+			    [OP_MPROTECT] = 3, [OP_PIN] = 3, [OP_SWAP] = 2, [OP_FORK] = 3,
+			    [OP_KERNEL] = 60, [OP_BATCH] = 6, [OP_WAIT] = 15,
+			    [OP_PREFETCH] = 40 },
+		.vram_blocks_max = 2,
+		.hot_pages = 6,
+		.tight = true,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -166,6 +179,8 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 
 	setting->common_vm = !one_in(d, 4);
 	setting->threads = 1 + (uint32_t)below(d, PLAN_THREADS_MAX - 1);
+	if (d->profile->tight)
+		setting->threads = MAX(setting->threads, 2u);
 	snprintf(setting->device, sizeof(setting->device),
 		 "model:vram=%uM,engines=%u,mode=%s,home=%s", (unsigned int)vram * 2,
 		 (unsigned int)engines, mode, home);
@@ -192,7 +207,7 @@ static uint64_t draw_page(struct drawer *d)
 	uint64_t page = 0;
 
 	for (int tries = 0; tries < 8; tries++) {
-		if (below(d, 10) < 7)
+		if (below(d, 20) < (d->profile->tight ? 19 : 14))
 			page = d->hot[below(d, d->profile->hot_pages)];
 		else
 			page = below(d, PAGES);
@@ -214,8 +229,11 @@ static struct span draw_span(struct drawer *d)
 	uint64_t least = d->sparse && !one_in(d, 4) ? 3 : 0;
 	uint64_t pages = sizes[least + below(d, ARRAY_SIZE(sizes) - least)];
 	uint64_t page = draw_page(d);
-	uint64_t before = below(d, pages);
+	uint64_t before;
 
+	if (d->profile->tight)
+		pages = 1 + below(d, 4);
+	before = below(d, pages);
 	page = page >= before ? page - before : 0;
 	if (pages >= 512 && !one_in(d, 4))
 		page = page / 512 * 512;
@@ -260,7 +278,7 @@ static void draw_mremap(struct drawer *d, struct op *op)
 	uint64_t pages = op->bytes / PAGE_BYTES;
 	uint64_t to_page = below(d, PAGES);
 
-	if (one_in(d, 2))
+	if (d->profile->tight || one_in(d, 2))
 		to_page = draw_page(d);
 	if (pages >= 512 && !one_in(d, 4))
 		to_page = to_page / 512 * 512;
@@ -430,16 +448,17 @@ int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 	d->threads = plan->setting.threads;
 	for (int i = 0; i < OP_COUNT; i++)
 		d->weight_sum += profile->weight[i];
-	d->sparse = !one_in(d, 3);
+	d->sparse = profile->tight || !one_in(d, 3);
 	/* Some together, in few chunks, and some alone. */
 	for (int i = 0; i < HOT_MAX; i++)
-		d->hot[i] = i % 4 ? (d->hot[i - 1] + (uint32_t)below(d, 20)) % PAGES :
+		d->hot[i] = profile->tight ? 0x40 + (uint32_t)below(d, 16) :
+			    i % 4 ? (d->hot[i - 1] + (uint32_t)below(d, 20)) % PAGES :
 				    (uint32_t)below(d, PAGES);
 	for (size_t i = 0; i < count; i++) {
 		struct op *op = &plan->ops[i];
 
 		op->number = (uint32_t)i;
-		if (i < (d->sparse ? HOT_MAX : PLAN_BLOCKS - 1))
+		if (i < (d->profile->tight ? 3 : d->sparse ? HOT_MAX : PLAN_BLOCKS - 1))
 			draw_first(d, op, i);
 		else
 			draw_op(d, op);

@@ -105,6 +105,7 @@ struct profile {
 	uint16_t weight[OP_COUNT];
 	uint32_t vram_blocks_max;
 	uint32_t hot_pages; /* most accesses go to so many */
+	bool tight;         /* all of them in 64 KiB, and calls are of a few pages */
 };
 
 struct plan {

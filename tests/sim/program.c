@@ -201,10 +201,9 @@ static void do_mremap(struct program *program, const struct op *op)
 	err = sim_mremap(world->sim, change.span, op->bytes, flags, op->to, &at);
 	model_change_end(world->model, &change, err);
 	run_hash(world, (uint64_t)(int64_t)err);
-	if (err) {
+	observe(program, to);
+	if (err)
 		observe(program, change.span);
-		observe(program, to);
-	}
 }
 
 static bool advice_change(uint32_t advice, struct model_change *change)
@@ -236,7 +235,8 @@ static bool advice_change(uint32_t advice, struct model_change *change)
 		change->type = MODEL_FORK_FLAG;
 		return true;
 	default:
-		return false;
+		change->type = MODEL_SPLIT;
+		return true;
 	}
 }
 
@@ -252,6 +252,21 @@ static void do_madvise(struct program *program, const struct op *op)
 	err = sim_madvise(world->sim, change.span, op->detail);
 	if (changes)
 		model_change_end(world->model, &change, err);
+	run_hash(world, (uint64_t)(int64_t)err);
+}
+
+static void do_mlock(struct program *program, const struct op *op)
+{
+	struct world *world = program->world;
+	struct model_change change = {
+		.type = MODEL_SPLIT,
+		.span = span_make(op->addr, op->bytes),
+	};
+	int err;
+
+	model_change_begin(world->model, &change);
+	err = sim_mlock(world->sim, change.span, op->flags & OP_ON);
+	model_change_end(world->model, &change, err);
 	run_hash(world, (uint64_t)(int64_t)err);
 }
 
@@ -310,9 +325,7 @@ void program_run_op(struct program *program, const struct op *op)
 		do_mprotect(program, op);
 		break;
 	case OP_MLOCK:
-		run_hash(world, (uint64_t)(int64_t)sim_mlock(world->sim,
-							     span_make(op->addr, op->bytes),
-							     op->flags & OP_ON));
+		do_mlock(program, op);
 		break;
 	case OP_SWAP:
 		run_hash(world, sim_swap_out(world->sim, span_make(op->addr, op->bytes)));
