@@ -64,11 +64,6 @@ bool model_holds(const struct model *model, uint64_t addr)
 	       addr % PAGE_BYTES / 8 < MODEL_WORDS && addr % 8 == 0;
 }
 
-static uint32_t word_of(uint64_t addr)
-{
-	return (uint32_t)(addr % PAGE_BYTES / 8);
-}
-
 /* --- what is under way ------------------------------------------------------- */
 
 uint32_t model_activate(struct model *model, uint64_t start)
@@ -295,7 +290,8 @@ static uint32_t state_of_chain(const struct page *page, uint64_t start, uint64_t
 	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++) {
 		uint32_t other_all;
 
-		any |= state_of_chain(page->alias[i], start, end, &other_all, depth + 1);
+		any |= state_of_chain(page->alias[i], MIN(start, page->alias_since[i]), end,
+				      &other_all, depth + 1);
 		*all &= other_all;
 	}
 	return any;
@@ -312,7 +308,8 @@ static void collect_chain(const struct page *page, uint32_t word, uint64_t start
 {
 	model_collect_word(page, word, start, end, values);
 	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++)
-		collect_chain(page->alias[i], word, start, end, values, depth + 1);
+		collect_chain(page->alias[i], word, MIN(start, page->alias_since[i]), end,
+			      values, depth + 1);
 }
 
 void model_collect_chain(const struct page *page, uint32_t word, uint64_t start, uint64_t end,
@@ -336,7 +333,7 @@ void model_values(struct model *model, uint64_t addr, uint64_t start, bool in_ch
 	values->may_forbid = !(all & MODEL_WRITE);
 	values->may_share = any & MODEL_SHARED;
 	values->may_fail = !(all & MODEL_READ) || (fork_any & MODEL_NOFORK);
-	model_collect_chain(page, word_of(addr), start, end, values);
+	model_collect_chain(page, model_word(addr), start, end, values);
 	if ((fork_any & MODEL_WIPE) || page->guarded)
 		add_value(values, 0);
 }
@@ -351,13 +348,6 @@ bool model_values_have(const struct model_values *values, uint64_t value)
 	return values->count == MODEL_VALUES_MAX;
 }
 
-bool model_was_quiet(const struct model *model, uint64_t addr, uint64_t start)
-{
-	const struct page *page = model_page(model, addr);
-
-	return !page->changing && page->change_end < start;
-}
-
 uint64_t model_next(const struct model *model, uint64_t addr)
 {
 	addr = MAX(addr, model->span.start);
@@ -366,7 +356,7 @@ uint64_t model_next(const struct model *model, uint64_t addr)
 
 		if (!page->used)
 			continue;
-		if (word_of(addr) < MODEL_WORDS)
+		if (model_word(addr) < MODEL_WORDS)
 			return addr;
 	}
 	return 0;
@@ -402,7 +392,7 @@ const char *model_explain(struct model *model, uint64_t addr)
 			      (unsigned long)model->now);
 
 	length += print_list(text + length, bytes / 2 - (size_t)length,
-			     &page->word[word_of(addr)]);
+			     &page->word[model_word(addr)]);
 	length += snprintf(text + length, bytes - (size_t)length, "; zeros of the page:");
 	length += print_list(text + length, bytes * 3 / 4 - (size_t)length, &page->zero);
 	length += snprintf(text + length, bytes - (size_t)length, "; its states:");
@@ -450,8 +440,8 @@ static void write_begin(struct model *model, struct model_access *access, uint64
 	model_load_begin(model, access, addr, is_gpu);
 	access->number = ++model->number;
 	page->used = true;
-	model_prune_word(model, page, word_of(addr));
-	model_push(model, &page->word[word_of(addr)], value, access->start, MODEL_OPEN, flags);
+	model_prune_word(model, page, model_word(addr));
+	model_push(model, &page->word[model_word(addr)], value, access->start, MODEL_OPEN, flags);
 }
 
 void model_store_begin(struct model *model, struct model_access *access, uint64_t addr,
@@ -514,7 +504,7 @@ static const char *check_value(struct model *model, const struct model_access *a
 		return wrong(model, access, "no write explains it", value, true);
 	if (page->alias_count)
 		return NULL;
-	source = only_source(page, word_of(access->addr), access->since, model->now, value);
+	source = only_source(page, model_word(access->addr), access->since, model->now, value);
 	if (!source || (source->flags & WRITE_MAYBE))
 		return NULL;
 	/* The zeros of a page are one write for all words. */
@@ -547,7 +537,7 @@ static struct write *own_write(struct model *model, const struct model_access *a
 {
 	struct page *page = model_page(model, access->addr);
 
-	return model_find(&page->word[word_of(access->addr)], access->number);
+	return model_find(&page->word[model_word(access->addr)], access->number);
 }
 
 /* It may have gone to a page that is nobody's any more. */
@@ -573,7 +563,7 @@ const char *model_store_end(struct model *model, struct model_access *access)
 const char *model_add_end(struct model *model, struct model_access *access, uint64_t value)
 {
 	struct page *page = model_page(model, access->addr);
-	struct list_of *list = &page->word[word_of(access->addr)];
+	struct list_of *list = &page->word[model_word(access->addr)];
 	struct write *write = own_write(model, access);
 	const char *why;
 
@@ -595,7 +585,7 @@ static void withdraw(struct model *model, const struct model_access *access)
 	struct write *write = own_write(model, access);
 
 	if (write)
-		model_take_out(model, &page->word[word_of(access->addr)], write);
+		model_take_out(model, &page->word[model_word(access->addr)], write);
 }
 
 const char *model_fail_end(struct model *model, struct model_access *access)
@@ -619,7 +609,7 @@ static void spread_sums(struct model *model, const struct model_access *access,
 			struct write *write, uint32_t flags)
 {
 	struct page *page = model_page(model, access->addr);
-	uint32_t word = word_of(access->addr);
+	uint32_t word = model_word(access->addr);
 	struct model_values found = { 0 };
 
 	model_take_out(model, &page->word[word], write);

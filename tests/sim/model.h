@@ -31,7 +31,7 @@
 
 #define MODEL_WORDS 4        /* the first words of each page are written */
 #define MODEL_OPEN UINT64_MAX /* the end of what has not ended */
-#define MODEL_VALUES_MAX 48
+#define MODEL_VALUES_MAX 128
 
 /* The state of a page, as a value. */
 enum model_state {
@@ -99,6 +99,15 @@ const char *model_fail_end(struct model *model, struct model_access *access);
 /** model_unknown_end() - it was done or not: cancelled, or against a dead page */
 void model_unknown_end(struct model *model, struct model_access *access);
 
+/*
+ * DMA that writes: a store that goes where its page goes, by mremap() too. It ends as
+ * an access does: done, or failed before it began.
+ */
+void model_dma_begin(struct model *model, struct model_access *access, uint64_t addr,
+		     uint64_t value);
+const char *model_dma_end(struct model *model, struct model_access *access);
+const char *model_dma_fail_end(struct model *model, struct model_access *access);
+
 /* --- changes of the address space ------------------------------------------- */
 
 enum model_change_type {
@@ -145,9 +154,6 @@ bool model_values_have(const struct model_values *values, uint64_t value);
 /** model_hold() - keep what a read from @start on could see, until model_let_go() */
 void model_hold(struct model *model, uint64_t start, uint32_t *slot);
 void model_let_go(struct model *model, uint32_t slot);
-
-/** model_was_quiet() - no change() of the page of @addr has been under way since @start */
-bool model_was_quiet(const struct model *model, uint64_t addr, uint64_t start);
 
 /** model_next() - the first word at or above @addr that was ever written; 0: none */
 uint64_t model_next(const struct model *model, uint64_t addr);

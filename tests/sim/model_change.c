@@ -10,7 +10,7 @@
  * mremap() has a moment in which the new place is unmapped: a maybe of no length,
  * before the begin of what is moved there, which hides it from later reads.
  */
-#include <errno.h>
+#include <stdlib.h>
 
 #include "model_internal.h"
 
@@ -22,6 +22,13 @@ static struct span clip(const struct model *model, struct span span)
 static bool is_move(const struct model_change *change)
 {
 	return change->type == MODEL_MOVE || change->type == MODEL_MOVE_KEEP;
+}
+
+/* Protections, flags and borders change, pages and what is in them stay. */
+static bool takes_pages(const struct model_change *change)
+{
+	return change->type != MODEL_PROTECT && change->type != MODEL_SPLIT &&
+	       change->type != MODEL_FORK_FLAG;
 }
 
 static bool may_be_shared(const struct page *page)
@@ -46,7 +53,7 @@ static void begin_page(struct model *model, const struct model_change *change,
 	const uint64_t start = change->start;
 	uint32_t maybe = 0;
 
-	if (!page->changing++)
+	if (takes_pages(change) && !page->changing++)
 		page->changing_since = start;
 	model_prune(model, &page->state);
 	model_prune(model, &page->zero);
@@ -113,8 +120,11 @@ static void begin_target(struct model *model, const struct model_change *change,
 		model_push(model, &page->state, 0, unmapped_at, unmapped_at, WRITE_MAYBE);
 		if (addr - change->to >= span_bytes(change->span))
 			model_push(model, &page->zero, 0, change->start, MODEL_OPEN, 0);
-		if (page->alias_count < ALIAS_MAX)
-			page->alias[page->alias_count++] = source_of(model, change, addr);
+		if (page->alias_count == ALIAS_MAX)
+			abort(); /* more threads than the workload has */
+		page->alias_since[page->alias_count] = change->start;
+		page->alias[page->alias_count++] = source_of(model, change, addr);
+		model_dma_follow(model, source_of(model, change, addr), page);
 	}
 }
 
@@ -177,6 +187,8 @@ static void end_page(struct model *model, const struct model_change *change,
 		model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
 	if (!err && (change->type == MODEL_UNMAP || change->type == MODEL_MOVE))
 		page->lax = page->guarded = false;
+	if (!takes_pages(change))
+		return;
 	page->changing--;
 	page->change_end = now;
 }
@@ -236,11 +248,12 @@ static void copy_words(struct model *model, struct page *to, struct page *from,
 	}
 }
 
-static void drop_alias(struct page *page, const struct page *alias)
+static void drop_alias(struct page *page, const struct page *alias, uint64_t since)
 {
 	for (uint32_t i = 0; i < page->alias_count; i++) {
-		if (page->alias[i] == alias) {
-			page->alias[i] = page->alias[--page->alias_count];
+		if (page->alias[i] == alias && page->alias_since[i] == since) {
+			page->alias_since[i] = page->alias_since[--page->alias_count];
+			page->alias[i] = page->alias[page->alias_count];
 			return;
 		}
 	}
@@ -284,7 +297,7 @@ static void end_target(struct model *model, const struct model_change *change,
 		if (from->guarded)
 			model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
 		hide_own(from, change, change->start);
-		drop_alias(page, from);
+		drop_alias(page, from, change->start);
 		page->changing--;
 		page->change_end = now;
 	}

@@ -9,7 +9,7 @@
 #include "model.h"
 
 #define ACTIVE_MAX 128
-#define ALIAS_MAX 2
+#define ALIAS_MAX 4 /* mremap() calls to one page, one of each thread */
 #define ALIAS_DEPTH 3 /* mremap() of what another mremap() is bringing */
 
 enum write_flag {
@@ -38,8 +38,9 @@ struct page {
 	struct list_of zero; /* of all words */
 	struct list_of word[MODEL_WORDS];
 	struct page *alias[ALIAS_MAX];
+	uint64_t alias_since[ALIAS_MAX]; /* from then on the other's is seen here */
 	uint32_t alias_count;
-	uint32_t changing;     /* changes under way */
+	uint32_t changing;     /* changes under way that take pages away */
 	uint64_t changing_since; /* while there are some */
 	uint64_t change_end;   /* when the last one ended */
 	bool lax;              /* protections or guards changed behind the GPU's back */
@@ -56,10 +57,22 @@ struct change_time {
 };
 
 #define CHANGES_KEPT 64
+#define DMA_MAX 4     /* at a time, one of each thread */
+#define DMA_PLACES 32
+
+/* A write that goes with its page, to wherever mremap() may have brought that. */
+struct dma {
+	uint64_t number; /* of its write; 0: none is under way */
+	uint64_t value;
+	uint32_t word;
+	uint32_t count;
+	struct page *place[DMA_PLACES]; /* the first is where it was pinned */
+};
 
 struct model {
 	struct change_time changes[CHANGES_KEPT];
 	uint32_t change_next;
+	struct dma dma[DMA_MAX];
 	struct span span;
 	uint64_t now;
 	uint64_t number;
@@ -75,6 +88,11 @@ struct model {
 static inline struct page *model_page(const struct model *model, uint64_t addr)
 {
 	return &model->pages[(addr - model->span.start) / PAGE_BYTES];
+}
+
+static inline uint32_t model_word(uint64_t addr)
+{
+	return (uint32_t)(addr % PAGE_BYTES / 8);
 }
 
 uint32_t model_activate(struct model *model, uint64_t start);
@@ -98,5 +116,8 @@ void model_collect_chain(const struct page *page, uint32_t word, uint64_t start,
 /** model_collect() - the same of a list by itself */
 void model_collect(const struct list_of *list, uint64_t start, uint64_t end,
 		   struct model_values *values);
+
+/** model_dma_follow() - mremap() from @from to @to began: pinned pages may go there */
+void model_dma_follow(struct model *model, const struct page *from, struct page *to);
 
 #endif

@@ -9,12 +9,17 @@
 
 /* --- accesses --------------------------------------------------------------- */
 
-static void end_failed(struct program *program, struct model_access *access, int err)
+static void check_error(struct program *program, const struct model_access *access, int err)
 {
 	if (err == -EBUSY)
 		run_fail(program, "SIGBUS at %#lx", (unsigned long)access->addr);
 	if (err != -EFAULT)
 		run_fail(program, "error %d at %#lx", err, (unsigned long)access->addr);
+}
+
+static void end_failed(struct program *program, struct model_access *access, int err)
+{
+	check_error(program, access, err);
 	run_verdict(program, model_fail_end(program->world->model, access));
 }
 
@@ -88,7 +93,6 @@ static void exchange(struct program *program, const struct op *op)
 	run_verdict(program, model_store_end(world->model, &write));
 }
 
-/* DMA: what arrives while the page is taken away from its address is nobody's. */
 static void dma(struct program *program, const struct op *op)
 {
 	struct world *world = program->world;
@@ -99,10 +103,11 @@ static void dma(struct program *program, const struct op *op)
 	struct sim_pin *pin;
 	int err;
 
-	model_store_begin(world->model, &access, op->addr, value, false);
+	model_dma_begin(world->model, &access, op->addr, value);
 	err = sim_pin(world->sim, ALIGN_DOWN(op->addr, PAGE_BYTES), true, &pin);
 	if (err) {
-		end_failed(program, &access, err);
+		check_error(program, &access, err);
+		run_verdict(program, model_dma_fail_end(world->model, &access));
 		return;
 	}
 	for (int i = 0; i < 20; i++)
@@ -113,10 +118,7 @@ static void dma(struct program *program, const struct op *op)
 	sim_pin_read(world->sim, pin, offset, &seen, 8);
 	run_hash(world, seen);
 	sim_unpin(world->sim, pin);
-	if (model_was_quiet(world->model, op->addr, access.start))
-		run_verdict(program, model_store_end(world->model, &access));
-	else
-		model_unknown_end(world->model, &access);
+	run_verdict(program, model_dma_end(world->model, &access));
 }
 
 /* --- system calls ----------------------------------------------------------------- */
