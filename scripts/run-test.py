@@ -7,7 +7,7 @@
 A program that is not done after --limit seconds is shown (state and stack of
 every thread, by gdb, which itself may hang on a userfault and has a limit of
 its own), killed with all its descendants, and has failed. So has one that
-leaves processes behind.
+leaves processes behind, and one that skips without a line "SKIP: reason".
 
 Exit: the program's (77 means skipped), or 1.
 
@@ -167,12 +167,16 @@ def count(text, result):
     return counts['PASSED'], counts['FAILED'], counts['SKIPPED']
 
 
+def skip_reasons(text):
+    return list(dict.fromkeys(SKIP_REASON.findall(text)))
+
+
 def record(name, result, seconds, text):
     path = os.environ.get('USVM_TEST_RESULTS')
     if not path:
         return
     passed, failed, skipped = count(text, result)
-    reasons = list(dict.fromkeys(SKIP_REASON.findall(text)))
+    reasons = skip_reasons(text)
     line = json.dumps({
         'name': name, 'result': result, 'seconds': round(seconds, 2),
         'passed': passed, 'failed': failed, 'skipped': skipped,
@@ -225,6 +229,9 @@ def main():
         result = 'timeout'
     kill_all(program)
     output.join(1)
+    if count(output.text(), result)[2] and not skip_reasons(output.text()):
+        print(f'{options.name}: skips, and does not say why', flush=True)
+        result = 'failed'
     record(options.name, result, time.monotonic() - start, output.text())
     sys.stdout.flush()
     os._exit({'passed': 0, 'skipped': EXIT_SKIPPED}.get(result, 1))

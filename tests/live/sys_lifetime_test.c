@@ -240,8 +240,10 @@ static void a_limit_of_address_space_is_lived_with(void **state)
 	pid_t child;
 
 	(void)state;
-	if (LINUX_SANITIZED)
-		skip(); /* sanitizers take terabytes */
+	if (LINUX_SANITIZED) {
+		printf("SKIP: the sanitizer takes terabytes\n");
+		skip();
+	}
 	child = fork();
 	if (child == 0)
 		live_in_little_space();

@@ -74,11 +74,19 @@ def main():
           told[0] == 77 and counts(told[2]) == (0, 0, 1) and told[2]['reasons'] == ['no moon'],
           told)
 
+    told = run('exit 77')
+    claim('a_skip_without_a_reason_is_a_failure',
+          told[0] == 1 and 'does not say why' in told[1] and told[2]['result'] == 'failed', told)
+
+    told = run(f"cat <<'END'\n{CMOCKA.replace('FAILED', 'PASSED')}\nEND")
+    claim('nor_may_one_of_many_tests_skip_without_one', told[0] == 1 and
+          'does not say why' in told[1] and told[2]['failed'] == 1, told)
+
     told = run('kill -SEGV $$')
     claim('a_crash_is_a_failure_and_named', told[0] == 1 and 'SIGSEGV' in told[1] and
           counts(told[2]) == (0, 1, 0), told)
 
-    told = run(f"cat <<'END'\n{CMOCKA}\nEND\nexit 1")
+    told = run(f"cat <<'END'\n{CMOCKA}\nSKIP: no moon\nEND\nexit 1")
     claim('cmocka_tests_are_counted_one_by_one', counts(told[2]) == (1, 1, 1), told)
 
     died = CMOCKA[:CMOCKA.index('[ RUN      ] two')]
