@@ -199,6 +199,8 @@ struct mm_registration *mm_registration_first(struct mm *mm, struct span span)
 	MUST_HOLD(&mm->event_lock);
 void mm_vma_inherit(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_registration_follow(struct mm *mm, struct span from, struct span to)
+	MUST_HOLD(&mm->event_lock);
 
 /* remap.c */
 bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);

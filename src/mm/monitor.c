@@ -134,8 +134,7 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_entry_rekey(mm, from, to_addr);
 	mm_quarantine_clear(mm, from);
 	mm_quarantine_clear(mm, to);
-	mm_registration_forget(mm, from);
-	mm_registration_forget(mm, to);
+	mm_registration_follow(mm, from, to);
 	mm_wake(mm, from); /* W1 */
 }
 

@@ -138,6 +138,21 @@ void mm_vma_saw_huge(struct mm *mm, struct span span)
 		r->huge = true;
 }
 
+/* mremap(): the VMA is as it was, at another place. What is at the old one, if anything,
+ * is so too, until an UNMAP says that nothing is. */
+void mm_registration_follow(struct mm *mm, struct span from, struct span to)
+{
+	struct mm_registration *r = mm_registration_first(mm, from);
+	struct mm_registration like;
+
+	lock_assert_held(&mm->event_lock);
+	if (r)
+		like = *r;
+	mm_registration_forget(mm, to);
+	if (r)
+		remember(mm, to, like);
+}
+
 /* Nothing is on a device: children may have again what we kept from them. */
 void mm_vma_inherit(struct mm *mm)
 {

@@ -156,6 +156,31 @@ static void fork_inherits_all_the_same(void **state)
 	}
 }
 
+/* The mapping is kept from children, wherever it is; so is the one that stays behind. */
+static void fork_inherits_what_mremap_moved(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 4);
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 2), OTHER, false), 0);
+	settle(f);
+	assert_int_equal(fake_mremap(f->fake, heap_span(2, 2), OTHER + MIB(2), true), 0);
+	settle(f);
+	child = fake_fork(f->fake, true);
+	fake_enter(f->fake, child);
+	for (uint64_t i = 0; i < 4; i++) {
+		uint64_t addr = OTHER + (i < 2 ? 0 : MIB(2)) + i % 2 * PAGE_BYTES;
+
+		assert_int_equal(fake_touch(f->fake, addr, false), 0);
+		assert_int_equal(fake_tag(f->fake, addr), tag_of(i));
+	}
+	assert_int_equal(fake_touch(f->fake, heap(0), false), -EFAULT);
+	assert_int_equal(fake_touch(f->fake, heap(2), false), 0);
+	assert_int_equal(fake_tag(f->fake, heap(2)), 0);
+	fake_enter(f->fake, 0);
+}
+
 /* The thread that forks: one of its own, for it keeps a lock from prepare to parent. */
 struct forker {
 	struct fixture *f;
@@ -490,6 +515,7 @@ int main(void)
 		TEST(the_process_lock_is_free_in_the_child),
 		TEST_WITHOUT(a_clone_that_nobody_tells_of_does_not_inherit_device_pages),
 		TEST_WITHOUT(fork_inherits_all_the_same),
+		TEST_WITHOUT(fork_inherits_what_mremap_moved),
 		TEST_WITHOUT(fork_inherits_what_is_registered_meanwhile),
 		TEST(a_clone_gets_a_copy_of_every_device_page),
 		TEST(a_clone_with_nothing_on_a_device_is_let_go_at_once),
