@@ -153,6 +153,27 @@ void mm_registration_follow(struct mm *mm, struct span from, struct span to)
 		remember(mm, to, like);
 }
 
+/* DOFORK for the VMAs of @span, each whole: one may have grown in place, and a part that
+ * differs from the rest would be a VMA of its own. Return: false: it is to be tried again. */
+static bool inherit_span(struct mm *mm, struct span span)
+{
+	struct sys_vma vma;
+	bool all = true;
+
+	while (!span_is_empty(span) &&
+	       !mm->sys->ops->vma_query(mm->sys, span.start, true, &vma) &&
+	       vma.span.start < span.end) {
+		int err = 0;
+
+		if (vma.kind == SYS_VMA_ANON_PRIVATE)
+			err = mm->sys->ops->advise(mm->sys, vma.span, SYS_ADVICE_DOFORK);
+		/* -ENOMEM: a part is unmapped by now; the rest was changed. */
+		all &= !err || err == -ENOMEM;
+		span.start = vma.span.end;
+	}
+	return all;
+}
+
 /* Nothing is on a device: children may have again what we kept from them. */
 void mm_vma_inherit(struct mm *mm)
 {
@@ -163,11 +184,8 @@ void mm_vma_inherit(struct mm *mm)
 	for (; node; node = interval_tree_next(node, all)) {
 		struct mm_registration *r = CONTAINER_OF(node, struct mm_registration, node);
 
-		if (!r->dontfork)
-			continue;
-		/* -ENOMEM: a part is unmapped by now; the rest was changed. */
-		if (mm->sys->ops->advise(mm->sys, node->span, SYS_ADVICE_DOFORK) != -EINVAL)
-			r->dontfork = false;
+		if (r->dontfork)
+			r->dontfork = !inherit_span(mm, node->span);
 	}
 }
 

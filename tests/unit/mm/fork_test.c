@@ -181,6 +181,28 @@ static void fork_inherits_what_mremap_moved(void **state)
 	fake_enter(f->fake, 0);
 }
 
+/* Growth is told by nothing. What was added is kept from children as the rest is. */
+static void fork_inherits_what_grew_in_place(void **state)
+{
+	const uint64_t end = HEAP + span_bytes(HEAP_VMA);
+	struct fixture *f = *state;
+	struct sys_vma vma;
+	int child;
+
+	take_first(f, 4);
+	fake_grow(f->fake, HEAP_VMA, span_bytes(HEAP_VMA) + MIB(2));
+	fake_set_tag(f->fake, end, 900);
+	child = fake_fork(f->fake, true);
+	fake_enter(f->fake, child);
+	assert_int_equal(fake_touch(f->fake, end, false), 0);
+	assert_int_equal(fake_tag(f->fake, end), 900);
+	fake_enter(f->fake, 0);
+	/* It is one VMA as before, or the program's mremap() over it would fail. */
+	assert_int_equal(mm_vma_find(f->mm, HEAP, false, &vma, NULL), 0);
+	assert_int_equal(vma.span.start, HEAP);
+	assert_int_equal(vma.span.end, end + MIB(2));
+}
+
 /* The thread that forks: one of its own, for it keeps a lock from prepare to parent. */
 struct forker {
 	struct fixture *f;
@@ -516,6 +538,7 @@ int main(void)
 		TEST_WITHOUT(a_clone_that_nobody_tells_of_does_not_inherit_device_pages),
 		TEST_WITHOUT(fork_inherits_all_the_same),
 		TEST_WITHOUT(fork_inherits_what_mremap_moved),
+		TEST_WITHOUT(fork_inherits_what_grew_in_place),
 		TEST_WITHOUT(fork_inherits_what_is_registered_meanwhile),
 		TEST(a_clone_gets_a_copy_of_every_device_page),
 		TEST(a_clone_with_nothing_on_a_device_is_let_go_at_once),
