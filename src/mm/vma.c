@@ -216,11 +216,10 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 			   bool dontfork)
 {
 	struct mm_registration now = { .mode = mode, .dontfork = dontfork };
-	struct mm_registration *before;
+	struct interval_node *node;
 	int err = 0;
 
 	lock_assert_held(&mm->event_lock);
-	before = mm_registration_first(mm, span);
 	if (mm_changed_since(mm, seq, span) || (dontfork && mm->gate_closed))
 		return -EAGAIN;
 	if (dontfork)
@@ -230,8 +229,15 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 	if (err)
 		return err;
 	/* Splits of neighbours need nodes; a VMA seen with other borders before replaces
-	 * what it meets. */
-	now.huge = before && before->huge;
+	 * what it meets. What it was it still is: REGISTER takes nothing away. */
+	node = interval_tree_first(&mm->registrations, span);
+	for (; node; node = interval_tree_next(node, span)) {
+		struct mm_registration *r = CONTAINER_OF(node, struct mm_registration, node);
+
+		now.mode |= r->mode;
+		now.dontfork |= r->dontfork;
+		now.huge |= r->huge;
+	}
 	mm_registration_forget(mm, span);
 	remember(mm, span, now);
 	return 0;

@@ -203,6 +203,21 @@ static void fork_inherits_what_grew_in_place(void **state)
 	assert_int_equal(vma.span.end, end + MIB(2));
 }
 
+/* To watch it takes nothing away from what is known. */
+static void what_grew_and_is_used_in_place_is_inherited_too(void **state)
+{
+	struct fixture *f = *state;
+	struct sys_vma vma;
+	int child;
+
+	take_first(f, 4);
+	fake_grow(f->fake, HEAP_VMA, span_bytes(HEAP_VMA) + MIB(2));
+	assert_int_equal(mm_vma_find(f->mm, HEAP, false, &vma, NULL), 0);
+	mm_vma_watch(f->mm, &vma);
+	child = fake_fork(f->fake, true);
+	expect_in(f, child, 0, 4);
+}
+
 /* The thread that forks: one of its own, for it keeps a lock from prepare to parent. */
 struct forker {
 	struct fixture *f;
@@ -539,6 +554,7 @@ int main(void)
 		TEST_WITHOUT(fork_inherits_all_the_same),
 		TEST_WITHOUT(fork_inherits_what_mremap_moved),
 		TEST_WITHOUT(fork_inherits_what_grew_in_place),
+		TEST_WITHOUT(what_grew_and_is_used_in_place_is_inherited_too),
 		TEST_WITHOUT(fork_inherits_what_is_registered_meanwhile),
 		TEST(a_clone_gets_a_copy_of_every_device_page),
 		TEST(a_clone_with_nothing_on_a_device_is_let_go_at_once),
