@@ -44,7 +44,8 @@ struct mm_registration {
 /* Pages that were HOME when a REMOVE named them: they may be zapped any time now. */
 struct mm_quarantine {
 	struct interval_node node;
-	bool protected; /* write-protected since: WRITTEN tells they are new */
+	uint64_t number; /* of the last REMOVE that named them */
+	bool protected;  /* write-protected since: WRITTEN tells they are new */
 };
 
 /* An engine thread. Written by itself, read by monitor and workers. */
@@ -83,6 +84,8 @@ struct mm {
 	uint64_t event_seq;          /* atomic reads: how many were logged */
 	uint64_t remap_count;        /* REMAPs: the newest number */
 	uint64_t settled_count;      /* up to which every UNMAP that is older was read */
+	uint64_t remove_count;       /* REMOVEs that quarantined: the newest number */
+	uint64_t remove_settled;     /* as settled_count */
 	uint64_t doubted_count;      /* of entries; all of them lie in doubt */
 	struct span doubt;
 	uint64_t stash[MM_STASH_MAX];
@@ -210,6 +213,8 @@ void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 /* quarantine.c */
 void mm_quarantine_add(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_quarantine_clear(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_quarantine_unmap(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_quarantine_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_quarantine_meets(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_quarantine_release(struct mm *mm, struct span span);
 void mm_quarantine_fini(struct mm *mm);

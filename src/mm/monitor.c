@@ -104,7 +104,7 @@ static void handle_unmap(struct mm *mm, struct span span)
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
 	mm_entry_unmap(mm, span);
-	mm_quarantine_clear(mm, span);
+	mm_quarantine_unmap(mm, span);
 	mm_registration_forget(mm, span);
 	mm_wake(mm, span); /* W1 */
 }
@@ -211,6 +211,7 @@ bool mm_monitor_step(struct mm *mm)
 	mm_quiesce_stop(mm);
 	/* What is still in doubt then is tried again at the next step. */
 	(void)mm_remap_settle(mm);
+	mm_quarantine_settle(mm);
 	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
 	if (!err)
 		handle_event(mm, &event);

@@ -33,7 +33,8 @@ static struct mm_quarantine *first(struct mm *mm, struct span span)
 	return node ? CONTAINER_OF(node, struct mm_quarantine, node) : NULL;
 }
 
-static void insert(struct mm *mm, struct span span, bool protected)
+/* @span is as @like, which may be a node that was put back. */
+static void insert(struct mm *mm, struct span span, struct mm_quarantine like)
 {
 	struct mm_quarantine *q;
 
@@ -41,24 +42,54 @@ static void insert(struct mm *mm, struct span span, bool protected)
 	if (span_is_empty(span))
 		return;
 	q = mm_node_take(mm);
+	*q = like;
 	q->node.span = span;
-	q->protected = protected;
 	interval_tree_insert(&mm->quarantine, &q->node);
+}
+
+/* What of @q lies in @span. */
+static void clear_part(struct mm *mm, struct mm_quarantine *q, struct span span)
+{
+	struct mm_quarantine old = *q;
+	struct span was = old.node.span;
+
+	lock_assert_held(&mm->event_lock);
+	interval_tree_remove(&mm->quarantine, &q->node);
+	mm_node_put(mm, q);
+	insert(mm, (struct span){ was.start, MAX(was.start, span.start) }, old);
+	insert(mm, (struct span){ MIN(was.end, span.end), was.end }, old);
 }
 
 void mm_quarantine_clear(struct mm *mm, struct span span)
 {
 	struct mm_quarantine *q;
 
-	while ((q = first(mm, span))) {
-		struct span old = q->node.span;
-		bool protected = q->protected;
+	while ((q = first(mm, span)))
+		clear_part(mm, q, span);
+}
 
-		interval_tree_remove(&mm->quarantine, &q->node);
-		mm_node_put(mm, q);
-		insert(mm, (struct span){ old.start, MAX(old.start, span.start) }, protected);
-		insert(mm, (struct span){ MIN(old.end, span.end), old.end }, protected);
+/* An UNMAP of @span: what was there before is no more. A REMOVE that was read before may be
+ * about what came since, for the thread that unmapped may tell late (remap.c). */
+void mm_quarantine_unmap(struct mm *mm, struct span span)
+{
+	struct mm_quarantine *q;
+
+	while (!span_is_empty(span) && (q = first(mm, span))) {
+		uint64_t end = q->node.span.end;
+
+		if (q->number <= mm->remove_settled) /* D1 */
+			clear_part(mm, q, span);
+		span.start = end;
 	}
+}
+
+/* Is no message owed? Then what an UNMAP says from now on is younger than each REMOVE. */
+void mm_quarantine_settle(struct mm *mm)
+{
+	lock_assert_held(&mm->event_lock);
+	if (mm->quarantine.count && mm->remove_settled != mm->remove_count &&
+	    !mm_message_is_owed(mm))
+		mm->remove_settled = mm->remove_count;
 }
 
 void mm_quarantine_add(struct mm *mm, struct span span)
@@ -76,7 +107,7 @@ void mm_quarantine_add(struct mm *mm, struct span span)
 		span.end = MAX(span.end, q->node.span.end);
 	}
 	mm_quarantine_clear(mm, span);
-	insert(mm, span, false);
+	insert(mm, span, (struct mm_quarantine){ .number = ++mm->remove_count });
 }
 
 bool mm_quarantine_meets(struct mm *mm, struct span span)
@@ -123,18 +154,10 @@ static void clear_seen(struct mm *mm, struct span span, const struct sys_page_ru
 static void cut(struct mm *mm, uint64_t addr)
 {
 	struct mm_quarantine *q = first(mm, span_make(addr, 1));
-	struct span old;
-	bool protected;
 
 	lock_assert_held(&mm->event_lock);
-	if (!q || q->node.span.start == addr)
-		return;
-	old = q->node.span;
-	protected = q->protected;
-	interval_tree_remove(&mm->quarantine, &q->node);
-	mm_node_put(mm, q);
-	insert(mm, (struct span){ old.start, addr }, protected);
-	insert(mm, (struct span){ addr, old.end }, protected);
+	if (q && q->node.span.start != addr)
+		clear_part(mm, q, (struct span){ addr, addr });
 }
 
 /* Write-protect what is left of @span, which was looked at: no hole is among it. Then a

@@ -121,6 +121,25 @@ static void a_remove_after_the_look_counts(void **state)
 	assert_int_equal(cpu_read(f, heap(0)), 0);
 }
 
+/* A thread unmapped pages 0 to 3 and has not told; others came there, and are discarded. */
+static void an_unmap_told_late_spares_the_quarantine_of_what_arrived(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 8);
+	fake_munmap_untold(f->fake, heap_span(0, 4));
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), heap(0), false), 0);
+	settle(f);
+	remove_begin(f, heap_span(0, 4));
+	fake_tell(f->fake);
+	settle(f);
+	assert_true(is_quarantined(f, 0));
+	assert_int_equal(take_pages(f, 0, 4), 0);
+	fake_finish_remove(f->fake);
+	for (uint64_t i = 0; i < 4; i++)
+		assert_int_equal(cpu_read(f, heap(i)), 0);
+}
+
 static void it_is_not_known_whether_madvise_is_in_flight(void **state)
 {
 	struct fixture *f = *state;
@@ -312,6 +331,7 @@ int main(void)
 		TEST(a_hole_that_was_filled_by_a_fault_is_free_again),
 		TEST(with_no_madvise_in_flight_every_zap_is_over),
 		TEST(a_remove_after_the_look_counts),
+		TEST(an_unmap_told_late_spares_the_quarantine_of_what_arrived),
 		TEST(it_is_not_known_whether_madvise_is_in_flight),
 		TEST(a_page_that_was_written_since_its_protection_is_new),
 		TEST(every_run_is_protected_and_found_new),
