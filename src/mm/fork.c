@@ -205,8 +205,6 @@ static bool push_read(struct push *push)
 	struct sys_event event;
 	int err = sys->ops->uffd_read(sys, push->uffd, &event);
 
-	if (err == -ESRCH)
-		push->gone = true;
 	if (err)
 		return false;
 	switch (event.type) {

@@ -80,7 +80,7 @@ struct sim_process *sim_do_fork(struct sim_process *parent, struct sim_call *cal
 	return child;
 }
 
-/* Its address space is gone, without a message; userfaultfds that somebody else reads
+/* Its address space is gone, without a message; userfaultfds that somebody else has
  * say -ESRCH. */
 void sim_do_exit(struct sim_process *process)
 {

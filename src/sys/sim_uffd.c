@@ -319,7 +319,7 @@ int sim_do_uffd_read(struct sim *sim, struct sim_uffd *uffd, struct sys_event *o
 	struct sim_event *event;
 
 	if (uffd->process->dead)
-		return -ESRCH;
+		return -EAGAIN; /* only what acts on its memory says -ESRCH */
 	if (uffd->unread_faults) {
 		LIST_FOR_EACH(node, &sim->faults) {
 			struct sim_fault *fault = LIST_ENTRY(node, struct sim_fault, link);

@@ -215,7 +215,7 @@ struct sys_ops {
 	int (*uffd_wake)(struct sys *sys, int uffd, struct span span);
 	int (*uffd_poison)(struct sys *sys, int uffd, struct span span);
 	int (*uffd_writeprotect)(struct sys *sys, int uffd, struct span span, bool on);
-	/* [any] One message. -EAGAIN: none now. -ESRCH: the process of a child's is gone. */
+	/* [any] One message. -EAGAIN: none now, nor ever when the process is gone. */
 	int (*uffd_read)(struct sys *sys, int uffd, struct sys_event *event);
 	/* [sleep] Until @uffd is readable, uffd_kick() was called, or the time is up.
 	 * Return 0 or -ETIMEDOUT. */

@@ -131,7 +131,7 @@ int fake_madvise(struct fake_sys *fake, struct span span, enum sys_advice advice
  * number for fake_enter(). */
 int fake_fork(struct fake_sys *fake, bool hooks);
 void fake_enter(struct fake_sys *fake, int process);
-void fake_exit(struct fake_sys *fake, int process); /* its userfaultfd says -ESRCH */
+void fake_exit(struct fake_sys *fake, int process); /* to fill its memory is -ESRCH */
 
 /* fake_caller_ran() - whoever was blocked on an event that was read runs on. Return: true
  * if there was one: there may be another event now. */

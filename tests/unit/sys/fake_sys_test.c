@@ -37,7 +37,10 @@ static void a_child_is_served_through_its_own_userfaultfd(void **state)
 	assert_int_equal(fake_page(f->fake, HEAP), 0);
 	assert_int_equal(fake_tag(f->fake, PAGE_OF(HEAP, 1)), 2);
 	fake_exit(f->fake, child);
-	assert_int_equal(f->ops->uffd_read(f->sys, event.child_uffd, &event), -ESRCH);
+	assert_int_equal(f->ops->uffd_read(f->sys, event.child_uffd, &event), -EAGAIN);
+	assert_int_equal(f->ops->uffd_copy(f->sys, event.child_uffd, HEAP, f->arena,
+					   PAGE_BYTES, &moved),
+			 -ESRCH);
 }
 
 static void closing_a_childs_userfaultfd_makes_its_holes_zero(void **state)

@@ -499,7 +499,7 @@ static void kill_in_an_event(void *arg)
 	sim_kill(sim, child);
 	CHECK(sim_events(sim) == 0);
 	CHECK(sys->ops->uffd_read(sys, served.last[SYS_EVENT_FORK].child_uffd, &event) ==
-	      -ESRCH);
+	      -EAGAIN);
 	sys->ops->uffd_close(sys, served.last[SYS_EVENT_FORK].child_uffd);
 	served_stop(&served);
 }
