@@ -296,7 +296,7 @@ static void push_entry(struct push *push, struct mm_entry *entry)
 		if (is_wiped(push, entry->node.span.start + at))
 			continue;
 		push_page(push, entry, at);
-		push->mm->stats.forks_pushed_pages++;
+		mm_stat_add(&push->mm->stats.forks_pushed_pages, 1);
 	}
 }
 

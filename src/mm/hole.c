@@ -160,8 +160,8 @@ static bool fill_huge(struct mm *mm, uint64_t addr)
 	}
 	mm->zeros_ready = false;
 	mm->zeros_wanted = true; /* who fills one block often fills the next */
-	mm->stats.hole_faults++;
-	mm->stats.huge_holes++;
+	mm_stat_add(&mm->stats.hole_faults, 1);
+	mm_stat_add(&mm->stats.huge_holes, 1);
 	return true;
 }
 
@@ -218,7 +218,7 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write)
 		mm_wake(mm, page); /* W1 */
 		return;
 	}
-	mm->stats.hole_faults++;
+	mm_stat_add(&mm->stats.hole_faults, 1);
 	mm_quarantine_clear(mm, page);
 	fill_ahead(mm, addr);
 }

@@ -63,7 +63,7 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 	}
 	err = mm->sys->ops->uffd_copy(mm->sys, mm->uffd, addr, source, PAGE_BYTES, &copied);
 	if (!err) {
-		mm->stats.home_copied_pages++;
+		mm_stat_add(&mm->stats.home_copied_pages, 1);
 		*dirty = true;
 		return 0;
 	}
@@ -73,7 +73,7 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 static int return_existing(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
 {
 	if (frame_is_empty(mm, source)) {
-		mm->stats.lies++;
+		mm_stat_add(&mm->stats.lies, 1);
 		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
@@ -114,7 +114,7 @@ static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirt
 	}
 	switch (err) {
 	case 0:
-		mm->stats.home_moved_pages++;
+		mm_stat_add(&mm->stats.home_moved_pages, 1);
 		return 0;
 	case -EAGAIN:
 		return -EAGAIN;
@@ -161,7 +161,7 @@ int mm_return_locked(struct mm *mm, struct span span, uint64_t source, uint64_t 
 					      limit - *done, SYS_MOVE_ALLOW_SRC_HOLES,
 					      &moved);
 		*done += moved;
-		mm->stats.home_moved_pages += moved >> PAGE_SHIFT;
+		mm_stat_add(&mm->stats.home_moved_pages, moved >> PAGE_SHIFT);
 		if (!err || (err == -EAGAIN && moved))
 			continue;
 		if (err == -EAGAIN)
@@ -263,7 +263,7 @@ int mm_bring_home(struct mm *mm, struct span span, const struct mm_entry_owner *
 		mm_lock(mm);
 		err = bring_home_step(mm, span, owner, &span.start);
 		if (err == -EAGAIN)
-			mm->stats.retries++;
+			mm_stat_add(&mm->stats.retries, 1);
 		mm_unlock(mm, 2);
 		if (err && tries++ > MM_RETRY_MAX)
 			return -EBUSY;
@@ -297,7 +297,7 @@ int mm_evict_owner(struct mm *mm, struct mm_entry_owner *owner)
 
 		err = bring_home_step(mm, entry->node.span, owner, &rest);
 		if (err == -EAGAIN)
-			mm->stats.retries++;
+			mm_stat_add(&mm->stats.retries, 1);
 		mm_unlock(mm, 2);
 		if (err && tries++ > MM_RETRY_MAX)
 			return -EBUSY;

@@ -77,7 +77,7 @@ static void note_taken_back(struct mm *mm, struct span vma)
 			r->mode = SYS_REGISTER_WP;
 		vma.start = r->node.span.end;
 	}
-	mm->stats.idle_registrations++;
+	mm_stat_add(&mm->stats.idle_registrations, 1);
 }
 
 /* One VMA. Return: where to go on; 0: that is all. */

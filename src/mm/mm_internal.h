@@ -205,6 +205,12 @@ void mm_registration_forget(struct mm *mm, struct span span) MUST_HOLD(&mm->even
 void mm_registration_follow(struct mm *mm, struct span from, struct span to)
 	MUST_HOLD(&mm->event_lock);
 
+/* mm_stat_add() - under event_lock; mm_stats_read() reads without it */
+static inline void mm_stat_add(uint64_t *stat, uint64_t count)
+{
+	ATOMIC_STORE_RELAXED(stat, *stat + count);
+}
+
 /* remap.c */
 bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);

@@ -46,7 +46,7 @@ void mm_stash(struct mm *mm, uint64_t addr, bool write)
 		return;
 	}
 	mm->stash[mm->stash_count++] = addr | (write ? MM_STASH_WRITE : 0); /* W2 */
-	mm->stats.stashed++;
+	mm_stat_add(&mm->stats.stashed, 1);
 }
 
 /* The device pages around @addr that one CPU fault brings home. */
@@ -64,7 +64,7 @@ static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint64_t ad
 	if (!a || ATOMIC_LOAD(&a->device) != entry->owner->device ||
 	    ATOMIC_LOAD(&a->page) != addr)
 		return false;
-	mm->stats.kicks++;
+	mm_stat_add(&mm->stats.kicks, 1);
 	mm->sys->ops->thread_kick(mm->sys, thread_id);
 	return true;
 }
@@ -89,18 +89,18 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 	/* An error is -EAGAIN: then the page has its entry still. */
 	if (mm_bring_home_locked(mm, span, entry->owner) &&
 	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {
-		mm->stats.retries++;
+		mm_stat_add(&mm->stats.retries, 1);
 		mm_stash(mm, addr, write);
 		return;
 	}
-	mm->stats.cpu_faults++;
+	mm_stat_add(&mm->stats.cpu_faults, 1);
 	mm_trace(mm, TRACE_CPU_FAULT, addr, span_bytes(span), 0, start);
 }
 
 static void handle_unmap(struct mm *mm, struct span span)
 {
 	lock_assert_held(&mm->event_lock);
-	mm->stats.events_unmap++;
+	mm_stat_add(&mm->stats.events_unmap, 1);
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
 	mm_entry_unmap(mm, span);
@@ -112,7 +112,7 @@ static void handle_unmap(struct mm *mm, struct span span)
 static void handle_remove(struct mm *mm, struct span span)
 {
 	lock_assert_held(&mm->event_lock);
-	mm->stats.events_remove++;
+	mm_stat_add(&mm->stats.events_remove, 1);
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_CLEAR); /* Q3 */
 	mm_entry_drop_span(mm, span);
@@ -125,7 +125,7 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	struct span to = span_make(to_addr, span_bytes(from));
 
 	lock_assert_held(&mm->event_lock);
-	mm->stats.events_remap++;
+	mm_stat_add(&mm->stats.events_remap, 1);
 	mm_log_locked(mm, from);
 	mm_log_locked(mm, to);
 	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
@@ -167,7 +167,7 @@ static void handle_event(struct mm *mm, const struct sys_event *event)
 		handle_remap(mm, event->span, event->to);
 		break;
 	case SYS_EVENT_FORK:
-		mm->stats.events_fork++;
+		mm_stat_add(&mm->stats.events_fork, 1);
 		mm_fork_event(mm, event->child_uffd);
 		break;
 	}

@@ -96,7 +96,7 @@ void mm_quarantine_add(struct mm *mm, struct span span)
 {
 	if (mm->ending)
 		return;
-	mm->stats.quarantined += span_pages(span);
+	mm_stat_add(&mm->stats.quarantined, span_pages(span));
 	/* Too many: one larger span takes the place of this one and a neighbour. */
 	if (mm->quarantine.count >= QUARANTINE_NODES_MAX) {
 		struct mm_quarantine *q = first(mm, (struct span){ span.end, UINT64_MAX });

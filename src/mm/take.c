@@ -350,7 +350,7 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 	mm_lock(mm);
 	err = take_locked(mm, take, seq, map);
 	if (err == -EAGAIN)
-		mm->stats.retries++;
+		mm_stat_add(&mm->stats.retries, 1);
 	if (err == -EAGAIN && take->taken_pages + take->filled_pages > before)
 		err = 0; /* what moved has entries; the rest stays for the next fault */
 	INVARIANT(mm_entry_check(mm));
@@ -371,9 +371,9 @@ static void take_account(struct mm *mm, const struct mm_take *take)
 {
 	mm_lock(mm);
 	mm->take_ns = mm->sys->ops->clock_ns(mm->sys);
-	mm->stats.taken_pages += take->taken_pages;
-	mm->stats.filled_pages += take->filled_pages;
-	mm->stats.busy_pages += take->busy_pages;
+	mm_stat_add(&mm->stats.taken_pages, take->taken_pages);
+	mm_stat_add(&mm->stats.filled_pages, take->filled_pages);
+	mm_stat_add(&mm->stats.busy_pages, take->busy_pages);
 	mm_unlock(mm, 0);
 }
 

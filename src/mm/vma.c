@@ -206,7 +206,7 @@ static bool is_refused(struct mm *mm, struct span span)
 	if (mm_registration_first(mm, span) ||
 	    mm->registrations.count < mm->sys->limits.max_map_count / 4 / 2)
 		return false;
-	mm->stats.refused++;
+	mm_stat_add(&mm->stats.refused, 1);
 	return true;
 }
 
