@@ -12,7 +12,7 @@ help:
 	@echo 'make demo        build the usvm command and run its demonstration'
 	@echo 'make build       build all of it in $(BUILD)/'
 	@echo 'make check       every test, in every build that matters (minutes)'
-	@echo 'make check-san   unit and live tests under ASan + UBSan, unit tests under TSan'
+	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make bench       the benchmarks, in full'

@@ -3,7 +3,7 @@
 """Build and test everything; the last line is "N passed, N failed, N skipped".
 
     check.py                what `make check` and CI run
-    check.py --sanitize     unit and live tests under ASan + UBSan, unit under TSan
+    check.py --sanitize     unit and live tests under ASan + UBSan, and under TSan
     check.py --flake N      live and stress tests, N times
     check.py --only WORD    only the steps whose name has WORD in it (and builds)
 
@@ -86,6 +86,8 @@ SANITIZE_STEPS = [
     Step('asan: live', 'test', 'build-asan', 'live', 180),
     Step('tsan: compile', 'compile', 'build-tsan', '', 90),
     Step('tsan: unit', 'test', 'build-tsan', 'unit', 120),
+    Step('tsan: live', 'test', 'build-tsan', 'live', 240),
+    Step('tsan: device', 'test', 'build-tsan', 'device', 60),
 ]
 
 
