@@ -88,6 +88,7 @@ static struct vm *vm_alloc(struct vm_device *device)
 	return vm;
 }
 
+/* A number for the device. Faults do not find the vm by it yet: id_show(). */
 static int id_claim(struct vm_device *device, struct vm *vm)
 {
 	int err = -ENOSPC;
@@ -97,11 +98,19 @@ static int id_claim(struct vm_device *device, struct vm *vm)
 	if (~device->ids) {
 		vm->id = (uint32_t)__builtin_ctzll(~device->ids);
 		device->ids |= 1ull << vm->id;
-		device->vms[vm->id] = vm;
 		err = 0;
 	}
 	lock_release(&device->vms_lock);
 	return err;
+}
+
+/* It is whole and stays. A fault before was a late one of an older vm, and would have held
+ * on to what a failure frees. */
+static void id_show(struct vm *vm)
+{
+	lock_acquire(&vm->device->vms_lock);
+	vm->device->vms[vm->id] = vm;
+	lock_release(&vm->device->vms_lock);
 }
 
 /* Faults of the device find it no more. Its number is its own until the device has
@@ -115,7 +124,6 @@ static void id_hide(struct vm *vm)
 
 static void id_release(struct vm *vm)
 {
-	id_hide(vm);
 	lock_acquire(&vm->device->vms_lock);
 	vm->device->ids &= ~(1ull << vm->id);
 	lock_release(&vm->device->vms_lock);
@@ -142,6 +150,7 @@ int vm_create(struct vm_device *device, uint32_t flags, struct vm **out)
 		err = vm_bind_mirror(vm, all, flags & VM_READ_ONLY);
 	if (err)
 		goto destroy_device_vm;
+	id_show(vm);
 	*out = vm;
 	return 0;
 

@@ -52,6 +52,29 @@ static void create_fails_and_leaks_nothing(void **state)
 	assert_int_equal(fake_page_bytes(f->fake), bytes);
 }
 
+/* One that an older vm of the same number left in the device: nobody waits for it, and it
+ * would outlive a vm that is not made after all. */
+static void a_late_fault_does_not_find_a_vm_that_is_not_made_yet(void **state)
+{
+	struct fixture *f = *state;
+	struct usvm_device_fault late = { .addr = HEAP };
+	struct vm *vm = NULL;
+
+	f->gpu.late = &late;
+	f->gpu.vm_create_error = -ENOMEM;
+	assert_int_equal(vm_create(f->gpu.device, 0, &vm), -ENOMEM);
+	assert_int_equal(f->gpu.late_error, -ENOENT);
+	run_all(f);
+	f->gpu.vm_create_error = 0;
+	assert_int_equal(vm_create(f->gpu.device, 0, &vm), 0);
+	assert_int_equal(f->gpu.late_error, -ENOENT);
+	run_all(f);
+	assert_int_equal(f->gpu.done, 0);
+	f->gpu.late = NULL;
+	assert_int_equal(gpu_fault_in(f, &f->gpu, vm, HEAP, USVM_ACCESS_WRITE), 0);
+	vm_destroy(vm);
+}
+
 static void a_device_without_memory_is_not_made(void **state)
 {
 	struct fixture *f = *state;
@@ -344,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_device_has_as_many_vms_as_it_has_numbers),
 		TEST(create_fails_and_leaks_nothing),
+		TEST(a_late_fault_does_not_find_a_vm_that_is_not_made_yet),
 		TEST(a_device_without_memory_is_not_made),
 		TEST(binds_are_whole_pages_and_do_not_overlap),
 		TEST(a_bind_with_ranges_is_busy_until_they_are_gone),

@@ -39,6 +39,8 @@ struct gpu {
 	void (*in_prepare)(struct fixture *f);
 	int prepare_error;
 	int vm_create_error;
+	struct usvm_device_fault *late; /* of an older vm: raised in vm_create(), if there */
+	int late_error;                 /* what became of that */
 };
 
 struct fixture {
@@ -74,6 +76,10 @@ static int gpu_vm_create(void *device, uint32_t vm)
 {
 	struct gpu *gpu = device;
 
+	if (gpu->late) {
+		gpu->late->vm = vm;
+		gpu->late_error = vm_device_take_fault(gpu->device, gpu->late);
+	}
 	if (gpu->vm_create_error)
 		return gpu->vm_create_error;
 	if (vm >= GPU_VMS)
