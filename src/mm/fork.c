@@ -234,12 +234,14 @@ static void push_fill(struct push *push, struct mm_entry *entry, uint64_t at)
 				entry->state == MM_ENTRY_MOVING, buffer, PAGE_BYTES);
 }
 
-/* One page. The child's own events come between; an error counts when it comes twice
+/* One page, or poison where the kernel cannot give the child one: what it lacks must not
+ * read as zeros. The child's own events come between; an error counts when it comes twice
  * with none in between. */
 static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 {
 	struct sys *sys = push->mm->sys;
 	uint64_t addr = entry->node.span.start + at;
+	bool poison = push->failed;
 	int last = 0;
 
 	push_fill(push, entry, at);
@@ -251,7 +253,7 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 
 		if (to == EDIT_DEAD || push->gone || push->stuck)
 			return;
-		if (push->failed) {
+		if (poison) {
 			err = sys->ops->uffd_poison(sys, push->uffd,
 						    span_make(to, PAGE_BYTES));
 		} else {
@@ -271,8 +273,14 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 			last = 0;
 			continue;
 		}
-		if (err != -EAGAIN && err == last)
-			return; /* the child has no such memory */
+		if (err != -EAGAIN && err == last) {
+			if (err == -ENOENT)
+				return; /* the child has no such memory */
+			if (poison)
+				break;
+			poison = true;
+			err = 0;
+		}
 		last = err;
 		base_host->cpu_yield();
 	}

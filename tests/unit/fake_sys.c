@@ -122,6 +122,12 @@ void fake_fail(struct fake_sys *fake, const char *op, uint64_t nth, int error)
 	sim_inject(sim, op, nth, error, false);
 }
 
+void fake_fail_for_ever(struct fake_sys *fake, const char *op, uint64_t nth, int error)
+{
+	LOCKED(fake);
+	sim_inject(sim, op, nth, error, true);
+}
+
 uint64_t fake_calls(struct fake_sys *fake, const char *op)
 {
 	LOCKED(fake);

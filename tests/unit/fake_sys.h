@@ -99,6 +99,8 @@ enum fake_role fake_become(enum fake_role role);
 /* fake_fail() - the @nth next call of @op fails with -@error: a name of sys_ops, or
  * "pages_alloc"; 1 is the next. One failure an op. */
 void fake_fail(struct fake_sys *fake, const char *op, uint64_t nth, int error);
+/* fake_fail_for_ever() - and all later ones, until it is told another */
+void fake_fail_for_ever(struct fake_sys *fake, const char *op, uint64_t nth, int error);
 /* fake_calls() - how often @op was called, failures included */
 uint64_t fake_calls(struct fake_sys *fake, const char *op);
 /* fake_page_bytes() - of the library's own pages that were not freed */

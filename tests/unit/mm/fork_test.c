@@ -522,6 +522,32 @@ static void memory_that_a_fork_wipes_is_not_pushed(void **state)
 	expect_tags(f, 0, 4);
 }
 
+/* Memory is short for one page, for a moment or for good. */
+static void a_page_that_the_child_cannot_have_is_poisoned(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 4);
+	fake_fail(f->fake, "uffd_copy", 2, ENOMEM);
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	expect_in(f, child, 0, 4);
+
+	fake_fail_for_ever(f->fake, "uffd_copy", 3, ENOMEM);
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	fake_fail(f->fake, "uffd_copy", 1, 0);
+	expect_in(f, child, 0, 2);
+	fake_enter(f->fake, child);
+	for (uint64_t i = 2; i < 4; i++)
+		assert_true(fake_page(f->fake, heap(i)) & FAKE_PAGE_POISON);
+	fake_enter(f->fake, 0);
+	expect_tags(f, 0, 4);
+}
+
 static void more_children_than_the_collector_is_told_of_are_closed_too(void **state)
 {
 	struct fixture *f = *state;
@@ -562,6 +588,7 @@ int main(void)
 		TEST(a_clone_of_what_is_moving_gets_it),
 		TEST(a_child_that_changes_too_much_waits),
 		TEST(memory_that_a_fork_wipes_is_not_pushed),
+		TEST(a_page_that_the_child_cannot_have_is_poisoned),
 		TEST(more_children_than_the_collector_is_told_of_are_closed_too),
 	};
 
