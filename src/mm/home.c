@@ -50,7 +50,7 @@ static bool frame_is_empty(struct mm *mm, uint64_t frame)
 static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
 {
 	uint64_t copied = 0;
-	int err;
+	int err = -ENOMEM;
 
 	if (frame_is_empty(mm, source)) { /* zeros: a hole is as good */
 		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
@@ -61,7 +61,11 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
-	err = mm->sys->ops->uffd_copy(mm->sys, mm->uffd, addr, source, PAGE_BYTES, &copied);
+	/* Memory may be short for a moment. For longer nothing is left but to end. */
+	for (int i = 0; i < HOME_BUSY_TRIES && err == -ENOMEM; i++) {
+		err = mm->sys->ops->uffd_copy(mm->sys, mm->uffd, addr, source, PAGE_BYTES,
+					      &copied);
+	}
 	if (!err) {
 		mm_stat_add(&mm->stats.home_copied_pages, 1);
 		*dirty = true;

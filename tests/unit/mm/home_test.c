@@ -157,6 +157,26 @@ static void read_only_memory_comes_home_by_copy(void **state)
 	expect_tags(f, 0, 4);
 }
 
+static void a_copy_home_waits_for_memory_that_is_short(void **state)
+{
+	struct fixture *f = *state;
+	bool died;
+
+	take_first(f, 2);
+	fake_mprotect(f->fake, HEAP_VMA, SYS_PROT_READ);
+	fake_fail(f->fake, "uffd_copy", 1, ENOMEM);
+	bring_home(f, 0, 1);
+	assert_int_equal(stats_of(f).home_copied_pages, 1);
+
+	fake_fail_for_ever(f->fake, "uffd_copy", 1, ENOMEM);
+	mm_lock(f->mm);
+	FAKE_DIES(&died, mm_bring_home_locked(f->mm, heap_span(1, 1), NULL));
+	mm_unlock(f->mm, 0);
+	assert_true(died);
+	fake_fail(f->fake, "uffd_copy", 1, 0);
+	expect_tags(f, 0, 2);
+}
+
 static void mlocked_memory_comes_home_by_copy(void **state)
 {
 	struct fixture *f = *state;
@@ -394,6 +414,7 @@ int main(void)
 		TEST(events_that_do_not_end_are_ebusy_for_a_worker),
 		TEST(a_cpu_fault_never_fails_for_an_event),
 		TEST(read_only_memory_comes_home_by_copy),
+		TEST(a_copy_home_waits_for_memory_that_is_short),
 		TEST(mlocked_memory_comes_home_by_copy),
 		TEST(an_empty_frame_of_read_only_memory_becomes_a_hole),
 		TEST(a_frame_that_copies_is_dirty_and_is_emptied_before_its_next_page),
