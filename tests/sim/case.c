@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "device/faulty.h"
+
 /* A thread that never comes to a yield point: seconds until a run is ended. */
 #define RUN_SECONDS_MAX 120
 
@@ -53,6 +55,25 @@ struct outcome *outcome_create(void)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
+static size_t sim_op_count(void)
+{
+	size_t count = 0;
+
+	while (sim_op_name(count))
+		count++;
+	return count;
+}
+
+const char *case_call_name(size_t number)
+{
+	size_t count = sim_op_count();
+
+	if (number < count)
+		return sim_op_name(number);
+	return number < count + FAULTY_CALLS ? faulty_name((enum faulty_call)(number - count)) :
+					       NULL;
+}
+
 struct see {
 	struct outcome *outcome;
 	void (*see)(struct world *world, void *arg);
@@ -68,8 +89,10 @@ static void see_run(struct world *world, void *arg)
 	see->outcome->schedule_count = MIN(count, CASE_SWITCHES_MAX);
 	memcpy(see->outcome->schedule, schedule,
 	       see->outcome->schedule_count * sizeof(*schedule));
-	for (size_t i = 0; i < CASE_CALLS_MAX && sim_op_name(i); i++)
-		see->outcome->calls[i] = sim_calls(world->sim, sim_op_name(i));
+	for (size_t i = 0; i < CASE_CALLS_MAX && case_call_name(i); i++)
+		see->outcome->calls[i] = i < sim_op_count() ?
+			sim_calls(world->sim, sim_op_name(i)) :
+			faulty_calls((enum faulty_call)(i - sim_op_count()));
 	if (see->see)
 		see->see(world, see->arg);
 }

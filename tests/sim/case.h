@@ -46,7 +46,7 @@ struct outcome {
 	struct run_result result;
 	bool crashed;
 	bool began[CASE_OPS_MAX];
-	uint64_t calls[CASE_CALLS_MAX]; /* by sim_op_name()'s number */
+	uint64_t calls[CASE_CALLS_MAX]; /* by case_call_name()'s number */
 	size_t schedule_count;
 	struct sim_switch schedule[CASE_SWITCHES_MAX];
 };
@@ -68,6 +68,10 @@ void case_run(const struct run_case *c, struct outcome *outcome,
 
 /** case_run_apart() - in a process of its own: a crash is a result */
 void case_run_apart(const struct run_case *c, struct outcome *outcome);
+
+/** case_call_name() - what an injection may name: calls of the simulated kernel, then of
+ * the device; NULL: there are no more */
+const char *case_call_name(size_t number);
 
 struct outcome *outcome_create(void); /* shared with children */
 

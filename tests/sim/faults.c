@@ -4,69 +4,44 @@
  *
  * A script is a small program that never changes: the plan of a seed, without
  * preemptions. It is run once to count the calls of each kind that the library makes of
- * the kernel; then once for every call and every error that the kernel can give there
- * for lack of something, alone and from then on. The run has to end as any other: with
- * values that the model explains, with nothing left after the close; the calls of usvm
- * succeed or fail with an error that they document.
- *
- * Errors that tell the truth about memory (-ENOENT, -EEXIST) are not here: a kernel that
- * told them wrongly would be another. They come from the random programs.
+ * the kernel and of the device, and the faults that the device raises; then once for every
+ * call and every error of the table, alone and from then on. The run has to end as any
+ * other: with values that the model explains, with nothing left after the close; the calls
+ * of usvm succeed or fail with an error that they document.
  */
 #include "case.h"
 
-#include <errno.h>
 #include <string.h>
 
-struct fault {
-	const char *call;
-	int error;
-	bool once_only; /* "again" for ever is a kernel that hangs */
-};
-
-static const struct fault faults[] = {
-	{ "pages_alloc", ENOMEM, false },
-	{ "uffd_open", EMFILE, false },
-	{ "uffd_open", EPERM, false },
-	{ "uffd_register", ENOMEM, false },
-	{ "uffd_register", EBUSY, false },
-	{ "uffd_unregister", ENOMEM, true },
-	{ "uffd_move", ENOMEM, true },
-	{ "uffd_move", EBUSY, true },
-	{ "uffd_move", EAGAIN, true },
-	{ "uffd_copy", ENOMEM, true },
-	{ "uffd_copy", EAGAIN, true },
-	{ "uffd_zeropage", ENOMEM, true },
-	{ "uffd_zeropage", EAGAIN, true },
-	{ "uffd_writeprotect", EAGAIN, true },
-	{ "exclusions", ENOMEM, false },
-	{ "wiped_on_fork", ENOMEM, false },
-	{ "madvise_in_flight", ENOMEM, false },
-	{ "map", ENOMEM, false },
-	{ "advise", ENOMEM, false },
-	{ "advise", EAGAIN, true },
-	{ "empty", EOPNOTSUPP, false },
-	{ "thread_create", EAGAIN, false },
-	{ "fork_hooks", ENOMEM, false },
-	{ "check_signal_handlers", ENOMEM, false },
-};
-
-static const struct {
-	const char *profile;
-	uint64_t seed;
-} scripts[] = {
-	{ "default", 3 }, { "fork", 5 }, { "evict", 2 }, { "life", 4 }, { "events", 6 },
-};
+#include "support/fault_table.h"
 
 #define SCRIPT_STEPS 4000
 
+/* The last two are long enough for children that copy, and for an MADV_DONTNEED that
+ * is under way when pages are taken. */
+static const struct {
+	const char *profile;
+	uint64_t seed;
+	uint64_t steps;
+} scripts[] = {
+	{ "default", 3, SCRIPT_STEPS }, { "fork", 5, SCRIPT_STEPS },
+	{ "evict", 2, SCRIPT_STEPS },   { "life", 4, SCRIPT_STEPS },
+	{ "events", 6, SCRIPT_STEPS },  { "events", 10, 3 * SCRIPT_STEPS },
+	{ "fork", 16, 3 * SCRIPT_STEPS },
+};
+
+#define DEVICE_SEEDS 3 /* of each profile */
+
 static uint64_t count_of(const struct outcome *outcome, const char *call)
 {
-	for (size_t i = 0; i < CASE_CALLS_MAX && sim_op_name(i); i++) {
-		if (strcmp(sim_op_name(i), call) == 0)
+	for (size_t i = 0; case_call_name(i); i++) {
+		if (strcmp(case_call_name(i), call) == 0)
 			return outcome->calls[i];
 	}
 	return 0;
 }
+
+static uint64_t runs_of[ARRAY_SIZE(fault_table)];
 
 static void tell(const struct run_case *c, const struct outcome *outcome)
 {
@@ -89,31 +64,64 @@ static uint64_t run_one(struct run_case *c, struct outcome *outcome,
 
 	c->injection = &injection;
 	case_run_apart(c, outcome);
+	if (fault->ends)
+		outcome->result.failed = !strstr(outcome->result.text, fault->ends);
+	else if (fault->may_end && for_ever && strstr(outcome->result.text, fault->may_end))
+		outcome->result.failed = false;
 	if (outcome->result.failed)
 		tell(c, outcome);
 	c->injection = NULL;
 	return outcome->result.failed;
 }
 
-static uint64_t run_script(struct run_case *c, struct outcome *outcome, uint64_t *runs,
-			   bool all)
+static uint64_t run_fault(struct run_case *c, struct outcome *outcome, size_t index,
+			  uint64_t calls, bool all)
 {
+	const struct fault *fault = &fault_table[index];
 	uint64_t failures = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
-		uint64_t calls;
-
-		case_run_apart(c, outcome);
-		calls = count_of(outcome, faults[i].call);
-		for (uint64_t nth = 1; nth <= calls && (all || !failures); nth++) {
-			failures += run_one(c, outcome, &faults[i], nth, false);
-			*runs += 1;
-			if (faults[i].once_only)
-				continue;
-			failures += run_one(c, outcome, &faults[i], nth, true);
-			*runs += 1;
-		}
+	for (uint64_t nth = 1; nth <= calls && (all || !failures); nth++) {
+		failures += run_one(c, outcome, fault, nth, false);
+		runs_of[index]++;
+		if (fault->once_only)
+			continue;
+		failures += run_one(c, outcome, fault, nth, true);
+		runs_of[index]++;
 	}
+	return failures;
+}
+
+static uint64_t run_script(struct run_case *c, struct outcome *outcome, bool all,
+			   bool device_only)
+{
+	uint64_t calls[ARRAY_SIZE(fault_table)];
+	uint64_t failures = 0;
+
+	case_run_apart(c, outcome);
+	if (outcome->result.failed) {
+		printf("FAILED profile %s, seed %lu: %s\n", c->profile->name,
+		       (unsigned long)c->seed, outcome->result.text);
+		return 1;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fault_table); i++)
+		calls[i] = count_of(outcome, fault_table[i].call);
+	for (size_t i = 0; i < ARRAY_SIZE(fault_table) && (all || !failures); i++) {
+		if (!device_only || fault_table[i].device)
+			failures += run_fault(c, outcome, i, calls[i], all);
+	}
+	return failures;
+}
+
+static uint64_t run_seed(const struct profile *profile, uint64_t seed, uint64_t steps,
+			 struct outcome *outcome, bool all, bool device_only)
+{
+	struct run_case *c = case_create(profile, seed, steps);
+	uint64_t failures;
+
+	if (!c)
+		return 1;
+	failures = run_script(c, outcome, all, device_only);
+	case_destroy(c);
 	return failures;
 }
 
@@ -122,14 +130,19 @@ uint64_t faults_run(struct outcome *outcome, bool all)
 	uint64_t failures = 0;
 	uint64_t runs = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
-		struct run_case *c = case_create(plan_profile(scripts[i].profile),
-						 scripts[i].seed, SCRIPT_STEPS);
-
-		if (!c)
-			return 1;
-		failures += run_script(c, outcome, &runs, all);
-		case_destroy(c);
+	for (size_t i = 0; i < ARRAY_SIZE(scripts) && (all || !failures); i++)
+		failures += run_seed(plan_profile(scripts[i].profile), scripts[i].seed,
+				     scripts[i].steps, outcome, all, false);
+	/* A device raises few faults in so few steps, and copies in one mode only. */
+	for (size_t i = 0; plan_profile_get(i) && (all || !failures); i++) {
+		for (uint64_t seed = 1; seed <= DEVICE_SEEDS; seed++)
+			failures += run_seed(plan_profile_get(i), seed, SCRIPT_STEPS, outcome,
+					     all, true);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fault_table); i++) {
+		printf("%-24s %-12s %5lu runs\n", fault_table[i].call,
+		       strerrorname_np(fault_table[i].error), (unsigned long)runs_of[i]);
+		runs += runs_of[i];
 	}
 	printf("%lu runs, %lu failed\n", (unsigned long)runs, (unsigned long)failures);
 	return failures;

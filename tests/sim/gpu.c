@@ -293,8 +293,7 @@ static void must_close(struct program *program)
 	int err = usvm_close(program->own);
 
 	if (!must(program, "usvm_close()", err)) {
-		sim_inject(program->world->sim, program->world->spec->injection->call, 1, 0,
-			   false);
+		run_inject(program->world, false);
 		err = usvm_close(program->own);
 	}
 	if (err)

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/faulty.h"
+
 /* Steps in which a run has to end after its last operation has begun. */
 #define STEPS_TO_END 2000000u
 
@@ -46,6 +48,28 @@ void run_verdict(struct program *program, const char *why)
 {
 	if (why)
 		run_fail(program, "%s", why);
+}
+
+static bool inject_device(const struct injection *injection, bool on)
+{
+	for (enum faulty_call call = 0; call < FAULTY_CALLS; call++) {
+		if (strcmp(faulty_name(call), injection->call))
+			continue;
+		faulty_order(call, injection->nth, on ? injection->error : 0,
+			     injection->for_ever);
+		return true;
+	}
+	return false;
+}
+
+void run_inject(struct world *world, bool on)
+{
+	const struct injection *injection = world->spec->injection;
+
+	if (!injection || inject_device(injection, on))
+		return;
+	sim_inject(world->sim, injection->call, injection->nth, on ? injection->error : 0,
+		   injection->for_ever);
 }
 
 bool run_tolerates(const struct world *world, int err)
@@ -137,7 +161,7 @@ static void close_common(struct world *world)
 	world->closing = true;
 	err = usvm_close(world->common);
 	if (run_tolerates(world, err)) {
-		sim_inject(world->sim, world->spec->injection->call, 1, 0, false);
+		run_inject(world, false);
 		err = usvm_close(world->common);
 	}
 	if (err)
@@ -163,14 +187,11 @@ static void run_opened(struct world *world)
 static void main_run(void *arg)
 {
 	struct world *world = arg;
-	const struct injection *injection = world->spec->injection;
 	const char *device = world->spec->plan->setting.device;
 	uint64_t own = sim_own_bytes(world->sim);
 	int err;
 
-	if (injection)
-		sim_inject(world->sim, injection->call, injection->nth, injection->error,
-			   injection->for_ever);
+	run_inject(world, true);
 	err = usvm_open(device, &world->common);
 	if (err && !run_tolerates(world, err))
 		sim_fail(world->sim, "usvm_open(%s): %d", device, err);
@@ -179,6 +200,8 @@ static void main_run(void *arg)
 	if (sim_own_bytes(world->sim) != own)
 		sim_fail(world->sim, "%lu bytes of the library are left after the last close",
 			 (unsigned long)(sim_own_bytes(world->sim) - own));
+	if (faulty_complaint())
+		sim_fail(world->sim, "%s", faulty_complaint());
 	check_closed(world);
 }
 

@@ -64,7 +64,7 @@ struct program {
 	uint64_t batch_addr;      /* JOBS_MAX pages for commands */
 };
 
-/* A call of the library that fails; see sim_inject(). */
+/* A call of the library that fails; see sim_inject() and tests/device/faulty.h. */
 struct injection {
 	const char *call;
 	uint64_t nth;
@@ -114,6 +114,9 @@ NORETURN void run_fail(struct program *program, const char *format, ...) PRINTF(
 
 /** run_verdict() - goes on if @why is NULL */
 void run_verdict(struct program *program, const char *why);
+
+/** run_inject() - give the order that the case has, if it has one; or take it back */
+void run_inject(struct world *world, bool on);
 
 /** run_tolerates() - a call was ordered to fail, and @err is an error that usvm documents */
 bool run_tolerates(const struct world *world, int err);
