@@ -31,7 +31,7 @@
 #define FEATURE_MOVE (1ull << 16)
 #define MAP_COUNT_WANTED 65530 /* the kernel's default; usvm uses a quarter */
 #define ADDRESS_SPACE_WANTED (1ull << 30)
-#define DESCRIPTORS_WANTED 16 /* usvm_open() asks for as many */
+#define DESCRIPTORS_WANTED 16 /* 5 for the library; the program has its own */
 
 enum verdict {
 	VERDICT_OK,

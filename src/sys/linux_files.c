@@ -13,8 +13,8 @@
  *
  * RLIMIT_NOFILE holds for this table as well. With 5, or with anything once these
  * are open, all works that needs no other descriptor for a moment: what a thread
- * sleeps in cannot be told then (so it counts as being in madvise()), nor what is
- * mapped where, without PROCMAP_QUERY.
+ * sleeps in cannot be told then (so it counts as being in madvise()), nor what
+ * MADV_WIPEONFORK covers.
  *
  * Threads that share a table learn its descriptors from their creator, by
  * value (struct linux_tls), so nobody has to own them: the kernel closes them

@@ -71,6 +71,7 @@ struct linux_sys {
 	uint64_t stack_addr; /* in [stack]: the kernel put random bytes there */
 
 	struct lock tasks_lock; /* of the place in linux_files.tasks, which threads share */
+	struct lock maps_lock;  /* of that in linux_files.maps */
 
 	/* Kernel ids of the library's threads, 0: free. atomic */
 	uint32_t thread_ids[LINUX_THREAD_COUNT_MAX];

@@ -6,7 +6,9 @@
  * them on random mappings): PROCMAP_QUERY, half a microsecond at any number of
  * mappings, and for older kernels a walk through the text of /proc/self/maps.
  * The text is read through a descriptor of its own each time, for two readers
- * of one offset would each see pieces of lines.
+ * of one offset would each see pieces of lines. Where there is none (the program
+ * may set RLIMIT_NOFILE to what it uses) they take turns with the one that the
+ * library's table has.
  *
  * The kernel has no field for the kind of a mapping; it is told from what is
  * shared, what has a file, and the name:
@@ -229,22 +231,39 @@ static void parse_line(const struct linux_sys *sys, const char *at,
 		m->page_bytes = HUGE_BYTES;
 }
 
-static int query_by_text(const struct linux_sys *sys, uint64_t addr,
-			 bool or_next, struct mapping *m)
+/* The line of the mapping at @addr or behind. Return: 1, 0: there is none, -errno. */
+static int find_line(const struct linux_sys *sys, int fd, uint64_t addr, struct mapping *m)
 {
-	struct line_reader reader = { .next = 0 };
+	struct line_reader reader = { .fd = fd };
 	char line[128 + NAME_BYTES];
 	int found;
 
-	reader.fd = linux_open("/proc/self/maps", O_RDONLY);
-	if (reader.fd < 0)
-		return reader.fd;
 	while ((found = next_line(&reader, line, sizeof(line))) > 0) {
 		parse_line(sys, line, m);
 		if (m->span.end > addr)
 			break;
 	}
-	linux_close(reader.fd);
+	return found;
+}
+
+static int query_by_text(struct linux_sys *sys, uint64_t addr, bool or_next,
+			 struct mapping *m)
+{
+	int own = linux_tls.files.maps;
+	int found = linux_open("/proc/self/maps", O_RDONLY);
+
+	if (found >= 0) {
+		int fd = found;
+
+		found = find_line(sys, fd, addr, m);
+		linux_close(fd);
+	} else if (own >= 0) {
+		lock_acquire(&sys->maps_lock);
+		found = (int)linux_call(SYS_lseek, own, 0, SEEK_SET);
+		if (!found)
+			found = find_line(sys, own, addr, m);
+		lock_release(&sys->maps_lock);
+	}
 	if (found < 0)
 		return found;
 	/* [vsyscall] is in the kernel's half: it is listed, but not mapped. */
