@@ -205,6 +205,55 @@ static void accesses_read_what_was_written(void **state)
 	finish();
 }
 
+/* What the test has: a kernel may be given such memory, which could be on a device. */
+static unsigned char far[2][3 * PAGE_BYTES];
+
+static void copy_far(struct usvm_lane *lane, const void *data)
+{
+	const uint64_t *at = data;
+
+	usvm_write(lane, fake_addr(0) + *at, far[0], sizeof(far[0]));
+	usvm_read(lane, far[1], fake_addr(0) + *at, sizeof(far[1]));
+}
+
+/* Device memory and ram by turns; more than the page that such copies pass through. */
+static void copies_of_far_memory_are_whole(void **state)
+{
+	struct prng prng;
+	uint64_t at;
+
+	(void)state;
+	prng_seed(&prng, seed);
+	start_one();
+	fake_place(&fake, 1, 1, FAKE_RAM, ALL_RIGHTS);
+	fake_place(&fake, 3, 1, FAKE_RAM, ALL_RIGHTS);
+	for (int i = 0; i < 20; i++) {
+		for (size_t j = 0; j < sizeof(far[0]); j++)
+			far[0][j] = (unsigned char)prng_next(&prng);
+		at = prng_below(&prng, PAGE_BYTES);
+		assert_int_equal(run(copy_far, &at, sizeof(at)), 0);
+		assert_memory_equal(far[0], far[1], sizeof(far[0]));
+		assert_memory_equal(bytes_of(1), far[0] + PAGE_BYTES - at, PAGE_BYTES);
+	}
+	finish();
+}
+
+static void far_copies_end_at_what_is_forbidden(void **state)
+{
+	struct fake_job job;
+	uint64_t at = 0;
+
+	(void)state;
+	start_one();
+	fake_place(&fake, 1, 1, FAKE_RAM, 0);
+	memset(far[0], 7, sizeof(far[0]));
+	fake_job_kernel(&fake, &job, copy_far, 1, &at, sizeof(at));
+	assert_int_equal(fake_run(queue, &job), -EPERM);
+	assert_int_equal(job.job.fault_addr, fake_addr(1));
+	assert_int_equal(bytes_of(0)[PAGE_BYTES - 1], 7); /* what came before is done */
+	finish();
+}
+
 static void floats(struct usvm_lane *lane, const void *data)
 {
 	(void)data;
@@ -564,16 +613,53 @@ static void an_answer_that_did_not_help_is_asked_again(void **state)
 	finish();
 }
 
+struct odd_atomic {
+	uint32_t op;
+	uint32_t bytes;
+};
+
+static void do_odd_atomic(struct usvm_lane *lane, const void *data)
+{
+	const struct odd_atomic *odd = data;
+
+	usvm_lane_atomic(lane, odd->op, fake_addr(0), odd->bytes, 1, 0);
+}
+
+static void an_atomic_that_does_not_exist_is_an_error_of_the_kernel(void **state)
+{
+	static const struct odd_atomic odds[] = {
+		{ USVM_SYSTEM_WRITE, 8 }, { USVM_SYSTEM_SIGNED_MAX + 1, 8 },
+		{ USVM_SYSTEM_ADD, 2 }, { USVM_SYSTEM_ADD, 16 },
+	};
+	struct fake_job job;
+
+	(void)state;
+	start_one();
+	for (size_t i = 0; i < ARRAY_SIZE(odds); i++) {
+		fake_job_kernel(&fake, &job, do_odd_atomic, 1, &odds[i], sizeof(odds[i]));
+		assert_int_equal(fake_run(queue, &job), -EINVAL);
+		assert_int_equal(job.job.fault_addr, fake_addr(0));
+		assert_int_equal(job.job.fault_access, USVM_ACCESS_ATOMIC);
+		assert_int_equal(*(uint64_t *)(void *)bytes_of(0), 0);
+		gpu_queue_destroy(queue); /* the error banned it */
+		queue = fake_queue(&fake);
+	}
+	finish();
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_grid_runs_each_group_once_x_fastest),
 		cmocka_unit_test(accesses_read_what_was_written),
+		cmocka_unit_test(copies_of_far_memory_are_whole),
+		cmocka_unit_test(far_copies_end_at_what_is_forbidden),
 		cmocka_unit_test(floats_keep_their_bits),
 		cmocka_unit_test(each_atomic_does_what_its_name_says),
 		cmocka_unit_test(atomics_of_all_engines_add_up),
 		cmocka_unit_test(rights_are_checked_on_memory_of_each_kind),
 		cmocka_unit_test(an_unaligned_atomic_is_an_error_of_the_kernel),
+		cmocka_unit_test(an_atomic_that_does_not_exist_is_an_error_of_the_kernel),
 		cmocka_unit_test(without_system_atomics_they_fault),
 		cmocka_unit_test(a_forbidden_page_ends_in_an_error_after_some_faults),
 		cmocka_unit_test(an_interrupted_access_is_translated_again),
