@@ -6,7 +6,8 @@ BUILD = build
 PYTHON = python3
 seconds = 600
 
-.PHONY: help demo build check check-san flake fuzz bench install clean deps deps-check deps-fuzz
+.PHONY: help demo build check check-san flake fuzz coverage bench install clean
+.PHONY: deps deps-check deps-fuzz deps-coverage
 
 help:
 	@echo 'make demo        build the usvm command and run its demonstration'
@@ -15,6 +16,7 @@ help:
 	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
+	@echo 'make coverage    which lines and branches of src/ the tests run'
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
@@ -32,6 +34,9 @@ $(BUILD)/build.ninja: | deps
 
 deps-fuzz:
 	@scripts/deps.sh build check fuzz
+
+deps-coverage:
+	@scripts/deps.sh build check coverage
 
 build: deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -51,6 +56,9 @@ flake: deps-check
 
 fuzz: deps-fuzz
 	@$(PYTHON) scripts/fuzz.py --engine both --seconds $(seconds) $(targets)
+
+coverage: deps-coverage
+	@$(PYTHON) scripts/coverage.py
 
 bench: build
 	ninja -C $(BUILD) bench

@@ -6,6 +6,7 @@
 #     scripts/deps.sh build          for `make demo`, `make install`
 #     scripts/deps.sh build check    for `make check`
 #     scripts/deps.sh build check fuzz   for `make fuzz`
+#     scripts/deps.sh build check coverage   for `make coverage`
 #
 # Where all is there it does nothing: no network, no apt. Where it may not
 # install (no root, no apt, no network) it names the command and exits 1.
@@ -28,6 +29,7 @@ needs() {
 	check gdb                command gdb
 	check libcmocka-dev      module cmocka
 	check util-linux         command setarch
+	coverage gcovr           command gcovr
 	fuzz afl++               command afl-fuzz
 	END
 }

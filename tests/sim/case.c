@@ -6,6 +6,7 @@
  * finds the library's variables as they were at the start.
  */
 #include "case.h"
+#include "coverage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -139,6 +140,7 @@ void case_run_apart(const struct run_case *c, struct outcome *outcome)
 	if (child == 0) {
 		alarm(RUN_SECONDS_MAX);
 		case_run(c, outcome, NULL, NULL);
+		coverage_keep();
 		_exit(0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)

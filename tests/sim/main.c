@@ -13,6 +13,7 @@
 
 #include "case.h"
 #include "commit.h"
+#include "coverage.h"
 
 enum {
 	STATUS_WRONG = 1,
@@ -276,6 +277,7 @@ static int run_seeds(const struct options *options, struct outcome *outcome,
 		child = fork();
 		if (child == 0) {
 			run_some(options, progress, outcome);
+			coverage_keep();
 			_exit(0);
 		}
 		if (child < 0 || waitpid(child, &status, 0) != child)

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Measure which lines and branches of src/ the tests run.
+
+    coverage.py                 build, run, print the table; `make coverage`
+    coverage.py --seeds N       of the simulator, 400
+    coverage.py --report        only the table, of what was run before
+    coverage.py --missed FILE   also the lines of FILE that lack something
+
+All of src/ but sys/linux* is measured by the unit tests and the simulator
+(random seeds of each profile, and --faults), sys/linux* by the live tests.
+Fails when a floor is not reached: FLOORS for each of the two, FILE_FLOOR for
+the lines of each file.
+
+gcovr reads each set of objects by itself: a source file is compiled up to three
+times with other options, and what is covered in one of them is covered. The
+two ways of an ASSERT() or SIM_MUST() are not counted: only a bug takes one.
+"""
+
+import argparse
+import collections
+import glob
+import json
+import os
+import subprocess
+import sys
+
+BUILD = 'build-cover'
+FLOORS = {'lines': 90, 'branches': 80}
+FILE_FLOOR = 75
+
+# -O0: an inlined function's lines would be counted where it is inlined.
+FLAGS = '-O0 -fprofile-update=atomic'
+NOT_COUNTED = r'.*\b(ASSERT|SIM_MUST|INVARIANT)\('
+
+Line = collections.namedtuple('Line', 'count branches')
+
+
+def run(command, **more):
+    print('+', ' '.join(command), flush=True)
+    subprocess.run(command, check=True, **more)
+
+
+def build():
+    if not os.path.exists(os.path.join(BUILD, 'build.ninja')):
+        run(['meson', 'setup', BUILD, '-Dbuildtype=plain', '-Db_coverage=true',
+             '-Dtests=enabled', '-Dlock_check=false'],
+            env={**os.environ, 'CC': 'gcc', 'CFLAGS': FLAGS}, stdout=subprocess.DEVNULL)
+    run(['ninja', '-C', BUILD, '--quiet'])
+
+
+def forget():
+    for path in glob.glob(f'{BUILD}/**/*.gcda', recursive=True):
+        os.remove(path)
+
+
+def gcovr(name, folders, *filters):
+    path = f'{BUILD}/coverage-{name}.json'
+    run(['gcovr', '--root', '.', *sorted(folders), *filters, '--json', path,
+         '--exclude-unreachable-branches', '--exclude-branches-by-pattern', NOT_COUNTED])
+
+
+def suite(name):
+    run(['meson', 'test', '-C', BUILD, '--no-rebuild', '--quiet', '--suite', name])
+
+
+def measure(seeds):
+    sets = {
+        'layers': [path for path in glob.glob(f'{BUILD}/libusvm-*.a.p')
+                   if 'libusvm-sim' not in path],
+        'sim': glob.glob(f'{BUILD}/libusvm-sim-*.a.p'),
+        'simulator': [f'{BUILD}/libusvm-simulator.a.p'],
+    }
+    forget()
+    suite('unit')
+    simulator = f'{BUILD}/tests/sim/usvm-sim'
+    run([simulator, '--profile', 'all', '--seeds', f'1..{seeds}'])
+    run([simulator, '--faults'])
+    for name, folders in sets.items():
+        gcovr(name, folders, '--filter', 'src/', '--exclude', 'src/sys/linux')
+    forget()
+    suite('live')
+    gcovr('live', [f'{BUILD}/libusvm-sys.a.p'], '--filter', 'src/sys/linux')
+
+
+def load():
+    """file -> number of a line -> Line, over all sets."""
+    files = collections.defaultdict(dict)
+    for path in glob.glob(f'{BUILD}/coverage-*.json'):
+        with open(path, encoding='utf-8') as file:
+            report = json.load(file)
+        for entry in report['files']:
+            lines = files[entry['file']]
+            for line in entry['lines']:
+                if line.get('gcovr/noncode'):
+                    continue
+                branches = [branch['count'] for branch in line['branches']]
+                old = lines.get(line['line_number'], Line(0, []))
+                count = max(len(branches), len(old.branches))
+                padded = [have + [0] * (count - len(have))
+                          for have in (branches, old.branches)]
+                lines[line['line_number']] = Line(
+                    line['count'] + old.count, [a + b for a, b in zip(*padded)])
+    return files
+
+
+class Sum:
+    def __init__(self):
+        self.lines = self.lines_run = self.branches = self.branches_run = 0
+
+    def add(self, lines):
+        for line in lines.values():
+            self.lines += 1
+            self.lines_run += line.count > 0
+            self.branches += len(line.branches)
+            self.branches_run += sum(count > 0 for count in line.branches)
+
+    def percent(self, what):
+        whole = getattr(self, what)
+        return 100 * getattr(self, what + '_run') / whole if whole else 100.0
+
+    def text(self):
+        return (f'{self.lines_run:6} of {self.lines:5} {self.percent("lines"):6.1f} %'
+                f'{self.branches_run:7} of {self.branches:5} {self.percent("branches"):6.1f} %')
+
+
+def report():
+    """Print the table. Returns what is below a floor."""
+    folders = collections.defaultdict(Sum)
+    parts = {'src, without sys/linux*': Sum(), 'src/sys/linux*': Sum()}
+    low = []
+    print(f'{"":28}{"lines":>22}{"branches":>24}')
+    for path, lines in sorted(load().items()):
+        one = Sum()
+        is_linux = path.startswith('src/sys/linux')
+        part = list(parts)[is_linux]
+        for total in (one, parts[part], folders[f'{os.path.dirname(path)}/' +
+                                                ('linux*' if is_linux else '')]):
+            total.add(lines)
+        print(f'{path:28}{one.text()}')
+        if one.percent('lines') < FILE_FLOOR:
+            low.append(f'{path}: lines below {FILE_FLOOR} %')
+    print()
+    for name, total in {**folders, **parts}.items():
+        print(f'{name:28}{total.text()}')
+    for name, total in parts.items():
+        low += [f'{name}: {what} below {floor} %' for what, floor in FLOORS.items()
+                if total.percent(what) < floor]
+    return low
+
+
+def show_missed(path):
+    with open(path, encoding='utf-8') as file:
+        text = file.read().split('\n')
+    for number, line in sorted(load()[path].items()):
+        ways = ''.join('+' if count else '-' for count in line.branches)
+        if not line.count:
+            print(f'{path}:{number}: not run: {text[number - 1]}')
+        elif '-' in ways:
+            print(f'{path}:{number}: {ways}: {text[number - 1]}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description='what the tests run of src/')
+    parser.add_argument('--seeds', type=int, default=400)
+    parser.add_argument('--report', action='store_true')
+    parser.add_argument('--missed', action='append', default=[], metavar='FILE')
+    options = parser.parse_args()
+    os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+    if not options.report:
+        build()
+        measure(options.seeds)
+    low = report()
+    for path in options.missed:
+        show_missed(path)
+    for text in low:
+        print(f'coverage: {text}')
+    sys.exit(1 if low else 0)
+
+
+if __name__ == '__main__':
+    main()
