@@ -159,19 +159,20 @@ static bool inherit_span(struct mm *mm, struct span span)
 {
 	struct sys_vma vma;
 	bool all = true;
+	int err = 0;
 
-	while (!span_is_empty(span) &&
-	       !mm->sys->ops->vma_query(mm->sys, span.start, true, &vma) &&
-	       vma.span.start < span.end) {
-		int err = 0;
-
+	while (!span_is_empty(span)) {
+		err = mm->sys->ops->vma_query(mm->sys, span.start, true, &vma);
+		if (err || vma.span.start >= span.end)
+			break;
 		if (vma.kind == SYS_VMA_ANON_PRIVATE)
 			err = mm->sys->ops->advise(mm->sys, vma.span, SYS_ADVICE_DOFORK);
 		/* -ENOMEM: a part is unmapped by now; the rest was changed. */
 		all &= !err || err == -ENOMEM;
+		err = 0;
 		span.start = vma.span.end;
 	}
-	return all;
+	return all && (!err || err == -ENOENT);
 }
 
 /* Nothing is on a device: children may have again what we kept from them. */

@@ -203,6 +203,17 @@ static void fork_inherits_what_grew_in_place(void **state)
 	assert_int_equal(vma.span.end, end + MIB(2));
 }
 
+/* What could not be looked at is given back before the next fork. */
+static void fork_inherits_when_mappings_can_be_looked_at_again(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 4);
+	fake_fail(f->fake, "vma_query", 1, EIO);
+	fake_exit(f->fake, fake_fork(f->fake, true));
+	expect_in(f, fake_fork(f->fake, true), 0, 4);
+}
+
 /* To watch it takes nothing away from what is known. */
 static void what_grew_and_is_used_in_place_is_inherited_too(void **state)
 {
@@ -580,6 +591,7 @@ int main(void)
 		TEST_WITHOUT(fork_inherits_all_the_same),
 		TEST_WITHOUT(fork_inherits_what_mremap_moved),
 		TEST_WITHOUT(fork_inherits_what_grew_in_place),
+		TEST_WITHOUT(fork_inherits_when_mappings_can_be_looked_at_again),
 		TEST_WITHOUT(what_grew_and_is_used_in_place_is_inherited_too),
 		TEST_WITHOUT(fork_inherits_what_is_registered_meanwhile),
 		TEST(a_clone_gets_a_copy_of_every_device_page),
