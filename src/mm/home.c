@@ -92,7 +92,8 @@ static int return_unmapped(struct mm *mm, uint64_t addr, uint64_t source, bool *
 {
 	struct sys_vma vma;
 
-	if (!mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
+	/* Another error tells nothing of the mapping. */
+	if (mm->sys->ops->vma_query(mm->sys, addr, false, &vma) != -ENOENT)
 		return return_by_copy(mm, addr, source, dirty);
 	/* It went without an event: somebody unregistered it before, which woke who slept. */
 	*dirty = true;

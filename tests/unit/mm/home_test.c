@@ -403,6 +403,29 @@ static void pages_of_others_that_move_are_not_waited_for(void **state)
 	expect_tags(f, 0, 4);
 }
 
+static void nothing_is_there(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (!strcmp(op, "uffd_move"))
+		fake_fail(f->fake, "uffd_move", 1, ENOENT);
+}
+
+/* MOVE finds no mapping, and the kernel does not say whether there is one. */
+static void a_page_is_not_given_up_because_mappings_cannot_be_looked_at(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 1);
+	assert_int_equal(take_pages(f, 0, 1), 1);
+	f->fake->op_hook = nothing_is_there;
+	fake_fail(f->fake, "vma_query", 1, EIO);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 1), NULL), 0);
+	f->fake->op_hook = NULL;
+	fake_fail(f->fake, "uffd_move", 1, 0);
+	expect_tags(f, 0, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +452,7 @@ int main(void)
 		TEST(a_page_in_both_places_is_loud),
 		TEST(a_frame_that_is_busy_for_a_moment_is_tried_again),
 		TEST(pages_of_others_that_move_are_not_waited_for),
+		TEST(a_page_is_not_given_up_because_mappings_cannot_be_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
