@@ -214,6 +214,17 @@ static bool is_read(enum access_type type)
 	return type == ACCESS_LOAD || type == ACCESS_BULK_READ;
 }
 
+/* A batch may have written to one word twice, and failed at the second: all of them are
+ * then unknown. */
+static uint32_t count_at(const struct op *op, uint64_t addr)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < op->access_count; i++)
+		count += op->access[i].addr == addr;
+	return count;
+}
+
 static void end_badly(struct job *job, int err)
 {
 	const struct op *op = job->op;
@@ -241,10 +252,10 @@ static void end_badly(struct job *job, int err)
 		judged = true;
 	}
 	for (uint32_t i = op->type == OP_BATCH ? 0 : count; i < op->access_count; i++) {
-		bool guilty = refused && !judged && !job->read_only &&
+		bool guilty = refused && !job->read_only &&
 			      op->access[i].addr == status.fault.addr;
 
-		if (guilty)
+		if (guilty && !judged && count_at(op, status.fault.addr) == 1)
 			run_verdict(job->program, model_fail_end(model, &job->access[i]));
 		else
 			model_unknown_end(model, &job->access[i]);
