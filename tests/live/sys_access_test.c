@@ -382,8 +382,10 @@ static void a_kick_ends_an_access_that_waits(void **state)
 	};
 
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_UFFD))
+	if (!sys_has(sys, SYS_FEATURE_UFFD)) {
+		printf("SKIP: no userfaultfd\n");
 		skip();
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct stuck s = {
 			.page = map_anonymous(PAGE_BYTES),

@@ -195,8 +195,10 @@ static void without_kernel_faults_system_calls_fail_on_missing_pages(void **stat
 static void with_kernel_faults_they_are_served(void **state)
 {
 	(void)state;
-	if (!kernel_faults_work())
+	if (!kernel_faults_work()) {
+		printf("SKIP: no right to serve faults of the kernel\n");
 		skip();
+	}
 	assert_int_equal(write_missing("", NULL), 0);
 }
 
@@ -205,8 +207,10 @@ static void a_fault_names_its_thread_unless_masked(void **state)
 	uint32_t thread_id;
 
 	(void)state;
-	if (!kernel_faults_work())
+	if (!kernel_faults_work()) {
+		printf("SKIP: no right to serve faults of the kernel\n");
 		skip();
+	}
 	assert_int_equal(write_missing("", &thread_id), 0);
 	assert_int_equal(thread_id, gettid());
 	assert_int_equal(write_missing("-thread_id", &thread_id), 0);

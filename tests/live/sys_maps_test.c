@@ -258,8 +258,10 @@ static void query_and_text_agree_on_every_mapping(void **state)
 	size_t seen = 0;
 
 	(void)state;
-	if (!(sys->features_found & SYS_FEATURE_PROCMAP_QUERY))
+	if (!(sys->features_found & SYS_FEATURE_PROCMAP_QUERY)) {
+		printf("SKIP: no PROCMAP_QUERY\n");
 		skip();
+	}
 	prng_seed(&prng, seed);
 	make_random_maps(&prng, maps);
 	while (ops->vma_query(sys, vma.span.end, true, &vma) == 0) {
@@ -413,8 +415,10 @@ static void a_scan_tells_huge_zero_and_guard_pages(void **state)
 
 	(void)state;
 	if (!sys_has(sys, SYS_FEATURE_PAGEMAP_SCAN | SYS_FEATURE_GUARD) ||
-	    sys->limits.huge_pages_never)
+	    sys->limits.huge_pages_never) {
+		printf("SKIP: no PAGEMAP_SCAN, guard pages or huge pages\n");
 		skip();
+	}
 	assert_int_equal(ops->map(sys, 2 * HUGE_BYTES, HUGE_BYTES, 0, &addr), 0);
 	assert_int_equal(ops->advise(sys, span_make(addr, HUGE_BYTES),
 				     SYS_ADVICE_HUGEPAGE),
@@ -643,8 +647,10 @@ static void a_thread_that_waits_in_madvise_is_seen(void **state)
 	bool busy = true;
 
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_UFFD))
+	if (!sys_has(sys, SYS_FEATURE_UFFD)) {
+		printf("SKIP: no userfaultfd\n");
 		skip();
+	}
 	assert_int_equal(pthread_create(&thread, NULL, advise, &a), 0);
 	run_apart(sys, watch_advise, &a);
 	pthread_join(thread, NULL);

@@ -288,8 +288,10 @@ static void close_range_of_the_program_does_not_hurt(void **state)
 	pid_t child;
 
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_UFFD))
+	if (!sys_has(sys, SYS_FEATURE_UFFD)) {
+		printf("SKIP: no userfaultfd\n");
 		skip();
+	}
 	child = fork();
 	if (child == 0) {
 		struct served served = { .page = map_anonymous(PAGE_BYTES) };

@@ -190,6 +190,7 @@ static void fork_sends_the_childs_descriptor(void **state)
 	(void)state;
 	if (!sys_has(sys, SYS_FEATURE_EVENT_FORK)) {
 		munmap(p, PAGE_BYTES);
+		printf("SKIP: no fork events\n");
 		skip();
 	}
 	thread = monitor_start(&m, p, PAGE_BYTES);
@@ -485,8 +486,10 @@ static void empty_without_an_event(void *arg)
 static void emptying_raises_no_event_and_leaves_holes(void **state)
 {
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_GUARD))
+	if (!sys_has(sys, SYS_FEATURE_GUARD)) {
+		printf("SKIP: no guard pages\n");
 		skip();
+	}
 	run_apart(sys, empty_without_an_event, NULL);
 }
 
@@ -508,8 +511,10 @@ static void poison_a_page(void *arg)
 static void a_poisoned_page_cannot_be_read(void **state)
 {
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_POISON))
+	if (!sys_has(sys, SYS_FEATURE_POISON)) {
+		printf("SKIP: no UFFDIO_POISON\n");
 		skip();
+	}
 	run_apart(sys, poison_a_page, NULL);
 }
 
@@ -536,8 +541,10 @@ static void track_writes(void *arg)
 static void a_protected_page_that_is_written_shows_it(void **state)
 {
 	(void)state;
-	if (!sys_has(sys, SYS_FEATURE_WP_ASYNC | SYS_FEATURE_PAGEMAP_SCAN))
+	if (!sys_has(sys, SYS_FEATURE_WP_ASYNC | SYS_FEATURE_PAGEMAP_SCAN)) {
+		printf("SKIP: no asynchronous write protection, or no PAGEMAP_SCAN\n");
 		skip();
+	}
 	run_apart(sys, track_writes, NULL);
 }
 

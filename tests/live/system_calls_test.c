@@ -152,7 +152,7 @@ static void assert_contents(struct run *run)
 
 static void skip_call(struct run *run)
 {
-	print_message("%s: %s\n", run->test->name, run->area->why);
+	printf("SKIP: %s: %s\n", run->test->name, run->area->why);
 	unmap_area(run);
 	skip();
 }
