@@ -1,109 +1,106 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DOC: structures, between two steps
+ * DOC: when structures are looked at
  *
- * Tables are looked at while their lock is free: then nobody is in the middle of a
- * change. A page-table entry that names device memory is the claim that an entry of mm
- * says the same; a frame belongs to one page at a time.
+ * A structure is in order whenever the lock that guards it is free. So a lock that was
+ * held at the end of some step and is free at the end of this one has guarded a change,
+ * perhaps, and what it guards is walked now: each change is looked at as soon as it is
+ * complete. A lock cannot be taken and given back within one step, for both are yield
+ * points. Every 64th step all is taken for touched.
+ *
+ *     mm.event_lock          entries, notifiers, registrations, quarantine; frames; and
+ *                            what each vm maps
+ *     gpusvm.notifier_lock   ranges and page table of that vm
+ *     vram.lock              blocks, objects, the LRU
+ *     gpu.queue_lock         queues that are ready
+ *
+ * What is looked at is in check_tables.c.
  */
 #include "run.h"
 
-#include <string.h>
+#include "base/lock.h"
+#include "check_tables.h"
 
-#include "api/api_internal.h"
-#include "base/host.h"
-#include "gpu/gpu_internal.h"
-#include "mm/mm_internal.h"
+#define ALL_EVERY 64
+#define SWEEP_EVERY 1024
 
-#define TABLES_EVERY 64
-#define DEVICE_EVERY 1024
-#define FRAMES_MAX (MIB(16) / PAGE_BYTES)
+enum touched {
+	TOUCHED_MM = 1 << 0,
+	TOUCHED_VM = 1 << 1,
+	TOUCHED_VRAM = 1 << 2,
+	TOUCHED_QUEUES = 1 << 3,
+	TOUCHED_SWEEP = 1 << 4, /* of the vm: addresses without a range, too */
+	TOUCHED_ALL = TOUCHED_MM | TOUCHED_VM | TOUCHED_VRAM | TOUCHED_QUEUES,
+};
 
-static bool is_free(const struct lock *lock)
+/* Is what @lock guards to be looked at now? */
+static bool is_due(const struct lock *lock, uint32_t *touched, uint32_t bit)
 {
-	return lock->word == 0;
-}
-
-/* The lock is free, and stays so: nothing here is a yield point. */
-NO_LOCK_ANALYSIS static void check_tables(struct mm *mm)
-{
-	mm->event_lock.owner = base_host->self();
-	mm_entry_check(mm);
-	interval_tree_check(&mm->notifiers);
-	interval_tree_check(&mm->registrations);
-	interval_tree_check(&mm->quarantine);
-	mm->event_lock.owner = NULL;
-}
-
-/* Where in device memory the page at @addr is; false: it is not in that of @usvm. */
-static bool find_frame(const struct usvm *usvm, uint64_t addr, uint64_t *offset)
-{
-	struct mm_entry *entry = mm_entry_first(usvm->mm, span_make(addr, PAGE_BYTES));
-	struct pagemap_devmem *devmem;
-
-	if (!entry || entry->owner->device != usvm->gpu)
+	if (!tables_are_free(lock)) {
+		*touched |= bit;
 		return false;
-	devmem = CONTAINER_OF(entry->owner, struct pagemap_devmem, zdd.owner);
-	*offset = devmem->vram_offset + entry->frame + (addr - entry->node.span.start);
+	}
+	if (!(*touched & bit))
+		return false;
+	*touched &= ~bit;
 	return true;
 }
 
-static void check_page_tables(struct world *world, const struct usvm *usvm)
+static void touch_all(struct world *world, uint32_t bits)
 {
-	for (uint32_t id = 0; id < VM_PER_DEVICE_MAX; id++) {
-		const struct gpu_vm *vm = usvm->gpu->vms[id];
-
-		for (uint64_t addr = PLAY_START; vm && addr < PLAY_END; addr += PAGE_BYTES) {
-			struct pte pte = page_table_walk(&vm->pt, addr);
-			uint64_t offset;
-
-			if (!pte.leaf_bytes || !(pte.flags & USVM_PTE_VRAM))
-				continue;
-			if (!find_frame(usvm, addr, &offset) || offset != pte.target)
-				sim_fail(world->sim,
-					 "vm %u maps %#lx to device memory %#lx, which mm "
-					 "does not", id, (unsigned long)addr,
-					 (unsigned long)pte.target);
-		}
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(world->seen); i++)
+		world->seen[i].touched |= bits;
 }
 
-static void check_frames(struct world *world, const struct usvm *usvm)
+static void check_slot(struct world *world, struct seen *seen, bool mm_is_free)
 {
-	static uint8_t used[FRAMES_MAX];
-	const struct span all = { SIM_START, SIM_ARENA };
-	struct mm_entry *entry;
-
-	memset(used, 0, sizeof(used));
-	for (entry = mm_entry_first(usvm->mm, all); entry; entry = mm_entry_next(entry, all)) {
-		struct span span = entry->node.span;
-		uint64_t offset;
-
-		for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES) {
-			if (!find_frame(usvm, addr, &offset))
-				break;
-			if (offset >= usvm->config.vram_bytes ||
-			    used[offset / PAGE_BYTES]++)
-				sim_fail(world->sim, "frame %#lx has two pages, one is %#lx",
-					 (unsigned long)offset, (unsigned long)addr);
-		}
+	if (seen->device) {
+		if (is_due(tables_vram_lock(seen->device), &seen->touched, TOUCHED_VRAM))
+			tables_check_vram(world, seen->device);
+		if (is_due(tables_queue_lock(seen->device), &seen->touched, TOUCHED_QUEUES))
+			tables_check_queues(world, seen->device);
+	}
+	/* What a vm maps is compared with the entries of mm. */
+	if (seen->vm && tables_are_free(tables_pt_lock(seen->vm)) && mm_is_free &&
+	    is_due(tables_vm_lock(seen->vm), &seen->touched, TOUCHED_VM)) {
+		tables_check_vm(world, seen->vm, seen->touched & TOUCHED_SWEEP);
+		seen->touched &= ~(uint32_t)TOUCHED_SWEEP;
 	}
 }
 
 void check_step(void *arg)
 {
 	struct world *world = arg;
-	struct usvm *usvm = world->common;
+	struct seen *common = &world->seen[0];
+	struct lock *mm_lock;
 
 	world->result->steps = sim_step(world->sim);
-	if (++world->step_count % TABLES_EVERY || !usvm || world->closing ||
-	    !is_free(&usvm->mm->event_lock))
+	world->step_count++;
+	/* mm lives while a device does, and the common one lives longest. */
+	if (!common->device)
 		return;
-	check_tables(usvm->mm);
-	if (world->step_count % DEVICE_EVERY || !is_free(&usvm->gpu->pt_lock))
-		return;
-	check_frames(world, usvm);
-	check_page_tables(world, usvm);
+	if (world->step_count % ALL_EVERY == 0)
+		touch_all(world, TOUCHED_ALL);
+	if (world->step_count % SWEEP_EVERY == 0)
+		touch_all(world, TOUCHED_SWEEP);
+	mm_lock = tables_mm_lock(common->device);
+	if (is_due(mm_lock, &common->touched, TOUCHED_MM)) {
+		tables_check_mm(world, common->device);
+		touch_all(world, TOUCHED_VM);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(world->seen); i++)
+		check_slot(world, &world->seen[i], tables_are_free(mm_lock));
+}
+
+void check_all(struct world *world)
+{
+	sim_check(world->sim);
+	tables_check_idle(world, world->common);
+	touch_all(world, TOUCHED_ALL | TOUCHED_SWEEP);
+	/* The collector and the like may be at something still: until the locks are free. */
+	while ((world->seen[0].touched & TOUCHED_MM) || (world->seen[0].touched & TOUCHED_VM &&
+							 world->seen[0].vm))
+		sim_yield(world->sim, NULL);
 }
 
 /* After the last close: all memory is at home, and nothing is registered. */
@@ -131,6 +128,18 @@ static void check_memory(struct world *world)
 	}
 }
 
+/* Each fault was answered. */
+static void check_sleepers(struct world *world)
+{
+	struct sim_process *process;
+
+	for (uint32_t i = 0; (process = sim_process(world->sim, i)) != NULL; i++) {
+		if (sim_sleepers(world->sim, process, (struct span){ 0, SIM_END }))
+			sim_fail(world->sim, "a thread of process %u sleeps in a fault still",
+				 i);
+	}
+}
+
 static void check_vmas(struct world *world)
 {
 	struct sys_vma vma;
@@ -154,6 +163,7 @@ void check_closed(struct world *world)
 	if (sim_events(world->sim))
 		sim_fail(world->sim, "after the close %zu events are left",
 			 sim_events(world->sim));
+	check_sleepers(world);
 	check_vmas(world);
 	check_memory(world);
 }

@@ -225,6 +225,17 @@ static uint32_t count_at(const struct op *op, uint64_t addr)
 	return count;
 }
 
+static uint32_t block_bit(uint64_t addr)
+{
+	return 1u << (addr < PLAY_START ? PLAN_BLOCKS : (addr - PLAY_START) / HUGE_BYTES);
+}
+
+/* The vm may refuse this access, whatever the process allows. */
+static bool excuses(const struct job *job, uint64_t addr, bool reads)
+{
+	return (job->read_only && !reads) || job->program->patchy & block_bit(addr);
+}
+
 static void end_badly(struct job *job, int err)
 {
 	const struct op *op = job->op;
@@ -246,13 +257,14 @@ static void end_badly(struct job *job, int err)
 		run_fail(job->program, "job of operation %u failed and its queue is not banned",
 			 op->number);
 	if (op->type == OP_KERNEL && job->in_access) {
-		bool excused = job->read_only && !is_read(op->access[job->done].type);
+		bool excused = excuses(job, op->access[job->done].addr,
+				       is_read(op->access[job->done].type));
 
 		end_left(job, refused && !excused);
 		judged = true;
 	}
 	for (uint32_t i = op->type == OP_BATCH ? 0 : count; i < op->access_count; i++) {
-		bool guilty = refused && !job->read_only &&
+		bool guilty = refused && !excuses(job, op->access[i].addr, false) &&
 			      op->access[i].addr == status.fault.addr;
 
 		if (guilty && !judged && count_at(op, status.fault.addr) == 1)
@@ -261,7 +273,7 @@ static void end_badly(struct job *job, int err)
 			model_unknown_end(model, &job->access[i]);
 		judged |= guilty;
 	}
-	if (refused && !judged && !job->read_only)
+	if (refused && !judged && !excuses(job, status.fault.addr, false))
 		run_fail(job->program, "job of operation %u failed with %d at %#lx: not its own",
 			 op->number, err, (unsigned long)status.fault.addr);
 }
@@ -298,11 +310,18 @@ static bool must(struct program *program, const char *what, int err)
 	return !err;
 }
 
+static struct seen *seen_of(struct program *program)
+{
+	return &program->world->seen[1 + program->index];
+}
+
 /* The same of what needs nothing that could fail but once. */
 static void must_close(struct program *program)
 {
-	int err = usvm_close(program->own);
+	int err;
 
+	seen_of(program)->device = NULL;
+	err = usvm_close(program->own);
 	if (!must(program, "usvm_close()", err)) {
 		run_inject(program->world, false);
 		err = usvm_close(program->own);
@@ -312,35 +331,71 @@ static void must_close(struct program *program)
 	program->own = NULL;
 }
 
+/* The operation ends jobs that are under way. Its number says so, as it does not change
+ * when others are left out. */
+static bool cancels(const struct program *program)
+{
+	const struct op *op = program->op;
+
+	return op && op->number % 2 &&
+	       (op->type == OP_QUEUE || op->type == OP_VM || op->type == OP_DEVICE);
+}
+
 static void drop_queue(struct program *program)
 {
 	struct usvm_queue *queue = program->queue;
 
 	if (!queue)
 		return;
-	/* Jobs that failed are asked for their queue's status; then those under way are
-	 * cancelled with it, half of the time. */
-	if (program->op && program->op->type == OP_QUEUE && program->op->number % 2) {
-		program->queue = NULL;
-		must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
+	/* Half of the time jobs under way are cancelled with it. Else jobs that failed are
+	 * asked for their queue's status. */
+	if (!cancels(program))
 		gpu_wait_all(program);
-		return;
-	}
-	gpu_wait_all(program);
 	program->queue = NULL;
 	must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
 }
 
+/* What is in use cannot be closed. */
+static void try_too_early(struct program *program)
+{
+	int err = program->own && program->vm ? usvm_close(program->own) : -EBUSY;
+
+	if (err != -EBUSY)
+		run_fail(program, "usvm_close() with a vm gave %d", err);
+	err = program->vm && program->queue ? usvm_vm_destroy(program->vm) : -EBUSY;
+	if (err != -EBUSY)
+		run_fail(program, "usvm_vm_destroy() with a queue gave %d", err);
+}
+
 static void drop_vm(struct program *program)
 {
+	try_too_early(program);
 	drop_queue(program);
+	seen_of(program)->vm = NULL;
 	must(program, "usvm_vm_destroy()", usvm_vm_destroy(program->vm));
 	program->vm = NULL;
+}
+
+static bool has_jobs(const struct program *program)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < JOBS_MAX; i++)
+		any |= program->jobs[i].active;
+	return any;
 }
 
 void gpu_leave(struct program *program)
 {
 	drop_vm(program);
+	/* The queue was destroyed under them: their fences are left. */
+	if (program->own && has_jobs(program)) {
+		int err = usvm_close(program->own);
+
+		if (!run_tolerates(program->world, err) && err != -EBUSY)
+			run_fail(program, "usvm_close() with fences gave %d", err);
+	}
+	gpu_wait_all(program);
 	must_close(program);
 }
 
@@ -349,17 +404,39 @@ static struct usvm *device_of(struct program *program)
 	return program->own ? program->own : program->world->common;
 }
 
+/* Blocks one by one, and as one what is below them. */
+static void mirror_pieces(struct program *program)
+{
+	uint64_t start = SIM_START;
+	uint64_t end = PLAY_START;
+
+	for (; start < PLAY_END; start = end, end += HUGE_BYTES) {
+		if (!must(program, "usvm_vm_mirror()",
+			  usvm_vm_mirror(program->vm, (void *)(uintptr_t)start, end - start, 0)))
+			program->patchy |= block_bit(start);
+	}
+	program->unbound = program->patchy;
+}
+
 static struct usvm_vm *vm_of(struct program *program)
 {
 	const struct usvm_vm_config config = {
-		.flags = program->read_only ? USVM_VM_READ_ONLY : 0,
+		.flags = program->read_only ? USVM_VM_READ_ONLY :
+			 program->pieces    ? USVM_VM_NO_MIRROR : 0,
 	};
 
-	if (!program->vm && !program->own && !program->read_only && program->world->common_vm)
+	if (program->vm)
+		return program->vm;
+	if (!program->own && !program->read_only && !program->pieces &&
+	    program->world->common_vm)
 		return program->world->common_vm;
-	if (!program->vm)
-		must(program, "usvm_vm_create()",
-		     usvm_vm_create(device_of(program), &config, &program->vm));
+	program->patchy = 0;
+	program->unbound = 0;
+	if (must(program, "usvm_vm_create()",
+		 usvm_vm_create(device_of(program), &config, &program->vm)) &&
+	    program->pieces)
+		mirror_pieces(program);
+	seen_of(program)->vm = program->vm;
 	return program->vm;
 }
 
@@ -477,12 +554,54 @@ static void query(struct program *program, const struct op *op)
 			 (unsigned long)pages[2], (unsigned long)pages[3]);
 }
 
+/* A block of @vm, all of which is one bind, which others may use at the same time. */
+static void bind_part(struct program *program, struct usvm_vm *vm, void *addr)
+{
+	int err = usvm_vm_unmirror(vm, addr, HUGE_BYTES);
+
+	if (err != -ENOENT && !run_tolerates(program->world, err))
+		run_fail(program, "usvm_vm_unmirror() of a part gave %d", err);
+	err = usvm_vm_mirror(vm, addr, HUGE_BYTES, 0);
+	if (err != -EBUSY && !run_tolerates(program->world, err))
+		run_fail(program, "usvm_vm_mirror() of what is mirrored gave %d", err);
+}
+
+static void bind(struct program *program, const struct op *op)
+{
+	struct usvm_vm *vm = vm_of(program);
+	void *addr = (void *)(uintptr_t)op->addr;
+	uint32_t bit = block_bit(op->addr);
+	uint32_t patchy = program->patchy;
+	uint32_t flags = op->flags & OP_READ_ONLY ? USVM_VM_READ_ONLY : 0;
+	int err;
+
+	if (!vm || !program->pieces) {
+		if (vm)
+			bind_part(program, vm, addr);
+		return;
+	}
+	program->patchy |= bit; /* of jobs that run meanwhile, too */
+	err = usvm_vm_unmirror(vm, addr, HUGE_BYTES);
+	run_hash(program->world, (uint64_t)(int64_t)err);
+	if (err == -EBUSY) { /* there are ranges in it */
+		program->patchy = patchy;
+		return;
+	}
+	if (err != (program->unbound & bit ? -ENOENT : 0))
+		run_fail(program, "usvm_vm_unmirror() gave %d", err);
+	program->unbound |= bit;
+	if (op->flags & OP_ON &&
+	    must(program, "usvm_vm_mirror()", usvm_vm_mirror(vm, addr, HUGE_BYTES, flags)))
+		program->unbound &= ~bit;
+}
+
 static void new_device(struct program *program, const struct op *op)
 {
 	gpu_leave(program);
 	if (op->flags & OP_OWN)
 		must(program, "usvm_open()",
 		     usvm_open(program->world->spec->plan->setting.device, &program->own));
+	seen_of(program)->device = program->own;
 }
 
 void gpu_run_op(struct program *program, const struct op *op)
@@ -503,10 +622,16 @@ void gpu_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_QUEUE:
 		drop_queue(program);
+		gpu_wait_all(program);
 		break;
 	case OP_VM:
 		drop_vm(program);
+		gpu_wait_all(program);
 		program->read_only = op->flags & OP_READ_ONLY;
+		program->pieces = op->flags & OP_PIECES;
+		break;
+	case OP_BIND:
+		bind(program, op);
 		break;
 	case OP_DEVICE:
 		new_device(program, op);

@@ -32,7 +32,8 @@ static const struct profile profiles[] = {
 			    [OP_MADVISE] = 16, [OP_MPROTECT] = 3, [OP_MLOCK] = 2,
 			    [OP_PIN] = 3, [OP_SWAP] = 2, [OP_FORK] = 2, [OP_KERNEL] = 60,
 			    [OP_BATCH] = 15, [OP_WAIT] = 15, [OP_PREFETCH] = 12,
-			    [OP_QUERY] = 3, [OP_QUEUE] = 2, [OP_VM] = 1, [OP_DEVICE] = 1 },
+			    [OP_QUERY] = 3, [OP_QUEUE] = 2, [OP_VM] = 2, [OP_DEVICE] = 1,
+			    [OP_BIND] = 2 },
 		.vram_blocks_max = 4,
 		.hot_pages = 12,
 	},
@@ -69,12 +70,12 @@ static const struct profile profiles[] = {
 	},
 	{
 		.name = "life",
-		.summary = "devices, vms and queues come and go",
+		.summary = "devices, vms, binds and queues come and go",
 		.weight = { [OP_LOAD] = 30, [OP_STORE] = 30, [OP_ADD] = 10, [OP_MMAP] = 4,
 			    [OP_MUNMAP] = 4, [OP_MREMAP] = 4, [OP_MADVISE] = 6, [OP_FORK] = 1,
 			    [OP_KERNEL] = 50, [OP_BATCH] = 10, [OP_WAIT] = 4,
 			    [OP_PREFETCH] = 15, [OP_QUERY] = 4, [OP_QUEUE] = 12, [OP_VM] = 9,
-			    [OP_DEVICE] = 7 },
+			    [OP_DEVICE] = 16, [OP_BIND] = 20 },
 		.vram_blocks_max = 3,
 		.hot_pages = 12,
 	},
@@ -178,6 +179,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	const char *home = homes[below(d, ARRAY_SIZE(homes))];
 
 	setting->common_vm = !one_in(d, 4);
+	setting->pieces = one_in(d, 4);
 	setting->threads = 1 + (uint32_t)below(d, PLAN_THREADS_MAX - 1);
 	if (d->profile->tight)
 		setting->threads = MAX(setting->threads, 2u);
@@ -367,6 +369,12 @@ static void draw_call(struct drawer *d, struct op *op)
 	case OP_PREFETCH:
 		op->flags |= one_in(d, 3) ? 0 : OP_TO_DEVICE;
 		break;
+	case OP_BIND:
+		op->addr = ALIGN_DOWN(op->addr, HUGE_BYTES);
+		op->bytes = HUGE_BYTES;
+		op->flags |= one_in(d, 4) ? 0 : OP_ON;
+		op->flags |= one_in(d, 4) ? OP_READ_ONLY : 0;
+		break;
 	default:
 		break;
 	}
@@ -402,10 +410,10 @@ static void draw_op(struct drawer *d, struct op *op)
 		draw_accesses(d, op, 3);
 		break;
 	case OP_VM:
-		op->flags |= one_in(d, 6) ? OP_READ_ONLY : 0;
+		op->flags |= one_in(d, 6) ? OP_READ_ONLY : one_in(d, 3) ? OP_PIECES : 0;
 		break;
 	case OP_DEVICE:
-		op->flags |= one_in(d, 2) ? OP_OWN : 0;
+		op->flags |= one_in(d, 3) ? 0 : OP_OWN;
 		break;
 	default:
 		draw_call(d, op);
@@ -486,7 +494,7 @@ const char *op_name(enum op_type type)
 		[OP_SWAP] = "swap", [OP_FORK] = "fork", [OP_KERNEL] = "kernel",
 		[OP_BATCH] = "batch", [OP_WAIT] = "wait", [OP_PREFETCH] = "prefetch",
 		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
-		[OP_DEVICE] = "new device",
+		[OP_DEVICE] = "new device", [OP_BIND] = "unmirror",
 	};
 
 	return names[type];
@@ -583,7 +591,12 @@ int op_format(const struct op *op, char *buffer, size_t bytes)
 		return snprintf(buffer, bytes, "%s", op_name(op->type));
 	case OP_VM:
 		return snprintf(buffer, bytes, "new vm%s",
-				op->flags & OP_READ_ONLY ? ", read-only" : "");
+				op->flags & OP_READ_ONLY ? ", read-only" :
+				op->flags & OP_PIECES	 ? ", in pieces" : "");
+	case OP_BIND:
+		return snprintf(buffer, bytes, "unmirror %s, %u pages%s%s", place, pages,
+				op->flags & OP_ON ? ", and mirror" : "",
+				op->flags & OP_READ_ONLY ? " read-only" : "");
 	case OP_DEVICE:
 		return snprintf(buffer, bytes, "new device%s",
 				op->flags & OP_OWN ? "" : ": the common one");

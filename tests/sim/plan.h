@@ -48,6 +48,7 @@ enum op_type {
 	OP_QUEUE,  /* destroy the thread's queue, make another */
 	OP_VM,     /* the same for its vm */
 	OP_DEVICE, /* the same for a device of the thread's own */
+	OP_BIND,   /* take the mirror of a block from the thread's vm, and give it back */
 	OP_COUNT
 };
 
@@ -57,12 +58,13 @@ enum op_flag {
 	OP_TO_DEVICE = 1 << 2,  /* PREFETCH */
 	OP_DONTUNMAP = 1 << 3,  /* MREMAP */
 	OP_NOREPLACE = 1 << 4,  /* MMAP */
-	OP_ON = 1 << 5,         /* MLOCK */
+	OP_ON = 1 << 5,         /* MLOCK; BIND: and give it back */
 	OP_SHARED = 1 << 6,     /* MMAP: shared anonymous memory */
 	OP_OWN = 1 << 7,        /* DEVICE: open one of the thread's own; else the common one */
 	OP_FENCE = 1 << 8,      /* KERNEL, BATCH: with a user fence, the last access */
-	OP_READ_ONLY = 1 << 9,  /* VM */
+	OP_READ_ONLY = 1 << 9,  /* VM, BIND */
 	OP_UNMAPS = 1 << 10,    /* FORK: the child unmaps, too */
+	OP_PIECES = 1 << 11,    /* VM: each block has a bind of its own */
 };
 
 enum access_type {
@@ -95,6 +97,7 @@ struct op {
 struct setting {
 	uint32_t threads;
 	bool common_vm;      /* threads that have no device of their own share one */
+	bool pieces;         /* the first vm of each thread is its own, with a bind a block */
 	char device[96];     /* usvm_open()'s spec */
 	struct sim_config sim;
 };

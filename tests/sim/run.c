@@ -147,6 +147,7 @@ static void start_programs(struct world *world)
 
 		program->world = world;
 		program->index = i;
+		program->pieces = world->spec->plan->setting.pieces;
 		program->thread = sim_thread_start(world->sim, names[i], program_main, program);
 	}
 	for (uint32_t i = 0; i < count; i++)
@@ -158,7 +159,6 @@ static void close_common(struct world *world)
 {
 	int err;
 
-	world->closing = true;
 	err = usvm_close(world->common);
 	if (run_tolerates(world, err)) {
 		run_inject(world, false);
@@ -177,7 +177,12 @@ static void run_opened(struct world *world)
 		err = usvm_vm_create(world->common, NULL, &world->common_vm);
 	if (err && !run_tolerates(world, err))
 		sim_fail(world->sim, "usvm_vm_create(): %d", err);
+	world->seen[0].device = world->common;
+	world->seen[0].vm = world->common_vm;
 	start_programs(world);
+	if (world->spec->check)
+		check_all(world);
+	world->seen[0] = (struct seen){ 0 };
 	err = usvm_vm_destroy(world->common_vm);
 	if (err)
 		sim_fail(world->sim, "usvm_vm_destroy(): %d", err);

@@ -57,6 +57,9 @@ struct program {
 	struct usvm_vm *vm;       /* NULL: none yet, or the common one */
 	struct usvm_queue *queue;
 	bool read_only;
+	bool pieces;              /* the vm has a bind for each block */
+	uint32_t patchy;          /* blocks that were not always mirrored as they are, by bits */
+	uint32_t unbound;         /* blocks that are not mirrored now */
 	struct job jobs[JOBS_MAX];
 	uint32_t job_next;
 	struct child children[CHILDREN_MAX];
@@ -92,6 +95,13 @@ struct run_result {
 	char text[RUN_TEXT_MAX];  /* what went wrong */
 };
 
+/* What check.c looks at: the common device and vm, then those of each thread. */
+struct seen {
+	struct usvm *device; /* NULL: none, or it is being opened or closed */
+	struct usvm_vm *vm;
+	uint32_t touched;    /* of check.c */
+};
+
 struct world {
 	const struct run_spec *spec;
 	struct run_result *result;
@@ -101,7 +111,7 @@ struct world {
 	struct usvm_vm *common_vm;
 	struct program programs[PLAN_THREADS_MAX];
 	uint64_t step_count;      /* of check.c */
-	bool closing; /* the common device is not to be looked at any more */
+	struct seen seen[1 + PLAN_THREADS_MAX];
 };
 
 /** run_plan() - one run, from sim_open() to sim_close(); @see, or NULL, is called before
@@ -139,5 +149,7 @@ void child_wait_all(struct program *program);
 /* check.c */
 void check_step(void *world);
 void check_closed(struct world *world);
+/** check_all() - everything at once; all threads are done */
+void check_all(struct world *world);
 
 #endif
