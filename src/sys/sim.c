@@ -123,6 +123,8 @@ static void config_apply(struct sim *sim, const struct sim_config *config)
 	};
 	sim->features_of = &sim->sys;
 	sim->window = (struct span){ SIM_START, config->end };
+	sim->exclusions[0] = config->exclusion;
+	sim->exclusion_count = !span_is_empty(config->exclusion);
 	prng_seed(&sim->schedule_prng, config->seed);
 	prng_seed(&sim->odds_prng, config->seed ^ 0x6f64647321u);
 	prng_seed(&sim->user_prng, config->seed ^ 0x7573657221u);

@@ -116,6 +116,7 @@ struct sim_config {
 	uint64_t change_span;    /* default 10000 */
 	uint64_t step_ns;        /* what a step takes on the clock; default 50 */
 	struct sim_odds odds;    /* default: none */
+	struct span exclusion;   /* what sys_ops.exclusions() says; default: nothing */
 	size_t trace_max;        /* the last so many events are kept; default 4096, 0: none */
 	/* Replay: these switches and no others, but where a thread cannot run on: then the
 	 * next one that can, by number. NULL: the seed decides. Borrowed until sim_close(). */

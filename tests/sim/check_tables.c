@@ -136,6 +136,10 @@ NO_LOCK_ANALYSIS void tables_check_mm(struct world *world, struct usvm *usvm)
 	interval_tree_check(&mm->registrations);
 	interval_tree_check(&mm->quarantine);
 	mm->event_lock.owner = NULL;
+	entry = mm_entry_first(mm, world->spec->plan->setting.sim.exclusion);
+	if (entry)
+		sim_fail(world->sim, "%#lx never migrates and is on the device",
+			 (unsigned long)entry->node.span.start);
 	memset(frames, 0, sizeof(frames));
 	for (entry = mm_entry_first(mm, everything); entry;
 	     entry = mm_entry_next(entry, everything))

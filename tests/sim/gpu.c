@@ -178,11 +178,21 @@ static void end_one(struct job *job, uint32_t index)
 		run_verdict(job->program, model_store_end(model, &job->access[index]));
 }
 
+static bool is_read(enum access_type type)
+{
+	return type == ACCESS_LOAD || type == ACCESS_BULK_READ;
+}
+
 static void end_well(struct job *job)
 {
 	const struct op *op = job->op;
 	uint32_t count = op->access_count - (job->has_fence ? 1 : 0);
 
+	for (uint32_t i = 0; job->read_only && i < op->access_count; i++) {
+		if (!is_read(op->access[i].type))
+			run_fail(job->program, "job of operation %u wrote in a read-only vm",
+				 op->number);
+	}
 	if (op->type == OP_KERNEL && job->done != count)
 		run_fail(job->program, "job of operation %u succeeded after %u of %u accesses",
 			 op->number, job->done, count);
@@ -207,11 +217,6 @@ static void end_left(struct job *job, bool refused)
 							    &job->access[job->done]));
 	else
 		model_unknown_end(model, is_bulk ? &job->bulk[0] : &job->access[job->done]);
-}
-
-static bool is_read(enum access_type type)
-{
-	return type == ACCESS_LOAD || type == ACCESS_BULK_READ;
 }
 
 /* A batch may have written to one word twice, and failed at the second: all of them are

@@ -195,6 +195,8 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	sim->preempt_1_in = 2u << below(d, 6);
 	sim->change_count = 2 + (uint32_t)below(d, 20);
 	draw_odds(d, &sim->odds);
+	if (one_in(d, 2))
+		sim->exclusion = span_make(BATCHES_START, BATCHES_BYTES);
 }
 
 /* --- where -------------------------------------------------------------------- */

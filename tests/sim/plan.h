@@ -21,6 +21,9 @@
 #define PLAN_THREADS_MAX 4
 #define PLAN_ACCESSES_MAX 8
 #define PLAN_BLOCKS 6 /* of 2 MiB: the playground, where the program's memory is */
+/* Commands of batches, 2 MiB a thread: in half of the runs, memory that never migrates. */
+#define BATCHES_START (SIM_START + MIB(32))
+#define BATCHES_BYTES (PLAN_THREADS_MAX * MIB(2))
 #define PLAY_START (SIM_START + MIB(64))
 #define PLAY_END (PLAY_START + PLAN_BLOCKS * HUGE_BYTES)
 

@@ -121,7 +121,7 @@ static void program_main(void *arg)
 	const struct plan *plan = world->spec->plan;
 	int err;
 
-	program->batch_addr = SIM_START + MIB(32) + program->index * MIB(2);
+	program->batch_addr = BATCHES_START + program->index * MIB(2);
 	err = sim_mmap(world->sim, program->batch_addr, JOBS_MAX * PAGE_BYTES,
 		       SYS_PROT_READ | SYS_PROT_WRITE, SYS_VMA_ANON_PRIVATE, SIM_MAP_FIXED,
 		       &program->batch_addr);
