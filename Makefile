@@ -6,7 +6,7 @@ BUILD = build
 PYTHON = python3
 seconds = 600
 
-.PHONY: help demo build check check-san flake fuzz coverage bench install clean
+.PHONY: help demo build check check-san flake fuzz plants coverage bench install clean
 .PHONY: deps deps-check deps-fuzz deps-coverage
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make check       every test, in every build that matters (minutes)'
 	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
+	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
 	@echo 'make bench       the benchmarks, in full'
@@ -56,6 +57,9 @@ flake: deps-check
 
 fuzz: deps-fuzz
 	@$(PYTHON) scripts/fuzz.py --engine both --seconds $(seconds) $(targets)
+
+plants: build
+	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)
 
 coverage: deps-coverage
 	@$(PYTHON) scripts/coverage.py

@@ -19,6 +19,7 @@
 #include "base/wait.h"
 #include "base/host.h"
 #include "base/lock.h"
+#include "base/plant.h"
 
 int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns)
 {
@@ -26,6 +27,8 @@ int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns)
 
 	lock_assert_may_sleep("wait_sleep");
 	ATOMIC_ADD(&w->waiters, 1); /* B1 */
+	if (PLANTED(SLEEP_BLIND))
+		ticket = ATOMIC_LOAD(&w->seq);
 	if (ATOMIC_LOAD(&w->seq) == ticket)
 		err = base_host->park(&w->seq, ticket, timeout_ns);
 	ATOMIC_SUB(&w->waiters, 1);
@@ -34,6 +37,10 @@ int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns)
 
 void wait_wake_all(struct wait *w)
 {
+	if (PLANTED(WAKE_FIRST) && !ATOMIC_LOAD(&w->waiters)) {
+		ATOMIC_ADD(&w->seq, 1);
+		return;
+	}
 	ATOMIC_ADD(&w->seq, 1);
 	if (ATOMIC_LOAD(&w->waiters))
 		base_host->unpark(&w->seq, INT32_MAX);

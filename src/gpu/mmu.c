@@ -47,6 +47,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "gpu/gpu_internal.h"
 
 /* How often one access may fault where the page was mapped and the process still
@@ -79,7 +80,8 @@ static void enter_section(struct gpu_engine *engine)
 {
 	struct gpu *gpu = engine->gpu;
 
-	while (unlikely(!usvm_section_try_enter(&engine->lane.section, &gpu->stop))) {
+	while (unlikely(!usvm_section_try_enter(&engine->lane.section, &gpu->stop)) &&
+	       !PLANTED(ENTER_BLIND)) {
 		ATOMIC_ADD(&gpu->section_waiters, 1);
 		gpu->host->section_wait(gpu->host->usvm, &gpu->stop);
 		ATOMIC_SUB(&gpu->section_waiters, 1);
@@ -125,7 +127,7 @@ void mmu_adopt_vm(struct gpu_engine *engine)
 
 void mmu_flush(struct gpu_engine *engine, const struct gpu_vm *vm, struct span span)
 {
-	if (ATOMIC_LOAD_RELAXED(&engine->tlb_serial) != vm->serial)
+	if (ATOMIC_LOAD_RELAXED(&engine->tlb_serial) != vm->serial || PLANTED(TLB_UNFLUSHED))
 		return;
 	if (span_pages(span) >= USVM_TLB_ENTRIES) {
 		for (unsigned int i = 0; i < USVM_TLB_ENTRIES; i++)
@@ -291,7 +293,8 @@ static int raise_fault(struct gpu_engine *engine, uint32_t op, uint64_t addr)
 		}
 		wait_sleep(&engine->wait, ticket, BASE_FOREVER);
 	}
-	ATOMIC_STORE(&engine->active, 1);
+	if (!PLANTED(STOP_SKIPS))
+		ATOMIC_STORE(&engine->active, 1);
 	return err ? fail(engine, op, addr, err) : 0;
 }
 
@@ -322,6 +325,8 @@ static enum attempt try_access(struct gpu_engine *engine, uint32_t op, uint64_t 
 	    (is_atomic(op) && !(pte.flags & USVM_PTE_ATOMIC))) {
 		attempt = ATTEMPT_FAULT;
 	} else if (pte.flags & USVM_PTE_VRAM) {
+		if (PLANTED(LEAVE_EARLY))
+			leave_section(engine);
 		tlb_fill(engine, addr, &pte);
 		vram_access(op, engine->gpu->vram + pte.target, buffer, bytes);
 		attempt = ATTEMPT_DONE;
@@ -340,6 +345,8 @@ static int system_access(struct gpu_engine *engine, uint32_t op, uint64_t target
 	const struct usvm_device_host *host = engine->gpu->host;
 
 	count(&engine->system_access_count);
+	if (PLANTED(SYSTEM_INSIDE))
+		enter_section(engine);
 	return host->access(host->usvm, op, target, buffer, bytes);
 }
 

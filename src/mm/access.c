@@ -22,6 +22,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 #define DRAIN_YIELDS 256
 
@@ -76,6 +77,12 @@ int mm_access(struct mm *mm, enum sys_access_op op, uint64_t addr, void *buffer,
 	if (!a)
 		return mm->sys->ops->access(mm->sys, op, addr, buffer, bytes);
 	ATOMIC_STORE(&a->page, ALIGN_DOWN(addr, PAGE_BYTES));
+	if (PLANTED(ACCESS_LOCKED)) {
+		lock_acquire(&mm->event_lock);
+		err = mm->sys->ops->access(mm->sys, op, addr, buffer, bytes);
+		lock_release(&mm->event_lock);
+		return err;
+	}
 	err = mm->sys->ops->access(mm->sys, op, addr, buffer, bytes);
 	ATOMIC_STORE_RELEASE(&a->page, (uint64_t)MM_ACCESSOR_IDLE);
 	return err;

@@ -25,6 +25,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 #include "mm/call.h"
 
 #define PUSH_EDITS_MAX 4096
@@ -359,7 +360,7 @@ void mm_fork_event(struct mm *mm, int child_uffd)
 {
 	struct push *push = mm->push;
 
-	if (mm->entry_pages) {
+	if (mm->entry_pages && !PLANTED(PUSH_NOTHING)) {
 		push->mm = mm;
 		push->uffd = child_uffd;
 		push->depth = 0;

@@ -28,6 +28,8 @@
 
 #include <errno.h>
 
+#include "base/plant.h"
+
 /* How many pages around a hole are filled by one answer. */
 #define HOLE_BYTES KIB(64)
 /* Of the time may go into asking for huge pages in vain: one part in so many. */
@@ -215,7 +217,8 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write)
 		return;
 	}
 	if (err) {
-		mm_wake(mm, page); /* W1 */
+		if (!PLANTED(WAKE_GONE))
+			mm_wake(mm, page); /* W1 */
 		return;
 	}
 	mm_stat_add(&mm->stats.hole_faults, 1);

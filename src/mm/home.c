@@ -26,6 +26,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 #define HOME_BUSY_TRIES 64
 
@@ -52,7 +53,8 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 	uint64_t copied = 0;
 	int err = -ENOMEM;
 
-	if (frame_is_empty(mm, source)) { /* zeros: a hole is as good */
+	/* zeros: a hole is as good */
+	if (frame_is_empty(mm, source) || PLANTED(HOME_NO_COPY)) {
 		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
 	}
@@ -76,7 +78,7 @@ static int return_by_copy(struct mm *mm, uint64_t addr, uint64_t source, bool *d
 
 static int return_existing(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
 {
-	if (frame_is_empty(mm, source)) {
+	if (frame_is_empty(mm, source) && !PLANTED(HOME_LIE_BELIEVED)) {
 		mm_stat_add(&mm->stats.lies, 1);
 		mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
 		return 0;
@@ -216,6 +218,7 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 			return -EAGAIN;
 		err = entry->owner->ops->bring_home(entry->owner, home, entry->frame,
 						    &done);
+		PLANTED_GAP(HOME_TWO_STEPS, &mm->event_lock);
 		mm_entry_shrink(mm, entry, done); /* E1 */
 		if (err)
 			return err;
@@ -241,7 +244,8 @@ static int bring_home_step(struct mm *mm, struct span span, const struct mm_entr
 	step = span_intersect(entry->node.span, span);
 	step.end = MIN(step.end, step.start + HUGE_BYTES);
 	*rest = step.start;
-	mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE); /* Q3 */
+	if (!PLANTED(REVOKE_HOME))
+		mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE); /* Q3 */
 	return mm_bring_home_locked(mm, step, owner);
 }
 

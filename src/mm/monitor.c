@@ -30,6 +30,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 void mm_wake(struct mm *mm, struct span span)
 {
@@ -45,6 +46,8 @@ void mm_stash(struct mm *mm, uint64_t addr, bool write)
 		mm_wake(mm, span_make(addr, PAGE_BYTES));
 		return;
 	}
+	if (PLANTED(STASH_FORGETS))
+		return;
 	mm->stash[mm->stash_count++] = addr | (write ? MM_STASH_WRITE : 0); /* W2 */
 	mm_stat_add(&mm->stats.stashed, 1);
 }
@@ -76,16 +79,23 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 	struct span span;
 
 	lock_assert_held(&mm->event_lock);
+	if (PLANTED(MONITOR_TOUCHES))
+		(void)mm->sys->ops->access(mm->sys, SYS_ACCESS_READ, addr, &start, 8);
 	if (!entry) {
+		PLANTED_GAP(FILL_TWO_STEPS, &mm->event_lock);
 		mm_fill_hole(mm, addr, write); /* E2 */
 		return;
 	}
 	if (kick_engine(mm, entry, addr, thread_id))
 		return;
-	if (entry->state == MM_ENTRY_MOVING)
+	if (entry->state == MM_ENTRY_MOVING) {
+		if (PLANTED(MONITOR_WAITS))
+			mm_moving_wait(mm, mm_moving_ticket(mm));
 		return;
+	}
 	span = home_span(entry, addr);
-	mm_notify(mm, span, MM_EVENT_MIGRATE); /* Q3 */
+	if (!PLANTED(REVOKE_FAULT))
+		mm_notify(mm, span, MM_EVENT_MIGRATE); /* Q3 */
 	/* An error is -EAGAIN: then the page has its entry still. */
 	if (mm_bring_home_locked(mm, span, entry->owner) &&
 	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {
@@ -102,11 +112,13 @@ static void handle_unmap(struct mm *mm, struct span span)
 	lock_assert_held(&mm->event_lock);
 	mm_stat_add(&mm->stats.events_unmap, 1);
 	mm_log_locked(mm, span);
-	mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
+	if (!PLANTED(REVOKE_UNMAP))
+		mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
 	mm_entry_unmap(mm, span);
 	mm_quarantine_unmap(mm, span);
 	mm_registration_forget(mm, span);
-	mm_wake(mm, span); /* W1 */
+	if (!PLANTED(WAKE_GONE))
+		mm_wake(mm, span); /* W1 */
 }
 
 static void handle_remove(struct mm *mm, struct span span)
@@ -115,7 +127,8 @@ static void handle_remove(struct mm *mm, struct span span)
 	mm_stat_add(&mm->stats.events_remove, 1);
 	mm_log_locked(mm, span);
 	mm_notify(mm, span, MM_EVENT_CLEAR); /* Q3 */
-	mm_entry_drop_span(mm, span);
+	if (!PLANTED(REMOVE_KEEPS))
+		mm_entry_drop_span(mm, span);
 	mm_quarantine_add(mm, span);
 	mm_wake(mm, span); /* W1 */
 }
@@ -131,11 +144,13 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
 	mm_notify(mm, to, MM_EVENT_UNMAP);   /* Q3 */
 	mm->remap_count++;
-	mm_entry_rekey(mm, from, to_addr);
+	if (!PLANTED(REMAP_DROPS))
+		mm_entry_rekey(mm, from, to_addr);
 	mm_quarantine_clear(mm, from);
 	mm_quarantine_clear(mm, to);
 	mm_registration_follow(mm, from, to);
-	mm_wake(mm, from); /* W1 */
+	if (!PLANTED(WAKE_GONE))
+		mm_wake(mm, from); /* W1 */
 }
 
 static void handle_event(struct mm *mm, const struct sys_event *event)
@@ -213,6 +228,12 @@ bool mm_monitor_step(struct mm *mm)
 	(void)mm_remap_settle(mm);
 	mm_quarantine_settle(mm);
 	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
+	if (PLANTED(RESUME_EARLY)) {
+		mm_quiesce_resume(mm);
+		plant_yield();
+		mm_quiesce_stop(mm);
+	}
+	PLANTED_GAP(READ_THEN_APPLY, &mm->event_lock);
 	if (!err)
 		handle_event(mm, &event);
 	else

@@ -30,6 +30,7 @@
 #include "mm/mm_internal.h"
 
 #include "base/assert.h"
+#include "base/plant.h"
 
 void mm_notifier_insert(struct mm *mm, struct mm_notifier *notifier, struct span span,
 			const struct mm_notifier_ops *ops)
@@ -68,8 +69,11 @@ void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 		struct mm_notifier *n = CONTAINER_OF(node, struct mm_notifier, node);
 		struct mm_event event = { type, span_intersect(span, node->span) };
 
-		ATOMIC_ADD(&n->seq, 1);
+		if (!PLANTED(NOTIFY_LATE))
+			ATOMIC_ADD(&n->seq, 1);
 		n->ops->invalidate(n, &event);
+		if (PLANTED(NOTIFY_LATE))
+			ATOMIC_ADD(&n->seq, 1);
 	}
 	mm_trace(mm, TRACE_INVALIDATE, span.start, span_bytes(span), type, 0);
 }
@@ -112,6 +116,8 @@ void mm_quiesce_stop(struct mm *mm)
 		return;
 	/* The other half of usvm_section_try_enter(). */
 	mm->sys->ops->barrier(mm->sys); /* Q2 */
+	if (PLANTED(STOP_NO_WAIT))
+		return;
 	LIST_FOR_EACH(node, &mm->quiesce) {
 		struct mm_quiesce *q = LIST_ENTRY(node, struct mm_quiesce, node);
 

@@ -33,6 +33,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 #define TAKE_BUSY_TRIES 3
 
@@ -127,6 +128,8 @@ static int empty_frames(struct mm *mm, struct span frames)
 	uint64_t end;
 	int err;
 
+	if (PLANTED(FRAME_DIRTY))
+		return 0;
 	err = mm->sys->ops->page_scan(mm->sys, frames, &run, 1, &count, &end);
 	if (!err && count)
 		err = mm->sys->ops->empty(mm->sys, frames);
@@ -210,6 +213,8 @@ static void insert_piece(struct mm *mm, struct mm_take *take, struct span piece,
 		bool filled = i < last && !taken && complete &&
 			      span_contains(take->fill, addr) && !bit_get(map->unsure, i);
 
+		if (PLANTED(LIE_BELIEVED) && taken)
+			taken = !bit_get(map->unsure, i);
 		take->taken_pages += taken;
 		take->filled_pages += filled;
 		if ((taken || filled) && !in_run)
@@ -240,6 +245,7 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	scan_err = scan_piece(mm, take, piece, map); /* F1 */
 	if (scan_err)
 		base_host->die("usvm: cannot look at frames that pages were moved to\n");
+	PLANTED_GAP(TAKE_TWO_STEPS, &mm->event_lock);
 	insert_piece(mm, take, piece, map, err == 0); /* E1 */
 	if (take->huge)
 		mm_vma_saw_huge(mm, piece);
@@ -259,10 +265,12 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 	if (mm->gate_closed) /* G1 */
 		return -EBUSY;
 	/* Again: who bound a system PTE since the first time must not keep it. */
-	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
-	if (mm_changed_since(mm, seq, take->span)) /* R1 */
+	if (!PLANTED(REVOKE_TAKE))
+		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
+	if (mm_changed_since(mm, seq, take->span) && !PLANTED(TAKE_STALE_VMA)) /* R1 */
 		return -EAGAIN;
-	find_used(take, map);
+	if (!PLANTED(FRAME_USED))
+		find_used(take, map);
 	while (next_piece(mm, take->span, map, start, &piece)) {
 		err = take_piece(mm, take, piece, map);
 		if (err)
@@ -343,9 +351,11 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 
 	/* Law 16: revoke, drain, take. */
 	mm_lock(mm);
-	mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
+	if (!PLANTED(REVOKE_TAKE))
+		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
 	mm_unlock(mm, 0);
-	mm_drain(mm, take->span);
+	if (!PLANTED(DRAIN_NOTHING))
+		mm_drain(mm, take->span);
 
 	mm_lock(mm);
 	err = take_locked(mm, take, seq, map);
@@ -457,7 +467,8 @@ void mm_take_finish(struct mm *mm, struct mm_take *take)
 	mm_lock(mm);
 	while ((entry = first_moving(take))) {
 		mm_entry_set_state(mm, entry, MM_ENTRY_DEVICE);
-		mm_wake(mm, entry->node.span);
+		if (!PLANTED(WAKE_TAKEN))
+			mm_wake(mm, entry->node.span);
 	}
 	mm_unlock(mm, 0);
 }

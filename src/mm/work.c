@@ -21,6 +21,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 #include "mm/call.h"
 
 void mm_work_init(struct mm_work *work, void (*run)(struct mm_work *work))
@@ -47,6 +48,10 @@ static bool work_push(struct mm_work_list *list, struct mm_work *work)
 	head = ATOMIC_LOAD_RELAXED(&list->head);
 	do {
 		work->next = head;
+		if (PLANTED(QUEUE_LOST)) {
+			ATOMIC_STORE(&list->head, work);
+			break;
+		}
 	} while (!ATOMIC_COMPARE_EXCHANGE(&list->head, &head, work));
 	wait_wake_all(&list->wait);
 	return true;
@@ -177,6 +182,11 @@ static struct mm_call *call_claim(struct mm_calls *calls)
 			struct mm_call *call = &calls->slots[i];
 			uint32_t expected = MM_CALL_FREE;
 
+			if (PLANTED(CALL_SHARED) &&
+			    ATOMIC_LOAD(&call->state) == MM_CALL_FREE) {
+				ATOMIC_STORE(&call->state, MM_CALL_CLAIMED);
+				return call;
+			}
 			if (ATOMIC_COMPARE_EXCHANGE(&call->state, &expected,
 						    MM_CALL_CLAIMED))
 				return call;

@@ -27,6 +27,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 struct run {
 	uint64_t frame;
@@ -247,7 +248,7 @@ int pagemap_evict_to_ram(struct pagemap_devmem *devmem)
 {
 	struct mm *mm = devmem->pagemap->config.mm;
 	uint64_t start = mm_trace_start(mm);
-	int err = mm_evict_owner(mm, &devmem->zdd.owner);
+	int err = PLANTED(EVICT_DROPS) ? 0 : mm_evict_owner(mm, &devmem->zdd.owner);
 
 	mm_trace(mm, TRACE_EVICT, devmem->addr, devmem->bytes, 0, start);
 	return err;

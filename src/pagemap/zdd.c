@@ -20,6 +20,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/plant.h"
 
 struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner)
 {
@@ -31,7 +32,7 @@ struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner)
 static bool is_last(struct pagemap_zdd *zdd)
 {
 	ASSERT(!zdd->dead);
-	if (zdd->reference_count || zdd->owner.page_count) /* Z1 */
+	if (zdd->reference_count || (zdd->owner.page_count && !PLANTED(LAST_TWICE))) /* Z1 */
 		return false;
 	zdd->dead = true;
 	return true;
@@ -83,7 +84,7 @@ bool pagemap_devmem_get(struct pagemap_devmem *devmem)
 	bool alive;
 
 	lock_acquire(event_lock);
-	alive = !devmem->zdd.dead; /* Z1 */
+	alive = !devmem->zdd.dead || PLANTED(DEAD_REVIVED); /* Z1 */
 	if (alive)
 		devmem->zdd.reference_count++;
 	lock_release(event_lock);

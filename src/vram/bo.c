@@ -30,6 +30,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 NO_LOCK_ANALYSIS int vram_create(uint64_t size_bytes, struct vram **out)
 {
@@ -173,7 +174,7 @@ bool vram_bo_try_get(struct vram_bo *bo)
 	uint32_t count = ATOMIC_LOAD(&bo->reference_count);
 
 	do {
-		if (!count) /* V1 */
+		if (!count && !PLANTED(BO_REVIVED)) /* V1 */
 			return false;
 	} while (!ATOMIC_COMPARE_EXCHANGE(&bo->reference_count, &count, count + 1));
 	return true;
@@ -212,11 +213,14 @@ static void bo_retire(struct vram *vram, struct vram_bo *bo)
 	lock_assert_held(&vram->lock);
 	if (bo->state == VRAM_BO_RESIDENT) {
 		vram_bo_leave_begin(vram, bo);
+		if (PLANTED(EVICT_EARLY))
+			vram_bo_leave_end(vram, bo, VRAM_BO_EVICTED);
 		lock_release(&vram->lock);
 		if (bo->ops->release)
 			bo->ops->release(bo, bo->owner); /* F2, V1 */
 		lock_acquire(&vram->lock);
-		vram_bo_leave_end(vram, bo, VRAM_BO_EVICTED);
+		if (!PLANTED(EVICT_EARLY))
+			vram_bo_leave_end(vram, bo, VRAM_BO_EVICTED);
 	}
 	ASSERT(bo->state == VRAM_BO_EVICTED);
 	list_remove(&bo->object_node);

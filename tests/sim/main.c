@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/plant.h"
 #include "case.h"
 #include "commit.h"
 #include "coverage.h"
@@ -45,6 +46,8 @@ static const char help[] =
 	"  --trace-hash     print a number that sums up each run\n"
 	"  --json           print results as JSON, one object a line\n"
 	"  --list           print the profiles\n"
+	"  --plant NAME     with this bug, planted in the library (src/base/plant.h)\n"
+	"  --plants         print what can be planted\n"
 	"  --help           print this text\n"
 	"\n"
 	"Exit status: 0 nothing failed, 1 a run failed, 2 the command line is wrong.\n"
@@ -368,6 +371,34 @@ static int list_profiles(void)
 	return 0;
 }
 
+struct plant_text {
+	const char *name;
+	const char *law;
+	const char *text;
+};
+
+#define PLANT_TEXT(name, law, text) { #name, law, text },
+static const struct plant_text plant_texts[] = { PLANTS(PLANT_TEXT) };
+#undef PLANT_TEXT
+
+static int list_plants(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(plant_texts); i++)
+		printf("%s\t%s\t%s\n", plant_texts[i].name, plant_texts[i].law,
+		       plant_texts[i].text);
+	return 0;
+}
+
+static void parse_plant(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(plant_texts); i++) {
+		if (strcmp(plant_texts[i].name, word) == 0)
+			plant = (enum plant)(i + 1);
+	}
+	if (plant == PLANT_NONE)
+		usage("no such plant (see --plants)", word);
+}
+
 /* Files behind an option, as many as there are. */
 static int parse_files(struct options *options, int argc, char **argv, int at)
 {
@@ -410,6 +441,8 @@ static void parse(struct options *options, int argc, char **argv)
 		}
 		if (strcmp(word, "--list") == 0)
 			exit(list_profiles());
+		if (strcmp(word, "--plants") == 0)
+			exit(list_plants());
 		if (strcmp(word, "--replay") == 0 || strcmp(word, "--case") == 0) {
 			options->replay |= word[2] == 'r';
 			i = parse_files(options, argc, argv, i);
@@ -427,6 +460,8 @@ static void parse(struct options *options, int argc, char **argv)
 			options->steps = number(next);
 		else if (strcmp(word, "--profile") == 0)
 			parse_profile(options, next);
+		else if (strcmp(word, "--plant") == 0)
+			parse_plant(next);
 		else if (strcmp(word, "--save") == 0)
 			options->save = next;
 		else

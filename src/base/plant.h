@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * base/plant.h - bugs on purpose: each must be found by the simulator.
+ *
+ * A checker that finds nothing may be blind. PLANTED(NAME) is where the bug NAME
+ * would be: false, and gone from the code, in the library; in the simulator's build
+ * true in a run with --plant NAME. scripts/plants.py says what finds which.
+ *
+ *     name, what is broken (law of the design or guarantee of concurrency.md), how
+ */
+#ifndef BASE_PLANT_H
+#define BASE_PLANT_H
+
+#include "base/compiler.h"
+
+#define PLANTS(P)                                                                       \
+	P(MONITOR_TOUCHES, "law 1", "the monitor reads the page that somebody waits for") \
+	P(ACCESS_LOCKED, "laws 1, 15", "an engine's access to the program, under event_lock") \
+	P(MONITOR_WAITS, "law 2", "the monitor waits until a page is not MOVING")        \
+	P(STACKS_TAKEN, "law 3", "memory on the list of what never migrates is taken")   \
+	P(TAKE_STALE_VMA, "law 4, R1", "no look for events since the VMA query")         \
+	P(FILL_TWO_STEPS, "law 5, E2", "event_lock dropped between look and ZEROPAGE")   \
+	P(STASH_FORGETS, "law 6, W2", "a fault that cannot be answered now is forgotten") \
+	P(RESUME_EARLY, "law 7, Q1", "engines run before the message is processed")      \
+	P(STOP_NO_WAIT, "law 7, Q2", "engines inside a section are not waited for")      \
+	P(STOP_SKIPS, "law 7, Q2", "an engine that woke from a fault is not active")     \
+	P(ENTER_BLIND, "law 7, Q2", "an engine enters a section that is stopped")        \
+	P(LEAVE_EARLY, "law 7", "device memory is accessed behind the section")          \
+	P(SYSTEM_INSIDE, "law 8", "an engine uses pages of the CPU inside a section") \
+	P(READ_THEN_APPLY, "law 9", "event_lock dropped between read and processing")    \
+	P(TAKE_TWO_STEPS, "law 9, E1", "event_lock dropped between MOVE and entries")    \
+	P(HOME_TWO_STEPS, "law 9, E1", "event_lock dropped before an entry goes")        \
+	P(EVICT_DROPS, "law 10", "eviction drops the pages")                             \
+	P(PUSH_NOTHING, "law 10", "a raw clone's child gets no device pages")            \
+	P(LIE_BELIEVED, "law 11, F1", "a page that MOVE denies is not looked for")       \
+	P(FRAME_DIRTY, "law 11, F1", "frames are not emptied before a MOVE")             \
+	P(FRAME_USED, "law 11", "a frame whose page moved elsewhere is used again")      \
+	P(HOME_LIE_BELIEVED, "law 12", "EEXIST on the way home is believed")             \
+	P(HOME_NO_COPY, "law 12", "read-only memory is woken, not copied home")          \
+	P(REMOVE_KEEPS, "law 13", "DONTNEED leaves what is on the device")               \
+	P(WAKE_GONE, "law 14, W1", "nobody is woken where memory is gone")               \
+	P(WAKE_TAKEN, "law 14, W1", "who slept on a MOVING page is not woken")           \
+	P(REVOKE_TAKE, "law 16, Q3", "translations live when pages are taken")           \
+	P(DRAIN_NOTHING, "law 16", "engines inside of what is taken are not waited for") \
+	P(REVOKE_FAULT, "law 16, Q3", "translations live when a CPU fault brings home")  \
+	P(REVOKE_HOME, "law 16, Q3", "translations live when pages are brought home")    \
+	P(REVOKE_UNMAP, "law 16, Q3", "translations survive munmap()")                   \
+	P(REMAP_DROPS, "law 16", "mremap() leaves the entries where they were")          \
+	P(WRITE_UNCHECKED, "law 18", "nobody looks whether a GPU may write")             \
+	P(TLB_UNFLUSHED, "TLB", "revoked pages stay in the TLB")                         \
+	P(BIND_STALE, "N1", "pages are bound whatever happened since they were read")    \
+	P(NOTIFY_LATE, "N1", "the sequence changes after the revocation")                \
+	P(EVICT_EARLY, "F2", "a block is free before its frames are")                    \
+	P(DEAD_REVIVED, "Z1", "a reference to a dead devmem is given out")               \
+	P(LAST_TWICE, "Z1", "the count of references alone says who is last")            \
+	P(BO_REVIVED, "V1", "an evictor gets an object in its last put")                 \
+	P(SLEEP_BLIND, "B1", "a sleeper does not compare its ticket")                    \
+	P(WAKE_FIRST, "B1", "a waker looks for sleepers before it counts")               \
+	P(QUEUE_LOST, "work", "work is pushed without compare-and-swap")                 \
+	P(CALL_SHARED, "C1", "a slot for a call is claimed without compare-and-swap")
+
+#define PLANT_NAME(name, law, text) PLANT_##name,
+enum plant {
+	PLANT_NONE,
+	PLANTS(PLANT_NAME) PLANT_COUNT
+};
+#undef PLANT_NAME
+
+#if defined(USVM_PLANTS)
+struct lock;
+/* Which one is in this run. Written before any thread starts. */
+extern enum plant plant;
+/* Others run, for a while. */
+void plant_yield(void);
+/* The same, and without @lock: what was one step is two. */
+void plant_gap(struct lock *lock);
+#define PLANTED(name) unlikely(plant == PLANT_##name)
+#define PLANTED_GAP(name, lock) (PLANTED(name) ? plant_gap(lock) : (void)0)
+#else
+#define PLANTED(name) false
+#define PLANTED_GAP(name, lock) ((void)0)
+static inline void plant_yield(void)
+{
+}
+#endif
+
+#endif
