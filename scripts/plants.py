@@ -196,7 +196,6 @@ KNOWN = {
     'WRITE_UNCHECKED': ('life', 39),
     'TLB_UNFLUSHED': ('fork', 2),
     'BIND_STALE': ('gpu', 124),
-    'DEAD_REVIVED': ('gpu', 12),
     'LAST_TWICE': ('events', 1),
     'SLEEP_BLIND': ('fork', 2),
     'WAKE_FIRST': ('default', 63),
@@ -206,6 +205,7 @@ KNOWN = {
 
 # Not found in a few seconds from any seed: for the whole table only.
 SLOW = {
+    'DEAD_REVIVED',
     'MONITOR_WAITS', 'STOP_NO_WAIT', 'STOP_SKIPS', 'ENTER_BLIND',
     'LEAVE_EARLY', 'WAKE_GONE', 'WAKE_TAKEN', 'REVOKE_TAKE',
     'DRAIN_NOTHING', 'NOTIFY_LATE', 'EVICT_EARLY', 'BO_REVIVED',
