@@ -207,7 +207,9 @@ static bool has_nodes(struct mm *mm)
 	const uint64_t need = MM_EVENT_NODES + 4 * MM_STASH_MAX;
 	uint64_t have = ATOMIC_LOAD(&mm->monitor_nodes);
 
-	if (have < MM_MONITOR_NODES / 2)
+	/* The collector that is to end sees to it that nothing is left: while memory is short
+	 * there would always be this. */
+	if (have < MM_MONITOR_NODES / 2 && ATOMIC_LOAD(&mm->stopping) < 2)
 		mm_work_queue_collector(mm, &mm->refill_work);
 	return have >= need;
 }

@@ -278,6 +278,27 @@ static int tear_down_hoard(void **state)
 
 #define TEST_HOARD(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down_hoard)
 
+/* Else the two would keep each other from ending. */
+static void a_collector_that_is_to_end_is_asked_for_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t nodes = f->mm->monitor_nodes;
+
+	while (mm_collector_step(f->mm))
+		;
+	f->mm->monitor_nodes = 0;
+	assert_true(mm_monitor_step(f->mm));
+	assert_true(mm_collector_step(f->mm));
+	nodes += f->mm->monitor_nodes;
+
+	f->mm->monitor_nodes = 0;
+	f->mm->stopping = 2;
+	assert_true(mm_monitor_step(f->mm));
+	assert_false(mm_collector_step(f->mm));
+	f->mm->stopping = 0;
+	f->mm->monitor_nodes = nodes;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +309,7 @@ int main(void)
 		TEST_HOARD(bringing_home_without_memory_is_ebusy_and_nothing_moves),
 		TEST_HOARD(the_monitor_needs_no_memory),
 		TEST_HOARD(the_reserve_of_the_monitor_is_refilled),
+		TEST(a_collector_that_is_to_end_is_asked_for_nothing),
 		TEST(a_monitor_without_nodes_waits),
 	};
 
