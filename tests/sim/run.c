@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "device/faulty.h"
+#include "support/fault_table.h"
 
 /* Steps in which a run has to end after its last operation has begun. */
 #define STEPS_TO_END 2000000u
@@ -74,14 +75,7 @@ void run_inject(struct world *world, bool on)
 
 bool run_tolerates(const struct world *world, int err)
 {
-	static const int documented[] = { EAGAIN, EBUSY, ECANCELED, EIO, EMFILE, ENODEV,
-					  ENOMEM, ENOSPC, EOPNOTSUPP, EPERM };
-
-	for (size_t i = 0; world->spec->injection && i < ARRAY_SIZE(documented); i++) {
-		if (err == -documented[i])
-			return true;
-	}
-	return false;
+	return world->spec->injection && fault_is_documented(err);
 }
 
 static void note(struct program *program, const struct op *op)

@@ -62,4 +62,24 @@ static const struct fault fault_table[] = {
 	{ .call = "answer_lost", .error = EIO, .once_only = true, .device = true },
 };
 
+/* What a call of usvm may return, and a job may end with, where a call failed. */
+static inline bool fault_is_documented(int err)
+{
+	switch (-err) {
+	case EAGAIN:
+	case EBUSY:
+	case ECANCELED:
+	case EIO:
+	case EMFILE:
+	case ENODEV:
+	case ENOMEM:
+	case ENOSPC:
+	case EOPNOTSUPP:
+	case EPERM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 #endif
