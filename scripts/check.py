@@ -62,7 +62,7 @@ CHECK_STEPS = [
     Step('unit', 'test', 'build', 'unit', 12),
     Step('live', 'test', 'build', 'live', 35),
     Step('examples', 'test', 'build', 'examples', 6),
-    Step('device', 'test', 'build', 'device', 8),
+    Step('device', 'test', 'build', 'device', 16),
     Step('bench --smoke', 'test', 'build', 'bench', 6),
     Step('sim', 'test', 'build', 'sim', 30),
     Step('fidelity', 'test', 'build', 'fidelity', 12),
