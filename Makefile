@@ -5,8 +5,9 @@
 BUILD = build
 PYTHON = python3
 seconds = 600
+seeds = 1..60000
 
-.PHONY: help demo build check check-san flake fuzz plants coverage bench install clean
+.PHONY: help demo build check check-san flake fuzz soak plants coverage bench install clean
 .PHONY: deps deps-check deps-fuzz deps-coverage
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
+	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
@@ -57,6 +59,9 @@ flake: deps-check
 
 fuzz: deps-fuzz
 	@$(PYTHON) scripts/fuzz.py --engine both --seconds $(seconds) $(targets)
+
+soak: build
+	@nice $(BUILD)/tests/sim/usvm-sim --profile all --seeds $(seeds) --keep-going
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)

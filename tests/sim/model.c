@@ -307,9 +307,12 @@ static void collect_chain(const struct page *page, uint32_t word, uint64_t start
 			  uint64_t end, struct model_values *values, int depth)
 {
 	model_collect_word(page, word, start, end, values);
-	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++)
+	for (uint32_t i = 0; i < page->alias_count && depth < ALIAS_DEPTH; i++) {
 		collect_chain(page->alias[i], word, MIN(start, page->alias_since[i]), end,
 			      values, depth + 1);
+		if (model_may_lose(page->alias[i], page->alias_since[i]))
+			add_value(values, 0);
+	}
 }
 
 void model_collect_chain(const struct page *page, uint32_t word, uint64_t start, uint64_t end,

@@ -237,6 +237,8 @@ static void copy_words(struct model *model, struct page *to, struct page *from,
 		return;
 	}
 	to->used = true;
+	if (model_may_lose(from, change->start))
+		model_push(model, &to->zero, 0, change->start, now, WRITE_MAYBE);
 	for (uint32_t word = 0; word < MODEL_WORDS; word++) {
 		struct model_values values = { 0 };
 

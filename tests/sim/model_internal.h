@@ -95,6 +95,17 @@ static inline uint32_t model_word(uint64_t addr)
 	return (uint32_t)(addr % PAGE_BYTES / 8);
 }
 
+/**
+ * model_may_lose() - what mremap() takes from @page since @since may arrive as zeros
+ *
+ * Another call takes the page away at the same time. If it comes second and tells first,
+ * a page of the device is dropped before mremap() tells where it is: docs/limits.md.
+ */
+static inline bool model_may_lose(const struct page *page, uint64_t since)
+{
+	return page->changing > 1 || page->change_end > since;
+}
+
 uint32_t model_activate(struct model *model, uint64_t start);
 void model_deactivate(struct model *model, uint32_t slot);
 
