@@ -173,10 +173,8 @@ KNOWN = {
     'MONITOR_TOUCHES': ('life', 4),
     'ACCESS_LOCKED': ('tight', 111),
     'STACKS_TAKEN': ('gpu', 12),
-    'TAKE_STALE_VMA': ('tight', 188),
     'FILL_TWO_STEPS': ('tight', 6),
     'STASH_FORGETS': ('fork', 198),
-    'RESUME_EARLY': ('tight', 62),
     'SYSTEM_INSIDE': ('tight', 111),
     'READ_THEN_APPLY': ('events', 1),
     'TAKE_TWO_STEPS': ('tight', 6),
@@ -184,10 +182,7 @@ KNOWN = {
     'EVICT_DROPS': ('events', 1),
     'PUSH_NOTHING': ('fork', 44),
     'LIE_BELIEVED': ('fork', 37),
-    'FRAME_DIRTY': ('events', 113),
-    'FRAME_USED': ('default', 399),
     'HOME_LIE_BELIEVED': ('tight', 6),
-    'HOME_NO_COPY': ('events', 183),
     'REMOVE_KEEPS': ('tight', 34),
     'REVOKE_FAULT': ('life', 4),
     'REVOKE_HOME': ('fork', 2),
@@ -205,10 +200,11 @@ KNOWN = {
 
 # Not found in a few seconds from any seed: for the whole table only.
 SLOW = {
-    'DEAD_REVIVED',
-    'MONITOR_WAITS', 'STOP_NO_WAIT', 'STOP_SKIPS', 'ENTER_BLIND',
-    'LEAVE_EARLY', 'WAKE_GONE', 'WAKE_TAKEN', 'REVOKE_TAKE',
-    'DRAIN_NOTHING', 'NOTIFY_LATE', 'EVICT_EARLY', 'BO_REVIVED',
+    'DEAD_REVIVED', 'MONITOR_WAITS', 'STOP_NO_WAIT', 'STOP_SKIPS',
+    'ENTER_BLIND', 'LEAVE_EARLY', 'WAKE_GONE', 'WAKE_TAKEN',
+    'REVOKE_TAKE', 'DRAIN_NOTHING', 'NOTIFY_LATE', 'EVICT_EARLY',
+    'BO_REVIVED', 'TAKE_STALE_VMA', 'RESUME_EARLY', 'FRAME_DIRTY',
+    'FRAME_USED', 'HOME_NO_COPY',
 }
 
 if __name__ == '__main__':
