@@ -27,9 +27,10 @@ static const struct {
 /* Where a call that none of these makes is looked for, in longer ones. */
 static const char *const rare_profiles[] = { "fork", "events" };
 
-#define DEVICE_SEEDS 3 /* of each profile */
+#define DEVICE_SEEDS 1 /* of each profile */
 #define RARE_STEPS 12000
-#define RARE_SEEDS 30
+#define RARE_CALLS 8u /* at most */
+#define RARE_SEEDS 15
 
 static uint64_t count_of(const struct outcome *outcome, const char *call)
 {
@@ -135,7 +136,7 @@ static uint64_t run_rare(const char *profile, uint64_t seed, struct outcome *out
 		return 1;
 	case_run_apart(c, outcome);
 	for (size_t i = 0; i < ARRAY_SIZE(fault_table); i++)
-		calls[i] = runs_of[i] ? 0 : MIN(count_of(outcome, fault_table[i].call), 50u);
+		calls[i] = runs_of[i] ? 0 : MIN(count_of(outcome, fault_table[i].call), RARE_CALLS);
 	for (size_t i = 0; i < ARRAY_SIZE(fault_table); i++)
 		failures += run_fault(c, outcome, i, calls[i], all);
 	case_destroy(c);
