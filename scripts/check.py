@@ -66,7 +66,7 @@ CHECK_STEPS = [
     Step('bench --smoke', 'test', 'build', 'bench', 6),
     Step('sim', 'test', 'build', 'sim', 30),
     Step('fidelity', 'test', 'build', 'fidelity', 12),
-    Step('plants', 'test', 'build', 'plants', 15),
+    Step('plants', 'test', 'build', 'plants', 25),
     Step('fuzz corpus', 'test', 'build', 'fuzz', 3),
     Step('stress', 'test', 'build', 'stress', 50),
     Step('debug: compile', 'compile', 'build-debug', '', 40),

@@ -325,8 +325,10 @@ static enum attempt try_access(struct gpu_engine *engine, uint32_t op, uint64_t 
 	    (is_atomic(op) && !(pte.flags & USVM_PTE_ATOMIC))) {
 		attempt = ATTEMPT_FAULT;
 	} else if (pte.flags & USVM_PTE_VRAM) {
-		if (PLANTED(LEAVE_EARLY))
+		if (PLANTED(LEAVE_EARLY)) {
 			leave_section(engine);
+			plant_yield();
+		}
 		tlb_fill(engine, addr, &pte);
 		vram_access(op, engine->gpu->vram + pte.target, buffer, bytes);
 		attempt = ATTEMPT_DONE;
