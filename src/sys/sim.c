@@ -313,7 +313,7 @@ const char *sim_op_name(size_t number)
 uint32_t sim_page(struct sim *sim, struct sim_process *process, uint64_t addr)
 {
 	SIM_MUST(span_contains(sim->window, addr));
-	return sim_flags_read(process, addr);
+	return sim_flags_read(process, addr) & ~(uint32_t)SIM_PAGE_LARGE;
 }
 
 int sim_peek(struct sim *sim, struct sim_process *process, uint64_t addr, uint64_t *value)
@@ -357,7 +357,7 @@ static void check_process(struct sim *sim, struct sim_process *process)
 		const struct sim_vma *vma = &process->vmas[i];
 
 		SIM_MUST(vma->span.start >= end && vma->span.end > vma->span.start);
-		SIM_MUST(span_covers(sim->window, vma->span) && vma->mapping);
+		SIM_MUST(span_covers(sim->window, vma->span));
 		SIM_MUST(!vma->mode == !vma->uffd);
 		SIM_MUST(!vma->uffd ||
 			 sim->uffds[vma->uffd].process == process);

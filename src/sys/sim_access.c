@@ -360,6 +360,12 @@ static void access_part(struct sim *sim, enum sys_access_op op, uint64_t addr, u
 		memset(at + real, 0, bytes - real);
 }
 
+/* Atomics that are no instruction of the processor are a load and an exchange. */
+static bool loads_first(enum sys_access_op op)
+{
+	return (op >= SYS_ACCESS_AND && op <= SYS_ACCESS_XOR) || op >= SYS_ACCESS_MIN;
+}
+
 int sim_do_access(struct sim *sim, enum sys_access_op op, uint64_t addr, void *buffer,
 		  uint32_t bytes)
 {
@@ -376,9 +382,11 @@ int sim_do_access(struct sim *sim, enum sys_access_op op, uint64_t addr, void *b
 	while (bytes) {
 		uint64_t left = PAGE_BYTES - addr % PAGE_BYTES;
 		uint32_t part = (uint32_t)MIN(left, bytes);
-		int err = -EFAULT;
+		int err = span_contains(sim->window, addr) ? 0 : -EFAULT;
 
-		if (span_contains(sim->window, addr))
+		if (!err && loads_first(op))
+			err = sim_fault_in(process, addr, false);
+		if (!err)
 			err = sim_fault_in(process, addr, op != SYS_ACCESS_READ);
 		if (err)
 			return err == -EBUSY ? -EFAULT : err;

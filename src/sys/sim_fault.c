@@ -26,6 +26,8 @@ static bool wants_huge(struct sim_process *process, const struct sim_vma *vma, u
 	    vma->kind != SYS_VMA_ANON_PRIVATE || !span_covers(vma->span, span))
 		return false;
 	block = sim_block_get(process, addr);
+	if (block->table)
+		return false;
 	for (size_t i = 0; i < PAGES_PER_HUGE; i++)
 		if (block->flags[i])
 			return false;
@@ -42,17 +44,33 @@ static void block_change(struct sim_process *process, uint64_t addr, uint32_t se
 		block->flags[i] = (uint16_t)((block->flags[i] & ~clear) | set);
 }
 
-static void fill_missing(struct sim_process *process, const struct sim_vma *vma,
+static void fill_missing(struct sim_process *process, struct sim_vma *vma,
 			 uint64_t addr, bool write, uint16_t *flags)
 {
 	bool zero = !write && (vma->kind == SYS_VMA_ANON_PRIVATE ||
 			       vma->kind == SYS_VMA_STACK);
 	uint16_t new = (uint16_t)(SYS_PAGE_PRESENT | (zero ? SYS_PAGE_ZERO : 0));
 
-	if (!*flags && wants_huge(process, vma, addr))
-		block_change(process, addr, new | SYS_PAGE_HUGE, 0);
-	else
+	if (!*flags && wants_huge(process, vma, addr)) {
+		sim_anon_prepare(process, vma);
+		block_change(process, addr,
+			     new | SYS_PAGE_HUGE | (zero ? 0 : SIM_PAGE_LARGE), 0);
+	} else {
+		sim_table_make(process, addr);
 		*flags |= new;
+	}
+}
+
+/* What is made before one sees that the page is the userfaultfd's. */
+static void prepare_missing(struct sim_process *process, struct sim_vma *vma, uint64_t addr,
+			    bool write, uint32_t flags)
+{
+	bool huge = !flags && wants_huge(process, vma, addr);
+
+	if (write || huge)
+		sim_anon_prepare(process, vma);
+	if (!huge)
+		sim_table_make(process, addr);
 }
 
 /* A page that is there is written. */
@@ -60,14 +78,17 @@ static void write_page(struct sim_process *process, uint64_t addr, uint16_t *fla
 {
 	const uint32_t clear =
 		SIM_PAGE_WP | SIM_PAGE_SHARED | SYS_PAGE_ZERO | SIM_PAGE_LAZY;
+	uint32_t set = *flags & SYS_PAGE_ZERO ? SIM_PAGE_LARGE : 0;
 
 	if (!(*flags & clear))
 		return;
 	/* One small page is copied, and the huge one is gone. */
-	if (*flags & SIM_PAGE_SHARED)
+	if (*flags & SIM_PAGE_SHARED) {
 		sim_split_block(process, addr);
+		*flags &= (uint16_t)~SIM_PAGE_LARGE;
+	}
 	if (*flags & SYS_PAGE_HUGE)
-		block_change(process, addr, 0, clear);
+		block_change(process, addr, set, clear);
 	else
 		*flags &= (uint16_t)~clear;
 }
@@ -79,7 +100,7 @@ static void write_page(struct sim_process *process, uint64_t addr, uint16_t *fla
 int sim_touch(struct sim_process *process, uint64_t addr, bool write,
 	      uint32_t *fault_flags)
 {
-	const struct sim_vma *vma = sim_vma_at(process, addr);
+	struct sim_vma *vma = sim_vma_at(process, addr);
 	uint16_t *flags;
 
 	if (!vma || !(vma->prot & (write ? SYS_PROT_WRITE : SYS_PROT_READ)))
@@ -89,10 +110,14 @@ int sim_touch(struct sim_process *process, uint64_t addr, bool write,
 		return -EFAULT;
 	if (*flags & SIM_PAGE_POISON)
 		return -EBUSY;
+	if (*flags == SIM_PAGE_WP && !(vma->mode & SYS_REGISTER_WP))
+		*flags = 0; /* a marker of before */
 	if (!(*flags & SIM_PAGE_CONTENTS)) {
 		*fault_flags = write ? SYS_FAULT_WRITE : 0;
-		if (vma->mode & SYS_REGISTER_MISSING)
+		if (vma->mode & SYS_REGISTER_MISSING) {
+			prepare_missing(process, vma, addr, write, *flags);
 			return -EAGAIN;
+		}
 		fill_missing(process, vma, addr, write, flags);
 	} else if (*flags & SYS_PAGE_SWAPPED) {
 		*flags = (uint16_t)((*flags & ~SYS_PAGE_SWAPPED) | SYS_PAGE_PRESENT);
@@ -103,6 +128,7 @@ int sim_touch(struct sim_process *process, uint64_t addr, bool write,
 		*fault_flags = SYS_FAULT_WRITE | SYS_FAULT_WP;
 		return -EAGAIN;
 	}
+	sim_anon_prepare(process, vma);
 	write_page(process, addr, flags);
 	return 0;
 }
@@ -160,12 +186,13 @@ void sim_fault_end(struct sim *sim, struct sim_fault *fault)
 	}
 }
 
-void sim_fault_wake(struct sim *sim, struct sim_process *process, struct span span)
+/* Whoever sleeps for @uffd. */
+void sim_fault_wake(struct sim *sim, const struct sim_uffd *uffd, struct span span)
 {
 	LIST_FOR_EACH_SAFE(node, &sim->faults) {
 		struct sim_fault *fault = LIST_ENTRY(node, struct sim_fault, link);
 
-		if (fault->process == process && span_contains(span, fault->event.addr))
+		if (fault->uffd == uffd->index && span_contains(span, fault->event.addr))
 			sim_fault_end(sim, fault);
 	}
 	if (sim->outside)

@@ -34,6 +34,10 @@
 #define SIM_FOR_PAGES(addr, span) \
 	for (uint64_t addr = (span).start; addr < (span).end; addr += PAGE_BYTES)
 
+/* Beside enum sys_page_flag and enum sim_page_flag: of what came as a huge page, and may
+ * be mapped as small ones since. */
+#define SIM_PAGE_LARGE (1 << 13)
+
 enum sim_vma_flag {
 	SIM_VMA_MLOCKED = 1 << 0,
 	SIM_VMA_DONTFORK = 1 << 1,
@@ -47,7 +51,8 @@ enum sim_vma_flag {
 struct sim_vma {
 	struct span span;
 	uint64_t offset;  /* of span.start, in what was mapped: contiguous where it merges */
-	uint32_t mapping; /* which mmap() made it */
+	uint32_t mapping; /* which mmap() made it; 0 where that is forgotten */
+	uint32_t anon;    /* what its pages belong to; 0: none yet */
 	uint8_t kind;     /* enum sys_vma_kind */
 	uint8_t prot;
 	uint8_t mode;  /* enum sys_register_mode */
@@ -59,6 +64,7 @@ struct sim_block {
 	struct sim_block *next_free;
 	uint8_t *bytes;
 	uint32_t stride;
+	bool table; /* small pages are there, or were: no huge page comes by itself */
 	bool exposed; /* pointer() was called: contents may come without our doing */
 	uint16_t flags[PAGES_PER_HUGE];
 };
@@ -214,6 +220,7 @@ struct sim {
 	struct sim_pin *free_pins;
 	uint32_t madvise_count; /* threads inside DONTNEED and FREE */
 	uint32_t mapping_count;
+	uint32_t anon_count;
 	bool kicked; /* uffd_kick() */
 	struct span exclusions[8]; /* what sys_ops.exclusions() says */
 	size_t exclusion_count;
@@ -304,7 +311,7 @@ struct sim_process *sim_process_new(struct sim *sim);
 size_t sim_vma_index(const struct sim_process *process, uint64_t addr);
 struct sim_vma *sim_vma_at(const struct sim_process *process, uint64_t addr);
 int sim_one_vma(const struct sim_process *process, struct span span);
-bool sim_all_mapped(const struct sim_process *process, struct span span);
+struct span sim_mapped_start(const struct sim_process *process, struct span span);
 int sim_vma_isolate(struct sim_process *process, struct span span, size_t *first,
 		    size_t *end);
 void sim_vma_merge(struct sim_process *process, struct span span);
@@ -317,7 +324,10 @@ int sim_do_mmap(struct sim_process *process, struct span span, enum sys_vma_kind
 int sim_do_munmap(struct sim_process *process, struct span span, struct sim_call *call);
 int sim_do_mremap(struct sim_process *process, struct span old, uint64_t bytes,
 		  uint64_t to, bool dontunmap, struct sim_call *call);
+void sim_anon_prepare(struct sim_process *process, struct sim_vma *vma);
 int sim_do_mprotect(struct sim_process *process, struct span span, uint32_t prot);
+int sim_vma_set_mode(struct sim_process *process, struct span span, uint8_t uffd,
+		     uint32_t mode);
 int sim_vma_set_flags(struct sim_process *process, struct span span, uint32_t set,
 		      uint32_t clear);
 
@@ -327,6 +337,11 @@ uint16_t *sim_flags(struct sim_process *process, uint64_t addr); /* NULL: no blo
 uint16_t *sim_flags_make(struct sim_process *process, uint64_t addr);
 uint32_t sim_flags_read(struct sim_process *process, uint64_t addr);
 uint8_t *sim_bytes(struct sim_process *process, uint64_t addr);
+bool sim_has_table(struct sim_process *process, uint64_t addr);
+bool sim_block_is_empty(struct sim_process *process, uint64_t addr);
+void sim_table_make(struct sim_process *process, uint64_t addr);
+void sim_table_drop(struct sim_process *process, uint64_t addr);
+void sim_split_large(struct sim_process *process, uint64_t addr);
 void sim_split_huge(struct sim_process *process, struct span span);
 void sim_split_block(struct sim_process *process, uint64_t addr);
 void sim_zap(struct sim_process *process, struct span span, bool keep_guards);
@@ -334,7 +349,7 @@ void sim_unprotect(struct sim_process *process, struct span span);
 void sim_carry(struct sim_process *to, uint64_t dst, struct sim_process *from, uint64_t src);
 void sim_page_erase(struct sim_process *process, uint64_t addr);
 void sim_blocks_free(struct sim_process *process);
-int sim_collapse(struct sim_process *process, struct span span);
+int sim_collapse(struct sim_process *process, const struct sim_vma *vma, struct span span);
 
 /* sim_fault.c */
 int sim_touch(struct sim_process *process, uint64_t addr, bool write,
@@ -342,7 +357,7 @@ int sim_touch(struct sim_process *process, uint64_t addr, bool write,
 struct sim_fault *sim_fault_queue(struct sim_process *process, uint64_t addr,
 				  uint32_t fault_flags);
 void sim_fault_end(struct sim *sim, struct sim_fault *fault);
-void sim_fault_wake(struct sim *sim, struct sim_process *process, struct span span);
+void sim_fault_wake(struct sim *sim, const struct sim_uffd *uffd, struct span span);
 uint32_t sim_caller_id(struct sim *sim);
 int sim_fault_in(struct sim_process *process, uint64_t addr, bool write);
 

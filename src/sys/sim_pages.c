@@ -116,6 +116,42 @@ uint8_t *sim_bytes(struct sim_process *process, uint64_t addr)
 
 /* --- huge pages ----------------------------------------------------------- */
 
+bool sim_has_table(struct sim_process *process, uint64_t addr)
+{
+	const struct sim_block *block = *slot(process, addr);
+
+	return block && block->table;
+}
+
+/* Nothing is there, and no table of small pages is left. */
+bool sim_block_is_empty(struct sim_process *process, uint64_t addr)
+{
+	struct span span = span_block(addr, HUGE_BYTES);
+
+	if (sim_has_table(process, addr))
+		return false;
+	SIM_FOR_PAGES(at, span)
+		if (sim_flags_read(process, at))
+			return false;
+	return true;
+}
+
+void sim_table_make(struct sim_process *process, uint64_t addr)
+{
+	struct sim_block *block = sim_block_get(process, addr);
+
+	if (!(block->flags[0] & SYS_PAGE_HUGE))
+		block->table = true;
+}
+
+void sim_table_drop(struct sim_process *process, uint64_t addr)
+{
+	struct sim_block *block = *slot(process, addr);
+
+	if (block)
+		block->table = false;
+}
+
 /* If the block of @addr is a huge page, make small ones of it. */
 void sim_split_block(struct sim_process *process, uint64_t addr)
 {
@@ -125,6 +161,29 @@ void sim_split_block(struct sim_process *process, uint64_t addr)
 		return;
 	for (size_t i = 0; i < PAGES_PER_HUGE; i++)
 		block->flags[i] &= (uint16_t)~SYS_PAGE_HUGE;
+	block->table = true;
+}
+
+/* The page itself is split, not only its mapping: what is zero becomes the zero page. */
+void sim_split_large(struct sim_process *process, uint64_t addr)
+{
+	struct sim_block *block = *slot(process, addr);
+	const struct sim_vma *vma = sim_vma_at(process, addr);
+
+	sim_split_block(process, addr);
+	if (!block || !(block->flags[index_of(addr)] & SIM_PAGE_LARGE))
+		return;
+	for (uint64_t i = 0; i < PAGES_PER_HUGE; i++) {
+		uint16_t *flags = &block->flags[i];
+
+		if (!(*flags & SIM_PAGE_LARGE))
+			continue;
+		*flags &= (uint16_t)~SIM_PAGE_LARGE;
+		if (*flags & SYS_PAGE_PRESENT && !(vma->flags & SIM_VMA_MLOCKED) &&
+		    is_zero(block->bytes + i * block->stride, process->sim->config.frame_bytes))
+			*flags = (uint16_t)((*flags & SIM_PAGE_WP) | SYS_PAGE_PRESENT |
+					    SYS_PAGE_ZERO);
+	}
 }
 
 /* The huge pages of which only a part lies in @span. */
@@ -136,43 +195,50 @@ void sim_split_huge(struct sim_process *process, struct span span)
 		sim_split_block(process, span.end);
 }
 
-/* One block. Return: 0, -EINVAL it cannot be huge, -EBUSY not now. */
-static int collapse_block(struct sim_process *process, uint64_t start)
+/* One block. Return: 0, -EINVAL it cannot be huge, -EBUSY not now, -EAGAIN pinned. */
+static int collapse_block(struct sim_process *process, const struct sim_vma *vma,
+			  uint64_t start)
 {
 	struct span span = span_make(start, HUGE_BYTES);
-	const struct sim_vma *vma = sim_vma_at(process, start);
 	struct sim_block *block = sim_block_get(process, start);
 
-	if (sim_one_vma(process, span) || vma->kind != SYS_VMA_ANON_PRIVATE ||
-	    vma->flags & SIM_VMA_NOHUGEPAGE)
+	if (sim_block_is_empty(process, start))
 		return -EINVAL;
 	SIM_FOR_PAGES(addr, span) {
 		uint32_t flags = *sim_flags(process, addr);
 
-		if (flags & (SIM_PAGE_PINNED | SIM_PAGE_WP | SYS_PAGE_GUARD |
-			     SIM_PAGE_POISON))
-			return -EBUSY;
-		if (!(flags & SIM_PAGE_CONTENTS) && vma->uffd)
+		if (flags & (SIM_PAGE_WP | SYS_PAGE_GUARD | SIM_PAGE_POISON))
+			return -EINVAL;
+		if ((!flags || flags & SYS_PAGE_ZERO) && vma->uffd)
 			return -EBUSY; /* nobody fills holes but who registered them */
+		if (flags & SIM_PAGE_PINNED)
+			return -EAGAIN;
 	}
 	for (size_t i = 0; i < PAGES_PER_HUGE; i++)
-		block->flags[i] = SYS_PAGE_PRESENT | SYS_PAGE_HUGE;
+		block->flags[i] = SYS_PAGE_PRESENT | SYS_PAGE_HUGE | SIM_PAGE_LARGE;
+	block->table = false;
 	return 0;
 }
 
-int sim_collapse(struct sim_process *process, struct span span)
+/* The blocks of @span, which lies in @vma; an error is the last one's. */
+int sim_collapse(struct sim_process *process, const struct sim_vma *vma, struct span span)
 {
+	uint64_t first = ALIGN_UP(vma->span.start, HUGE_BYTES);
 	uint64_t start = ALIGN_UP(span.start, HUGE_BYTES);
+	uint64_t end = ALIGN_DOWN(span.end, HUGE_BYTES);
+	int result = 0;
 
-	for (; start + HUGE_BYTES <= span.end; start += HUGE_BYTES) {
+	if (first + HUGE_BYTES > vma->span.end || start > end || !vma->anon ||
+	    vma->kind != SYS_VMA_ANON_PRIVATE || vma->flags & SIM_VMA_NOHUGEPAGE)
+		return -EINVAL;
+	for (; start < end; start += HUGE_BYTES) {
 		int err = 0;
 
 		if (!(sim_flags_read(process, start) & SYS_PAGE_HUGE))
-			err = collapse_block(process, start);
-		if (err)
-			return err;
+			err = collapse_block(process, vma, start);
+		result = err ? err : result;
 	}
-	return 0;
+	return result;
 }
 
 /* --- pins ----------------------------------------------------------------- */
@@ -272,6 +338,8 @@ void sim_carry(struct sim_process *to, uint64_t dst, struct sim_process *from, u
 		memcpy(sim_bytes(to, dst), sim_bytes(from, src),
 		       from->sim->config.frame_bytes);
 	*sim_flags_make(to, dst) = flags;
+	if (!(flags & SYS_PAGE_HUGE))
+		sim_table_make(to, dst);
 	if (to == from && flags & SIM_PAGE_PINNED) {
 		pins_follow(from, src, dst);
 		*sim_flags(from, src) = flags & (uint16_t)~SIM_PAGE_PINNED;
@@ -293,6 +361,7 @@ void sim_blocks_free(struct sim_process *process)
 		*at = NULL;
 		if (in_arena(process, addr))
 			continue;
+		block->table = false;
 		block->next_free = sim->free_blocks;
 		sim->free_blocks = block;
 	}

@@ -35,6 +35,7 @@ static void fork_vma(struct sim_process *child, struct sim_process *parent,
 {
 	struct sim_vma copy = *vma;
 	bool is_private = vma->kind != SYS_VMA_ANON_SHARED && vma->kind != SYS_VMA_FILE_SHARED;
+	bool only_zero;
 
 	copy.flags &= ~(uint32_t)SIM_VMA_MLOCKED;
 	if (!vma->uffd || !uffd) {
@@ -46,7 +47,11 @@ static void fork_vma(struct sim_process *child, struct sim_process *parent,
 	sim_vma_insert(child, &copy);
 	if (vma->flags & SIM_VMA_WIPEONFORK)
 		return;
+	/* Where there are but zero pages nothing is copied: the child faults for them. */
+	only_zero = is_private && !vma->anon && !(copy.mode & SYS_REGISTER_WP);
 	SIM_FOR_PAGES(addr, vma->span) {
+		if (only_zero && sim_flags_read(parent, addr) & SYS_PAGE_ZERO)
+			continue;
 		if (sim_flags(parent, addr))
 			fork_page(child, parent, addr, is_private);
 		else

@@ -157,15 +157,23 @@ int sim_brk(struct sim *sim, uint64_t end, uint64_t *now)
 
 /* --- madvise -------------------------------------------------------------- */
 
+/* Of the huge zero page nothing is freed, so it stays. */
+static void split_huge_data(struct sim_process *process, uint64_t addr)
+{
+	if (!IS_ALIGNED(addr, HUGE_BYTES) && !(sim_flags_read(process, addr) & SYS_PAGE_ZERO))
+		sim_split_large(process, addr);
+}
+
 static void free_lazily(struct sim_process *process, struct span span)
 {
-	sim_split_huge(process, span);
+	split_huge_data(process, span.start);
+	split_huge_data(process, span.end);
 	SIM_FOR_PAGES(addr, span) {
 		uint16_t *flags = sim_flags(process, addr);
 
 		if (!flags)
 			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
-		else if (*flags & SYS_PAGE_SWAPPED)
+		else if (*flags & (SYS_PAGE_SWAPPED | SIM_PAGE_POISON))
 			sim_page_erase(process, addr);
 		else if (*flags & SYS_PAGE_PRESENT &&
 			 !(*flags & (SIM_PAGE_SHARED | SYS_PAGE_ZERO)))
@@ -173,61 +181,52 @@ static void free_lazily(struct sim_process *process, struct span span)
 	}
 }
 
-/* One VMA's part: told, waited for, looked up again, done. */
-static int discard_part(struct sim_process *process, struct span part, bool lazily)
+/* Of blocks that were emptied whole. */
+static void drop_empty_tables(struct sim_process *process, struct span span)
+{
+	uint64_t at = ALIGN_UP(span.start, HUGE_BYTES);
+
+	for (; at + HUGE_BYTES <= span.end; at += HUGE_BYTES) {
+		bool is_empty = true;
+
+		SIM_FOR_PAGES(addr, span_make(at, HUGE_BYTES))
+			is_empty = is_empty && !sim_flags_read(process, addr);
+		if (is_empty)
+			sim_table_drop(process, at);
+	}
+}
+
+/* What is told first, then waited for, looked up again, done: up to where the VMA ends
+ * then, which is what @part becomes. */
+static int discard(struct sim_process *process, const struct sim_vma *vma,
+		   struct span *part, enum sim_advice advice)
 {
 	struct sim *sim = process->sim;
 	struct sim_call call = { 0 };
-	const struct sim_vma *vma = sim_vma_at(process, part.start);
 
+	if (vma->flags & SIM_VMA_MLOCKED ||
+	    (advice == SIM_ADVICE_REMOVE && vma->kind != SYS_VMA_ANON_SHARED))
+		return -EINVAL;
 	if (vma->uffd) {
-		sim_event_send_all(&call, process, part, SYS_EVENT_REMOVE);
+		sim_event_send_all(&call, process, *part, SYS_EVENT_REMOVE);
 		if (!sim->current && sim->outside)
 			return 0; /* sim_outside_finish_removes() */
 		sim_call_wait(sim, &call);
 		sim_yield_point();
-		vma = sim_vma_at(process, part.start);
+		vma = sim_vma_at(process, part->start);
 		if (!vma)
 			return -ENOMEM;
-		part.end = MIN(part.end, vma->span.end);
+		part->end = MIN(part->end, vma->span.end);
 	}
-	if (lazily)
-		free_lazily(process, part);
+	if (advice == SIM_ADVICE_FREE && vma->kind != SYS_VMA_ANON_PRIVATE)
+		return -EINVAL;
+	if (advice == SIM_ADVICE_FREE)
+		free_lazily(process, *part);
 	else
-		sim_zap(process, part, true);
+		sim_zap(process, *part, true);
+	if (advice == SIM_ADVICE_DONTNEED)
+		drop_empty_tables(process, *part);
 	return 0;
-}
-
-static int discard(struct sim_process *process, struct span span, enum sim_advice advice)
-{
-	uint64_t at = span.start;
-	int result = 0;
-
-	while (at < span.end) {
-		size_t i = sim_vma_index(process, at);
-		const struct sim_vma *vma = &process->vmas[i];
-		bool shared;
-		int err;
-
-		if (i == process->vma_count || vma->span.start >= span.end)
-			return -ENOMEM;
-		if (vma->span.start > at) {
-			result = -ENOMEM;
-			at = vma->span.start;
-		}
-		shared = vma->kind == SYS_VMA_ANON_SHARED;
-		if (vma->flags & SIM_VMA_MLOCKED ||
-		    (advice == SIM_ADVICE_REMOVE && !shared) ||
-		    (advice == SIM_ADVICE_FREE && vma->kind != SYS_VMA_ANON_PRIVATE))
-			return -EINVAL;
-		span.start = at;
-		at = MIN(vma->span.end, span.end);
-		err = discard_part(process, (struct span){ span.start, at },
-				   advice == SIM_ADVICE_FREE);
-		if (err)
-			return err;
-	}
-	return result;
 }
 
 static int populate(struct sim_process *process, struct span span, bool write)
@@ -248,32 +247,31 @@ static int populate(struct sim_process *process, struct span span, bool write)
 				      sim_fault_in(process, addr, write) :
 				      -EFAULT;
 		if (err)
-			return -EFAULT;
+			return err == -EBUSY ? -EHWPOISON : -EFAULT;
 	}
 	return 0;
 }
 
-static int guard(struct sim_process *process, struct span span, bool install)
+static int guard(struct sim_process *process, struct sim_vma *vma, struct span span,
+		 bool install)
 {
-	size_t i = sim_vma_index(process, span.start);
-
-	for (; i < process->vma_count && process->vmas[i].span.start < span.end; i++) {
-		if (process->vmas[i].kind != SYS_VMA_ANON_PRIVATE ||
-		    process->vmas[i].flags & SIM_VMA_MLOCKED)
-			return -EINVAL;
-	}
-	if (!sim_feature(process->sim, SYS_FEATURE_GUARD))
+	if (!sim_feature(process->sim, SYS_FEATURE_GUARD) ||
+	    (install && vma->flags & SIM_VMA_MLOCKED))
 		return -EINVAL;
-	if (install)
+	if (install) {
+		sim_anon_prepare(process, vma);
 		sim_zap(process, span, false);
+	}
 	SIM_FOR_PAGES(addr, span) {
 		uint16_t *flags = install ? sim_flags_make(process, addr) :
 					    sim_flags(process, addr);
 
-		if (install)
+		if (install) {
+			sim_table_make(process, addr);
 			*flags = SYS_PAGE_GUARD;
-		else if (flags)
+		} else if (flags) {
 			*flags &= (uint16_t)~SYS_PAGE_GUARD;
+		}
 	}
 	return 0;
 }
@@ -296,31 +294,62 @@ static int set_flags(struct sim_process *process, struct span span, enum sim_adv
 	return sim_vma_set_flags(process, span, changes[advice].set, changes[advice].clear);
 }
 
-/* Not under sim_enter(): for the program and for sys_ops.advise(). */
-int sim_do_madvise(struct sim_process *process, struct span span, enum sim_advice advice)
+/* What lies in one VMA. */
+static int advise_part(struct sim_process *process, struct sim_vma *vma,
+		       struct span *whole, enum sim_advice advice)
 {
-	if (!is_valid(process->sim, span))
-		return -EINVAL;
-	if (advice == SIM_ADVICE_DONTNEED || advice == SIM_ADVICE_FREE ||
-	    advice == SIM_ADVICE_REMOVE)
-		return discard(process, span, advice);
-	if (!sim_all_mapped(process, span))
-		return -ENOMEM;
+	struct span part = *whole;
+
+
 	switch (advice) {
+	case SIM_ADVICE_DONTNEED:
+	case SIM_ADVICE_FREE:
+	case SIM_ADVICE_REMOVE:
+		return discard(process, vma, whole, advice);
 	case SIM_ADVICE_COLLAPSE:
-		return sim_collapse(process, span);
-	case SIM_ADVICE_POPULATE_READ:
-	case SIM_ADVICE_POPULATE_WRITE:
-		return populate(process, span, advice == SIM_ADVICE_POPULATE_WRITE);
+		return sim_collapse(process, vma, part);
 	case SIM_ADVICE_GUARD_INSTALL:
 	case SIM_ADVICE_GUARD_REMOVE:
-		return guard(process, span, advice == SIM_ADVICE_GUARD_INSTALL);
+		return guard(process, vma, part, advice == SIM_ADVICE_GUARD_INSTALL);
 	case SIM_ADVICE_PAGEOUT:
-		sim_do_swap_out(process, span);
+		sim_do_swap_out(process, part);
 		return 0;
+	case SIM_ADVICE_WIPEONFORK:
+		if (vma->kind != SYS_VMA_ANON_PRIVATE)
+			return -EINVAL;
+		return set_flags(process, part, advice);
 	default:
-		return set_flags(process, span, advice);
+		return set_flags(process, part, advice);
 	}
+}
+
+/* Not under sim_enter(): for the program and for sys_ops.advise(). VMA by VMA; what is
+ * not mapped is passed over and makes it -ENOMEM. */
+int sim_do_madvise(struct sim_process *process, struct span span, enum sim_advice advice)
+{
+	int result = 0;
+
+	if (!is_valid(process->sim, span))
+		return -EINVAL;
+	if (advice == SIM_ADVICE_POPULATE_READ || advice == SIM_ADVICE_POPULATE_WRITE)
+		return populate(process, span, advice == SIM_ADVICE_POPULATE_WRITE);
+	while (span.start < span.end) {
+		size_t i = sim_vma_index(process, span.start);
+		struct sim_vma *vma = &process->vmas[i];
+		struct span part;
+		int err;
+
+		if (i == process->vma_count || vma->span.start >= span.end)
+			return -ENOMEM;
+		if (vma->span.start > span.start)
+			result = -ENOMEM;
+		part = span_intersect(span, vma->span);
+		err = advise_part(process, vma, &part, advice);
+		if (err)
+			return err;
+		span.start = part.end;
+	}
+	return result;
 }
 
 int sim_madvise(struct sim *sim, struct span span, enum sim_advice advice)
@@ -347,14 +376,16 @@ int sim_mlock(struct sim *sim, struct span span, bool on)
 {
 	struct sim_process *process = sim_caller(sim);
 	int err = SIM_ENTER(MLOCK, span.start, span_bytes(span), on);
+	struct span mapped;
 
 	if (!err && !is_valid(sim, span))
 		err = -EINVAL;
-	if (!err && !sim_all_mapped(process, span))
-		err = -ENOMEM;
-	if (!err)
-		err = sim_vma_set_flags(process, span, on ? SIM_VMA_MLOCKED : 0,
+	mapped = err ? span : sim_mapped_start(process, span);
+	if (!err && !span_is_empty(mapped))
+		err = sim_vma_set_flags(process, mapped, on ? SIM_VMA_MLOCKED : 0,
 					on ? 0 : SIM_VMA_MLOCKED);
+	if (!err && mapped.end < span.end)
+		err = -ENOMEM;
 	for (uint64_t at = span.start; on && !err && at < span.end; at += PAGE_BYTES) {
 		const struct sim_vma *vma = sim_vma_at(process, at);
 		bool write = vma && vma->prot & SYS_PROT_WRITE;

@@ -8,8 +8,9 @@
  * max_map_count and the mremap() that fails over a split are a kernel's, too.
  *
  *     offset: the address at which the page was mapped first. Two VMAs that touch join
- *     when all their attributes are equal, mapping included, and their offsets are
- *     contiguous.
+ *     when all their attributes are equal, mapping included, their offsets are contiguous
+ *     and their pages belong together. Of which there are none yet (anon is 0), that goes
+ *     with either, and has the offset of its place wherever it is moved.
  *
  * Nothing here blocks: messages are queued, their calls wait elsewhere.
  */
@@ -69,16 +70,18 @@ int sim_one_vma(const struct sim_process *process, struct span span)
 	return span.end <= vma->span.end ? 0 : -EINVAL;
 }
 
-bool sim_all_mapped(const struct sim_process *process, struct span span)
+/* The part of @span from its start to the first hole. */
+struct span sim_mapped_start(const struct sim_process *process, struct span span)
 {
+	struct span mapped = { span.start, span.start };
 	size_t i = sim_vma_index(process, span.start);
 
-	for (; i < process->vma_count && span.start < span.end; i++) {
-		if (process->vmas[i].span.start > span.start)
-			return false;
-		span.start = process->vmas[i].span.end;
+	for (; i < process->vma_count && mapped.end < span.end; i++) {
+		if (process->vmas[i].span.start > mapped.end)
+			break;
+		mapped.end = MIN(process->vmas[i].span.end, span.end);
 	}
-	return span.start >= span.end;
+	return mapped;
 }
 
 /* --- splitting and joining ------------------------------------------------ */
@@ -111,6 +114,7 @@ static bool joins(const struct sim_vma *a, const struct sim_vma *b)
 	return a->span.end == b->span.start && a->mapping == b->mapping &&
 	       a->kind == b->kind && a->prot == b->prot && a->mode == b->mode &&
 	       a->uffd == b->uffd && a->flags == b->flags &&
+	       (a->anon == b->anon || !a->anon || !b->anon) &&
 	       a->offset + span_bytes(a->span) == b->offset;
 }
 
@@ -124,6 +128,8 @@ static int split(struct sim_process *process, uint64_t addr, size_t max)
 		return 0;
 	if (process->vma_count >= max)
 		return -ENOMEM;
+	if (!IS_ALIGNED(addr, HUGE_BYTES))
+		sim_split_block(process, addr); /* no huge page in two VMAs */
 	right = process->vmas[i];
 	right.offset += addr - right.span.start;
 	right.span.start = addr;
@@ -162,6 +168,7 @@ void sim_vma_merge(struct sim_process *process, struct span span)
 
 		if (joins(vma, vma + 1)) {
 			vma->span.end = vma[1].span.end;
+			vma->anon = vma->anon ? vma->anon : vma[1].anon;
 			array_remove(process, i + 1, i + 2);
 		} else {
 			i++;
@@ -181,18 +188,62 @@ int sim_vma_isolate(struct sim_process *process, struct span span, size_t *first
 	return isolate(process, span, process->sim->config.max_map_count, first, end);
 }
 
+/* Change @span, VMA by VMA, to what @change makes of each; one that is so already is not
+ * touched, and so not split. */
+static int change_vmas(struct sim_process *process, struct span span,
+		       void (*change)(struct sim_vma *vma, uint32_t a, uint32_t b),
+		       uint32_t a, uint32_t b)
+{
+	while (span.start < span.end) {
+		size_t first = sim_vma_index(process, span.start), end;
+		struct sim_vma wanted = process->vmas[first];
+		struct span part;
+		int err;
+
+		if (first == process->vma_count || wanted.span.start >= span.end)
+			break;
+		part = span_intersect(span, wanted.span);
+		span.start = part.end;
+		change(&wanted, a, b);
+		if (!memcmp(&wanted, &process->vmas[first], sizeof(wanted)))
+			continue;
+		err = sim_vma_isolate(process, part, &first, &end);
+		if (err)
+			return err;
+		change(&process->vmas[first], a, b);
+		sim_vma_merge(process, part);
+	}
+	return 0;
+}
+
+static void change_flags(struct sim_vma *vma, uint32_t set, uint32_t clear)
+{
+	vma->flags = (vma->flags & ~clear) | set;
+}
+
+static void change_prot(struct sim_vma *vma, uint32_t prot, uint32_t unused UNUSED)
+{
+	vma->prot = (uint8_t)prot;
+}
+
+static void change_mode(struct sim_vma *vma, uint32_t uffd, uint32_t mode)
+{
+	if (vma->uffd == uffd && (vma->mode & mode) == mode)
+		return;
+	vma->uffd = (uint8_t)uffd;
+	vma->mode = (uint8_t)mode;
+}
+
 int sim_vma_set_flags(struct sim_process *process, struct span span, uint32_t set,
 		      uint32_t clear)
 {
-	size_t first, end;
-	int err = sim_vma_isolate(process, span, &first, &end);
+	return change_vmas(process, span, change_flags, set, clear);
+}
 
-	if (err)
-		return err;
-	for (size_t i = first; i < end; i++)
-		process->vmas[i].flags = (process->vmas[i].flags & ~clear) | set;
-	sim_vma_merge(process, span);
-	return 0;
+int sim_vma_set_mode(struct sim_process *process, struct span span, uint8_t uffd,
+		     uint32_t mode)
+{
+	return change_vmas(process, span, change_mode, uffd, mode);
 }
 
 /* --- mapping and unmapping ------------------------------------------------ */
@@ -237,6 +288,20 @@ uint64_t sim_find_gap(const struct sim_process *process, uint64_t bytes, uint64_
 	}
 }
 
+/* Blocks of @span in which nothing is mapped any more. */
+static void drop_tables(struct sim_process *process, struct span span)
+{
+	struct span all = span_align_out(span, HUGE_BYTES);
+
+	for (uint64_t at = all.start; at < all.end; at += HUGE_BYTES) {
+		size_t i = sim_vma_index(process, at);
+
+		if (i == process->vma_count ||
+		    process->vmas[i].span.start >= at + HUGE_BYTES)
+			sim_table_drop(process, at);
+	}
+}
+
 int sim_do_munmap(struct sim_process *process, struct span span, struct sim_call *call)
 {
 	const struct sim_vma *vma = sim_vma_at(process, span.start);
@@ -250,30 +315,35 @@ int sim_do_munmap(struct sim_process *process, struct span span, struct sim_call
 	sim_event_send_all(call, process, span, SYS_EVENT_UNMAP);
 	sim_zap(process, span, false);
 	array_remove(process, first, end);
+	drop_tables(process, span);
 	return 0;
 }
 
-/* A new anonymous mapping goes on what lies beside it, if it can. */
-static void join_neighbour(struct sim_process *process, struct sim_vma *vma)
+/* May @a lend @b, behind or before it, what its pages belong to? */
+static bool lends(const struct sim_vma *a, const struct sim_vma *b)
 {
-	const struct sim_vma *before = sim_vma_at(process, vma->span.start - 1);
-	const struct sim_vma *after = sim_vma_at(process, vma->span.end);
-	struct sim_vma wish = *vma;
+	const struct sim_vma *low = a->span.start < b->span.start ? a : b;
+	const struct sim_vma *high = low == a ? b : a;
 
-	if (process->sim->config.separate_maps || vma->kind != SYS_VMA_ANON_PRIVATE)
+	return a->anon && low->span.end == high->span.start && low->kind == high->kind &&
+	       low->mode == high->mode && low->flags == high->flags &&
+	       low->mapping == high->mapping &&
+	       low->offset + span_bytes(low->span) == high->offset;
+}
+
+/* A page of its own is about to be in @vma. */
+void sim_anon_prepare(struct sim_process *process, struct sim_vma *vma)
+{
+	size_t i = (size_t)(vma - process->vmas);
+
+	if (vma->anon || vma->kind != SYS_VMA_ANON_PRIVATE)
 		return;
-	if (before) {
-		wish.mapping = before->mapping;
-		if (joins(before, &wish)) {
-			vma->mapping = wish.mapping;
-			return;
-		}
-	}
-	if (after) {
-		wish.mapping = after->mapping;
-		if (joins(&wish, after))
-			vma->mapping = wish.mapping;
-	}
+	if (i + 1 < process->vma_count && lends(vma + 1, vma))
+		vma->anon = vma[1].anon;
+	else if (i && lends(vma - 1, vma))
+		vma->anon = vma[-1].anon;
+	else
+		vma->anon = ++process->sim->anon_count;
 }
 
 int sim_do_mmap(struct sim_process *process, struct span span, enum sys_vma_kind kind,
@@ -291,26 +361,18 @@ int sim_do_mmap(struct sim_process *process, struct span span, enum sys_vma_kind
 		err = -ENOMEM;
 	if (err)
 		return err;
-	vma.mapping = ++process->sim->mapping_count;
-	join_neighbour(process, &vma);
+	if (kind != SYS_VMA_ANON_PRIVATE || process->sim->config.separate_maps)
+		vma.mapping = ++process->sim->mapping_count;
 	sim_vma_insert(process, &vma);
 	return 0;
 }
 
 int sim_do_mprotect(struct sim_process *process, struct span span, uint32_t prot)
 {
-	size_t first, end;
-	int err;
+	struct span mapped = sim_mapped_start(process, span);
+	int err = change_vmas(process, mapped, change_prot, prot, 0);
 
-	if (!sim_all_mapped(process, span))
-		return -ENOMEM;
-	err = sim_vma_isolate(process, span, &first, &end);
-	if (err)
-		return err;
-	for (size_t i = first; i < end; i++)
-		process->vmas[i].prot = (uint8_t)prot;
-	sim_vma_merge(process, span);
-	return 0;
+	return !err && mapped.end < span.end ? -ENOMEM : err;
 }
 
 /* --- mremap --------------------------------------------------------------- */
@@ -334,6 +396,8 @@ static void carry_pages(struct sim_process *process, struct span from, uint64_t 
 			addr = span_block(addr, HUGE_BYTES).end - PAGE_BYTES;
 			continue;
 		}
+		if (sim_has_table(process, addr))
+			sim_table_make(process, to + (addr - from.start));
 		if (*flags) {
 			sim_carry(process, to + (addr - from.start), process, addr);
 			sim_page_erase(process, addr);
@@ -341,28 +405,63 @@ static void carry_pages(struct sim_process *process, struct span from, uint64_t 
 	}
 }
 
-static int move(struct sim_process *process, struct span old, uint64_t bytes, uint64_t to,
-		bool dontunmap, struct sim_call *call)
+/* @old lies in one VMA. What lies behind it, up to @tail_end, is cut off. */
+static int move(struct sim_process *process, struct span old, uint64_t tail_end,
+		uint64_t bytes, uint64_t to, bool dontunmap, struct sim_call *call)
 {
 	struct sys_event event = { .type = SYS_EVENT_REMAP, .span = old, .to = to };
 	struct sim_vma vma = *sim_vma_at(process, old.start);
-	size_t first, end;
-	int err;
+	bool whole = vma.span.start == old.start && vma.span.end == old.end;
+	int err = 0;
 
 	if (process->vma_count + 3 > process->sim->config.max_map_count)
 		return -ENOMEM;
-	err = sim_vma_isolate(process, old, &first, &end);
-	if (err)
-		return err;
 	vma.offset += old.start - vma.span.start;
+	if (vma.kind == SYS_VMA_ANON_PRIVATE && !vma.anon)
+		vma.offset = to;
 	vma.span = span_make(to, bytes);
 	sim_vma_insert(process, &vma);
 	carry_pages(process, old, to);
 	if (vma.uffd)
 		sim_event_send(call, process, vma.uffd, &event);
+	if (tail_end > old.end)
+		err = sim_do_munmap(process, (struct span){ old.end, tail_end }, call);
+	if (err)
+		return err;
 	if (!dontunmap)
 		return sim_do_munmap(process, old, call);
-	return sim_vma_set_flags(process, old, 0, SIM_VMA_MLOCKED);
+	sim_vma_at(process, old.start)->flags &= ~(uint32_t)SIM_VMA_MLOCKED;
+	if (whole)
+		sim_vma_at(process, old.start)->anon = 0;
+	return 0;
+}
+
+/* A move alone may be of several VMAs, one after the other, with holes between; it ends at
+ * one that is registered. */
+static int move_several(struct sim_process *process, struct span old, uint64_t to,
+			bool dontunmap, struct sim_call *call)
+{
+	while (old.start < old.end) {
+		size_t i = sim_vma_index(process, old.start);
+		const struct sim_vma *vma = &process->vmas[i];
+		struct span part;
+		int err;
+
+		if (i == process->vma_count || vma->span.start >= old.end)
+			break;
+		if (vma->uffd)
+			return -EFAULT;
+		part = span_intersect(old, vma->span);
+		to += part.start - old.start;
+		err = sim_do_munmap(process, span_make(to, span_bytes(part)), call);
+		if (!err)
+			err = move(process, part, 0, span_bytes(part), to, dontunmap, call);
+		if (err)
+			return err;
+		to += span_bytes(part);
+		old.start = part.end;
+	}
+	return 0;
 }
 
 /* @to: where, 0: in place. The old place is in one VMA, or -EFAULT. */
@@ -370,25 +469,26 @@ int sim_do_mremap(struct sim_process *process, struct span old, uint64_t bytes,
 		  uint64_t to, bool dontunmap, struct sim_call *call)
 {
 	struct sim_vma *vma = sim_vma_at(process, old.start);
+	struct span rest = span_make(old.start, MIN(bytes, span_bytes(old)));
+	bool several;
 	int err = 0;
 
-	if (!vma || old.end > vma->span.end)
+	/* What is cut off is unmapped, whatever lies there. */
+	if (!vma)
 		return -EFAULT;
-	if (to) {
-		err = sim_do_munmap(process, span_make(to, bytes), call);
-		if (err)
-			return err;
-	}
-	if (bytes < span_bytes(old)) {
-		struct span tail = { old.start + bytes, old.end };
-
-		err = sim_do_munmap(process, tail, call);
-		if (err)
-			return err;
-		old.end = tail.start;
-	}
+	several = to && bytes == span_bytes(old) && old.end > vma->span.end;
+	if (rest.end > vma->span.end && !several && (to || bytes > span_bytes(old)))
+		return -EFAULT;
+	if (several)
+		return move_several(process, old, to, dontunmap, call);
 	if (to)
-		return move(process, old, bytes, to, dontunmap, call);
+		err = sim_do_munmap(process, span_make(to, bytes), call);
+	if (err)
+		return err;
+	if (to)
+		return move(process, rest, old.end, bytes, to, dontunmap, call);
+	if (bytes < span_bytes(old))
+		return sim_do_munmap(process, (struct span){ rest.end, old.end }, call);
 	if (bytes > span_bytes(old)) {
 		struct span more = { old.end, old.start + bytes };
 		size_t next = sim_vma_index(process, old.end);

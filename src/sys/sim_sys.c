@@ -94,7 +94,7 @@ static int op_uffd_wake(struct sys *sys UNUSED, int fd, struct span span)
 	int err = SIM_ENTER(UFFD_WAKE, span.start, span_bytes(span), (uint64_t)fd);
 
 	if (!err)
-		sim_fault_wake(sim_now, sim_uffd_get(sim_now, fd)->process, span);
+		sim_fault_wake(sim_now, sim_uffd_get(sim_now, fd), span);
 	return sim_leave(err, 0);
 }
 
@@ -179,16 +179,14 @@ static uint32_t scan_flags(const struct sim *sim, uint32_t flags)
 {
 	uint32_t out = flags & (SIM_PAGE_CONTENTS | SYS_PAGE_HUGE | SYS_PAGE_ZERO);
 
-	if (!sim_feature(sim, SYS_FEATURE_PAGEMAP_SCAN))
-		out &= ~(uint32_t)(SYS_PAGE_ZERO | SYS_PAGE_HUGE);
-	else if (flags & SYS_PAGE_GUARD)
-		out |= SYS_PAGE_GUARD;
-	else if (out & SYS_PAGE_PRESENT && !(flags & SIM_PAGE_WP) &&
-		 sim_feature(sim, SYS_FEATURE_WP_ASYNC))
-		out |= SYS_PAGE_WRITTEN;
 	/* Markers look like swap. */
 	if (flags && !(flags & SIM_PAGE_CONTENTS))
 		out |= SYS_PAGE_SWAPPED;
+	if (!sim_feature(sim, SYS_FEATURE_PAGEMAP_SCAN))
+		return out & ~(uint32_t)(SYS_PAGE_ZERO | SYS_PAGE_HUGE);
+	out |= flags & SYS_PAGE_GUARD;
+	if (out && !(flags & SIM_PAGE_WP))
+		out |= SYS_PAGE_WRITTEN;
 	return out;
 }
 
@@ -252,7 +250,8 @@ static int op_madvise_in_flight(struct sys *sys UNUSED, bool *busy)
 	int err = SIM_ENTER(MADVISE_IN_FLIGHT);
 
 	if (!err)
-		*busy = sim_now->madvise_count || sim_remove_pends(sim_now);
+		*busy = sim_now->madvise_count ||
+			(sim_now->outside && sim_remove_pends(sim_now));
 	return sim_leave(err, err ? 0 : *busy);
 }
 
@@ -340,7 +339,9 @@ static int op_empty(struct sys *sys UNUSED, struct span span)
 	if (!err && !sim_feature(sim_now, SYS_FEATURE_GUARD))
 		err = -EOPNOTSUPP;
 	if (!err)
-		sim_zap(sim_now->processes[0], span, false);
+		err = sim_do_madvise(sim_now->processes[0], span, SIM_ADVICE_GUARD_INSTALL);
+	if (!err)
+		err = sim_do_madvise(sim_now->processes[0], span, SIM_ADVICE_GUARD_REMOVE);
 	return sim_leave(err, 0);
 }
 

@@ -213,6 +213,7 @@ static void events_release(struct sim *sim, struct list *head, struct sim_uffd *
 
 static void vma_unregister(struct sim_process *process, struct sim_vma *vma)
 {
+	struct sim_uffd *uffd = &process->sim->uffds[vma->uffd];
 	struct span span = vma->span;
 	bool missing = vma->mode & SYS_REGISTER_MISSING;
 
@@ -221,7 +222,7 @@ static void vma_unregister(struct sim_process *process, struct sim_vma *vma)
 	vma->uffd = 0;
 	vma->mode = 0;
 	if (missing)
-		sim_fault_wake(process->sim, process, span);
+		sim_fault_wake(process->sim, uffd, span);
 }
 
 /* Close: nothing is registered any more, whoever sleeps wakes, and holes are holes. */
@@ -263,53 +264,70 @@ static int register_check(const struct sim *sim, const struct sim_vma *vma,
 	return 0;
 }
 
+/* A kernel says -EINVAL of what is not mapped. sys says -ENOENT after a look of its own,
+ * which is at its own process. */
+static bool is_mapped_at_home(const struct sim *sim, struct span span)
+{
+	const struct sim_process *home = sim->processes[0];
+	size_t i = sim_vma_index(home, span.start);
+
+	return i < home->vma_count && home->vmas[i].span.start < span.end;
+}
+
 int sim_do_uffd_register(struct sim *sim, struct sim_uffd *uffd, struct span span,
 			 uint32_t mode)
 {
 	struct sim_process *process = uffd->process;
 	size_t i = sim_vma_index(process, span.start);
-	size_t first, end;
 	bool found = false;
 	int err;
 
 	SIM_MUST(mode && !(mode & ~(uint32_t)(SYS_REGISTER_WP | SYS_REGISTER_MISSING)));
 	if (process->dead)
-		return -ESRCH;
+		return -ENOMEM;
 	for (; i < process->vma_count && process->vmas[i].span.start < span.end; i++) {
 		err = register_check(sim, &process->vmas[i], uffd, mode);
 		if (err)
 			return err;
 		found = true;
 	}
+	if (!found && is_mapped_at_home(sim, span))
+		return -EINVAL;
 	if (!found)
 		return -ENOENT;
-	err = sim_vma_isolate(process, span, &first, &end);
-	if (err)
-		return err;
-	for (i = first; i < end; i++) {
-		process->vmas[i].uffd = uffd->index;
-		process->vmas[i].mode |= (uint8_t)mode;
-	}
-	sim_vma_merge(process, span);
-	return 0;
+	return sim_vma_set_mode(process, span, uffd->index, mode);
 }
 
 int sim_do_uffd_unregister(struct sim_uffd *uffd, struct span span)
 {
 	struct sim_process *process = uffd->process;
-	size_t first, end;
-	int err;
+	bool found = false;
 
 	if (process->dead)
-		return -ESRCH;
-	err = sim_vma_isolate(process, span, &first, &end);
-	if (err)
-		return err;
-	for (size_t i = first; i < end; i++)
-		if (process->vmas[i].uffd == uffd->index)
-			vma_unregister(process, &process->vmas[i]);
-	sim_vma_merge(process, span);
-	return 0;
+		return -ENOMEM;
+	for (size_t i = sim_vma_index(process, span.start);
+	     i < process->vma_count && process->vmas[i].span.start < span.end; i++)
+		if (process->vmas[i].uffd && process->vmas[i].uffd != uffd->index)
+			return -EINVAL;
+	while (span.start < span.end) {
+		size_t i = sim_vma_index(process, span.start), end;
+		struct span part;
+		int err;
+
+		if (i == process->vma_count || process->vmas[i].span.start >= span.end)
+			break;
+		found = true;
+		part = span_intersect(span, process->vmas[i].span);
+		span.start = part.end;
+		if (process->vmas[i].uffd != uffd->index)
+			continue;
+		err = sim_vma_isolate(process, part, &i, &end);
+		if (err)
+			return err;
+		vma_unregister(process, &process->vmas[i]);
+		sim_vma_merge(process, part);
+	}
+	return found ? 0 : -EINVAL;
 }
 
 /* --- read() --------------------------------------------------------------- */

@@ -31,18 +31,21 @@ static bool moves(const struct sim_vma *vma)
 	return vma->kind == SYS_VMA_ANON_PRIVATE || vma->kind == SYS_VMA_STACK;
 }
 
-static int move_check(const struct sim_process *process, const struct sim_uffd *uffd,
+static int move_check(struct sim_process *process, const struct sim_uffd *uffd,
 		      struct span dst, struct span src)
 {
-	const struct sim_vma *d, *s;
-	int err = sim_one_vma(process, src);
+	struct sim_vma *d = sim_vma_at(process, dst.start);
+	const struct sim_vma *s = sim_vma_at(process, src.start);
 
-	err = err ? err : sim_one_vma(process, dst);
-	if (err)
-		return err;
-	d = sim_vma_at(process, dst.start);
-	s = sim_vma_at(process, src.start);
-	if (dst.start == src.start || d->uffd != uffd->index || d->prot != s->prot ||
+	if (process != sim_caller(process->sim))
+		return -EINVAL; /* only its own memory */
+	if (d)
+		sim_anon_prepare(process, d);
+	if (!d || !s)
+		return -ENOENT;
+	if (dst.end > d->span.end || src.end > s->span.end)
+		return -EINVAL;
+	if (d->uffd != uffd->index || d->prot != s->prot ||
 	    !(d->prot & SYS_PROT_WRITE) ||
 	    (d->flags ^ s->flags) & SIM_VMA_MLOCKED || !moves(d) || !moves(s))
 		return -EINVAL;
@@ -55,6 +58,10 @@ static int move_page(struct sim_process *process, uint64_t dst, uint64_t src,
 	struct sim *sim = process->sim;
 	uint32_t flags = sim_flags_read(process, src);
 
+	if (sim_block_is_empty(process, src) && !(mode & SYS_MOVE_ALLOW_SRC_HOLES))
+		return -ENOENT; /* a block that is empty, before all */
+	sim_table_make(process, dst);
+	sim_table_make(process, src);
 	if (sim_flags_read(process, dst))
 		return -EEXIST;
 	if (!flags)
@@ -64,6 +71,7 @@ static int move_page(struct sim_process *process, uint64_t dst, uint64_t src,
 	if (flags & (SIM_PAGE_PINNED | SIM_PAGE_SHARED) ||
 	    sim_odd(sim, sim->config.odds.page_busy))
 		return -EBUSY;
+	sim_split_large(process, src);
 	sim_carry(process, dst, process, src);
 	*sim_flags(process, dst) &= (uint16_t)~SIM_PAGE_WP;
 	sim_page_erase(process, src);
@@ -130,7 +138,7 @@ int sim_do_uffd_move(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 		return -EEXIST;
 	}
 	if (*moved && !(flags & SYS_MOVE_DONTWAKE))
-		sim_fault_wake(sim, process, span_make(dst, *moved));
+		sim_fault_wake(sim, uffd, span_make(dst, *moved));
 	return partly(err, *moved);
 }
 
@@ -144,6 +152,7 @@ static int fill_page(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 	/* What stands in the way: COPY overwrites a marker, ZEROPAGE does not. */
 	uint32_t full = src ? (uint32_t)SIM_PAGE_CONTENTS : UINT32_MAX;
 
+	sim_table_make(process, dst);
 	if (*flags & full)
 		return -EEXIST;
 	if (!src) {
@@ -175,15 +184,17 @@ int sim_do_uffd_fill(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 	if (err)
 		return err;
 	SIM_MUST(IS_ALIGNED(dst | bytes, PAGE_BYTES) && bytes);
+	if (sim_vma_at(process, dst))
+		sim_anon_prepare(process, sim_vma_at(process, dst));
 	if (sim_one_vma(process, span_make(dst, bytes)) ||
-	    sim_vma_at(process, dst)->uffd != uffd->index)
+	    !sim_vma_at(process, dst)->uffd)
 		return -ENOENT;
 	while (!err && *done < bytes) {
 		err = fill_page(sim, uffd, dst + *done, src ? src + *done : 0);
 		*done += err ? 0 : PAGE_BYTES;
 	}
 	if (*done)
-		sim_fault_wake(sim, process, span_make(dst, *done));
+		sim_fault_wake(sim, uffd, span_make(dst, *done));
 	return partly(err, *done);
 }
 
@@ -197,8 +208,10 @@ int sim_do_uffd_poison(struct sim *sim, struct sim_uffd *uffd, struct span span)
 
 	if (err)
 		return err;
+	if (sim_vma_at(process, span.start))
+		sim_anon_prepare(process, sim_vma_at(process, span.start));
 	if (sim_one_vma(process, span) ||
-	    sim_vma_at(process, span.start)->uffd != uffd->index)
+	    !sim_vma_at(process, span.start)->uffd)
 		return -ENOENT;
 	SIM_FOR_PAGES(addr, span) {
 		uint16_t *flags = sim_flags_make(process, addr);
@@ -207,11 +220,12 @@ int sim_do_uffd_poison(struct sim *sim, struct sim_uffd *uffd, struct span span)
 			err = -EEXIST;
 			break;
 		}
+		sim_table_make(process, addr);
 		*flags = SIM_PAGE_POISON;
 		done += PAGE_BYTES;
 	}
 	if (done)
-		sim_fault_wake(sim, process, span_make(span.start, done));
+		sim_fault_wake(sim, uffd, span_make(span.start, done));
 	return partly(err, done);
 }
 
@@ -223,31 +237,37 @@ static void protect(struct sim *sim, struct sim_process *process, struct span sp
 		if (*flags & SIM_PAGE_CONTENTS ||
 		    (!*flags && sim_feature(sim, SYS_FEATURE_WP_ASYNC)))
 			*flags |= SIM_PAGE_WP; /* of a hole: a marker */
+		if (*flags)
+			sim_table_make(process, addr);
 	}
 }
 
+/* VMA by VMA, whoever registered them; what is not mapped is passed over. */
 int sim_do_uffd_writeprotect(struct sim *sim, struct sim_uffd *uffd, struct span span,
 			     bool on)
 {
 	struct sim_process *process = uffd->process;
-	uint64_t at = span.start;
+	size_t i = sim_vma_index(process, span.start);
 	int err = may_begin(uffd);
+	bool found = false;
 
 	if (err)
 		return err;
-	while (at < span.end) {
-		const struct sim_vma *vma = sim_vma_at(process, at);
+	for (; i < process->vma_count && process->vmas[i].span.start < span.end; i++) {
+		struct span part = span_intersect(span, process->vmas[i].span);
 
-		if (!vma || vma->uffd != uffd->index || !(vma->mode & SYS_REGISTER_WP))
+		if (!(process->vmas[i].mode & SYS_REGISTER_WP))
 			return -ENOENT;
-		at = vma->span.end;
+		found = true;
+		sim_split_huge(process, part);
+		if (on)
+			protect(sim, process, part);
+		else
+			sim_unprotect(process, part);
 	}
-	sim_split_huge(process, span);
-	if (on) {
-		protect(sim, process, span);
-	} else {
-		sim_unprotect(process, span);
-		sim_fault_wake(sim, process, span);
-	}
+	if (!found)
+		return -ENOENT;
+	if (!on)
+		sim_fault_wake(sim, uffd, span);
 	return 0;
 }

@@ -196,9 +196,10 @@ struct sys_ops {
 	int (*uffd_open)(struct sys *sys, int *uffd);
 	/* [sleep] Also for a child's descriptor out of a FORK event. */
 	void (*uffd_close)(struct sys *sys, int uffd);
-	/* [any] @mode: enum sys_register_mode. May be repeated; upgrades, never
-	 * downgrades. -EINVAL: a VMA inside cannot; -EBUSY: another userfaultfd has
-	 * it; -ENOENT: nothing mapped; -ENOMEM: too many mappings. */
+	/* [any] @mode: enum sys_register_mode. May be repeated: a mode that a VMA has
+	 * already, alone or with the other, is no change; else @mode is all that it has
+	 * then. -EINVAL: a VMA inside cannot; -EBUSY: another userfaultfd has it;
+	 * -ENOENT: nothing mapped; -ENOMEM: too many mappings. */
 	int (*uffd_register)(struct sys *sys, int uffd, struct span span, uint32_t mode);
 	int (*uffd_unregister)(struct sys *sys, int uffd, struct span span);
 	/* [any] Move pages @src -> @dst. @moved: bytes done, set in every case. 0: all.

@@ -137,7 +137,7 @@ static void mremap_dontunmap_sends_remap_only(void **state)
 static void mremap_across_two_vmas_fails(void **state)
 {
 	struct fixture *f = *state;
-	struct span part = span_make(HEAP, PAGE_BYTES);
+	struct span part = span_make(HEAP + PAGE_BYTES, PAGE_BYTES);
 
 	assert_int_equal(f->ops->uffd_unregister(f->sys, f->uffd, part), 0);
 	assert_int_equal(fake_mremap(f->fake, HEAP_SPAN, HEAP + MIB(1), false), -EFAULT);

@@ -112,7 +112,7 @@ static void grow_shrink_and_move(void *arg)
 	CHECK(sim_store(sim, PAGE(1), 1) == -EFAULT);
 	CHECK(sim_mremap(sim, span_make(at, MIB(2)), MIB(2), SIM_MREMAP_FIXED, heap, &at) ==
 	      -EINVAL);
-	CHECK(sim_mremap(sim, span_make(at, MIB(4)), MIB(4), 1, 0, &at) == -EFAULT);
+	CHECK(sim_mremap(sim, span_make(at, MIB(4)), MIB(5), 1, 0, &at) == -EFAULT);
 	CHECK(sim_mremap(sim, span_make(at, MIB(2)), MIB(2),
 			 SIM_MREMAP_MAYMOVE | SIM_MREMAP_FIXED, at + MIB(1), &at) == -EINVAL);
 	CHECK(!sim_mremap(sim, span_make(at, MIB(2)), MIB(2),
@@ -324,6 +324,8 @@ static void huge_pages(void *arg)
 	CHECK(!(page(PAGE(512)) & SYS_PAGE_HUGE));
 	CHECK(sim_madvise(sim, SPAN(512, 512), SIM_ADVICE_COLLAPSE) == -EBUSY); /* a hole */
 	CHECK(load(PAGE(600)) == 0);
+	CHECK(sim_madvise(sim, SPAN(512, 512), SIM_ADVICE_COLLAPSE) == -EBUSY); /* zero page */
+	CHECK(!sim_store(sim, PAGE(600), 0));
 	CHECK(!sim_madvise(sim, SPAN(512, 512), SIM_ADVICE_COLLAPSE));
 	CHECK(page(PAGE(1023)) & SYS_PAGE_HUGE);
 	served_stop(&served);
