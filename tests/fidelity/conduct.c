@@ -20,6 +20,8 @@
 
 static struct kernel *kernel;
 static struct outcome *out;
+static bool is_random;
+static bool is_unordered; /* faults */
 
 static struct {
 	int fds[UFFD_MAX];
@@ -159,10 +161,31 @@ static struct actor *next_child(void)
 	return NULL;
 }
 
+static bool meets(struct place a, struct place b)
+{
+	return a.first < b.first + b.count && b.first < a.first + a.count;
+}
+
+/* With what an actor is at: woken together, either may be first. */
+static bool races(const struct act *act)
+{
+	for (unsigned int who = WHO_WORKER; is_random && who < WHO_COUNT; who++) {
+		const struct actor *actor = &kernel->actors[who];
+
+		if (actor->in_act && (meets(act->s, actor->act.s) ||
+				      meets(act->s, actor->act.d) ||
+				      meets(act->d, actor->act.s)))
+			return true;
+	}
+	return false;
+}
+
 static bool begin(const struct act *act)
 {
 	struct actor *actor = &kernel->actors[act->who];
 
+	if (races(act))
+		return false;
 	if (!may_act(act) || !ATOMIC_LOAD(&actor->ready) || actor->in_act || actor->is_gone)
 		return false;
 	actor->act = *act;
@@ -280,14 +303,43 @@ static void say_event(const struct sys_event *event)
 			say("%s", who_name(who));
 }
 
+static uint32_t count_sleepers(void)
+{
+	uint32_t n = 0;
+
+	for (unsigned int who = WHO_WORKER; who < WHO_COUNT; who++)
+		n += kernel->actors[who].in_act;
+	return n;
+}
+
+/* One message; all faults, in the order of their addresses, where several threads were woken
+ * together and may have faulted again: any can be first. */
 static int read_message(int fd)
 {
-	struct sys_event event = { .type = SYS_EVENT_FAULT };
-	int err = kernel->sys->ops->uffd_read(kernel->sys, fd, &event);
+	struct sys_event events[WHO_COUNT];
+	uint32_t want = is_unordered ? count_sleepers() : 1;
+	uint32_t got = 0;
+	int err = 0;
 
-	if (!err)
-		say_event(&event);
-	return err;
+	while (got < want && !err) {
+		err = kernel->sys->ops->uffd_read(kernel->sys, fd, &events[got]);
+		got += !err;
+		if (err || events[got - 1].type != SYS_EVENT_FAULT)
+			break;
+	}
+	is_unordered = is_unordered && got > 1;
+	for (uint32_t i = 0; i < got; i++) {
+		for (uint32_t j = i; j > 0 && events[j].type == SYS_EVENT_FAULT &&
+				     events[j].addr < events[j - 1].addr; j--) {
+			struct sys_event event = events[j];
+
+			events[j] = events[j - 1];
+			events[j - 1] = event;
+		}
+	}
+	for (uint32_t i = 0; i < got; i++)
+		say_event(&events[i]);
+	return got ? 0 : err;
 }
 
 static int query(const struct act *act)
@@ -407,11 +459,25 @@ static int uffd_act(const struct act *act, int fd)
 	return err;
 }
 
+/* A thread on its way to sleep cannot be told from one in a call. */
+static int in_flight(void)
+{
+	bool busy = false;
+	int err;
+
+	for (unsigned int who = WHO_WORKER; who < WHO_CHILD; who++)
+		while (!kernel->actors[who].in_act &&
+		       !kernel->is_parked(&kernel->actors[who]))
+			kernel->pause();
+	err = kernel->sys->ops->madvise_in_flight(kernel->sys, &busy);
+	say(" %s", busy ? "busy" : "idle");
+	return err;
+}
+
 static int monitor_act(const struct act *act)
 {
 	struct sys *sys = kernel->sys;
 	const struct actor *worker = &kernel->actors[WHO_WORKER];
-	bool busy = false;
 	int err, fd;
 
 	switch (act->type) {
@@ -423,9 +489,7 @@ static int monitor_act(const struct act *act)
 	case ACT_QUERY:
 		return query(act);
 	case ACT_IN_FLIGHT:
-		err = sys->ops->madvise_in_flight(sys, &busy);
-		say(" %s", busy ? "busy" : "idle");
-		return err;
+		return in_flight();
 	case ACT_WIPED:
 		return wiped();
 	default: /* ACT_KICK: of an access, or before one */
@@ -444,6 +508,10 @@ static bool monitor_does(const struct act *act)
 					  !uffds.is_open[act->uffd])))
 		return false;
 	if (act->type == ACT_REGISTER && !act->flags)
+		return false;
+	if (act->type != ACT_READ && is_uffd && count_sleepers() > 1)
+		is_unordered = true;
+	if (act->type == ACT_CLOSE && is_random && count_sleepers() > 1)
 		return false;
 	say("m %s:", act_name(act->type));
 	err = is_uffd ? uffd_act(act, uffds.fds[act->uffd]) : monitor_act(act);
@@ -509,7 +577,18 @@ static void tell_words(struct span run)
 	}
 }
 
-static void tell_pages(struct span all)
+/* The hash of states[] goes over page after page. */
+static void hash_run(struct span run, uint32_t flags)
+{
+	uint64_t *hash = &out->states[out->done].hash;
+
+	out->states[out->done].was_huge |= !!(flags & SYS_PAGE_HUGE);
+	flags &= ~(uint32_t)SYS_PAGE_ZERO;
+	for (uint64_t at = run.start; at < run.end; at += PAGE_BYTES)
+		*hash = (*hash ^ at ^ flags) * 0x100000001b3u;
+}
+
+static void tell_pages(struct span all, uint64_t start)
 {
 	static struct sys_page_run runs[RUN_MAX];
 	struct sys *sys = kernel->sys;
@@ -527,6 +606,8 @@ static void tell_pages(struct span all)
 		say("  pages ");
 		say_span(runs[i].span);
 		tell_flags(runs[i].flags);
+		hash_run(span_make(runs[i].span.start - start, span_bytes(runs[i].span)),
+			 runs[i].flags);
 		if (runs[i].flags & SYS_PAGE_PRESENT)
 			tell_words(runs[i].span);
 	}
@@ -537,9 +618,12 @@ static void tell_state(void)
 	struct span program = span_make(kernel->program, PROGRAM_BLOCKS * HUGE_BYTES);
 	struct span arena = span_make(kernel->arena, ARENA_BLOCKS * HUGE_BYTES);
 
+	out->states[out->done].text = out->length;
+	out->states[out->done].hash = 0;
+	out->states[out->done].was_huge = out->done && out->states[out->done - 1].was_huge;
 	tell_vmas(program);
-	tell_pages(program);
-	tell_pages(arena);
+	tell_pages(program, program.start);
+	tell_pages(arena, arena.start - GIB(1));
 }
 
 /* --- all of it ------------------------------------------------------------- */
@@ -577,6 +661,7 @@ void conduct_on(struct kernel *with)
 void conduct(const struct script *script, struct outcome *outcome)
 {
 	out = outcome;
+	is_random = script->is_random;
 	set_up();
 	for (size_t i = 0; i < script->count; i++) {
 		const struct act *act = &script->acts[i];

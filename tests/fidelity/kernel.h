@@ -21,6 +21,11 @@ struct outcome {
 	uint32_t done;     /* acts */
 	bool is_complete;
 	uint32_t texts[ACTS_MAX + 1]; /* where the text of each act begins; lines */
+	struct {
+		uint32_t text; /* where the state begins */
+		uint64_t hash; /* of the state, as if no page were the zero page */
+		bool was_huge; /* a huge page was there, then or before */
+	} states[ACTS_MAX];
 	uint32_t counts[ACT_COUNT][ERRNO_MAX]; /* acts that returned 0, -1, ... */
 	uint32_t messages[SYS_EVENT_FORK + 1];
 	uint32_t length;
@@ -55,6 +60,7 @@ struct kernel {
 	/* By the conductor. */
 	void (*unpark)(uint32_t *word);
 	const char *(*sleeps)(const struct actor *actor); /* in what; NULL: it runs */
+	bool (*is_parked)(const struct actor *actor); /* and nothing else */
 	bool (*is_gone)(const struct actor *actor);       /* its process */
 	void (*pause)(void);                              /* while others run */
 	bool (*peek)(uint64_t addr, uint64_t *word);

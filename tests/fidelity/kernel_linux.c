@@ -203,23 +203,39 @@ static void unpark(uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static const char *sleeps(const struct actor *actor)
+static void read_wchan(int64_t thread, char *text, size_t bytes)
 {
 	char path[48];
-	char text[64];
 	ssize_t got;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%lld/wchan", (long long)actor->number);
+	snprintf(path, sizeof(path), "/proc/%lld/wchan", (long long)thread);
 	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return NULL;
-	got = read(fd, text, sizeof(text) - 1);
-	close(fd);
+	got = fd < 0 ? 0 : read(fd, text, bytes - 1);
+	if (fd >= 0)
+		close(fd);
 	text[got > 0 ? got : 0] = '\0';
+}
+
+static const char *sleeps(const struct actor *actor)
+{
+	char text[64];
+
+	read_wchan(actor->number, text, sizeof(text));
 	if (!strcmp(text, "handle_userfault"))
 		return "a fault";
 	return strstr(text, "userfault") ? "a call, for its message" : NULL;
+}
+
+static bool is_parked(const struct actor *actor)
+{
+	char text[64];
+
+	read_wchan(actor->number, text, sizeof(text));
+	if (strncmp(text, "futex", 5))
+		return false;
+	read_wchan(getpid(), text, sizeof(text)); /* it joins the monitor */
+	return !strncmp(text, "futex", 5);
 }
 
 static bool is_gone(const struct actor *actor)
@@ -334,6 +350,7 @@ const char *linux_run(const struct script *what, struct outcome *into)
 		.park = park,
 		.unpark = unpark,
 		.sleeps = sleeps,
+		.is_parked = is_parked,
 		.is_gone = is_gone,
 		.pause = pause_for_others,
 		.peek = peek,

@@ -104,6 +104,11 @@ static const char *sleeps(const struct actor *actor)
 	return strncmp(what, "event", 5) ? NULL : "a call, for its message";
 }
 
+static bool is_parked(const struct actor *actor)
+{
+	return sim_thread_state(actor->object) == SIM_THREAD_BLOCKED;
+}
+
 static bool is_gone(const struct actor *actor)
 {
 	return sim_process_is_dead(sim_thread_process(actor->object));
@@ -182,6 +187,7 @@ const char *simulated_run(const struct script *what, struct outcome *into)
 		.park = park,
 		.unpark = unpark,
 		.sleeps = sleeps,
+		.is_parked = is_parked,
 		.is_gone = is_gone,
 		.pause = pause_for_others,
 		.peek = peek,

@@ -218,7 +218,7 @@ void script_random(struct script *script, uint64_t seed, size_t count)
 					     SYS_FEATURE_KERNEL_FAULTS, SYS_FEATURE_WP_ASYNC };
 
 	prng_seed(&prng, seed);
-	*script = (struct script){ 0 };
+	*script = (struct script){ .is_random = true };
 	if (one_in(2))
 		script->without = withouts[below(ARRAY_SIZE(withouts))];
 	begin_with(script);

@@ -110,6 +110,7 @@ struct act {
 
 struct script {
 	uint32_t without; /* enum sys_feature */
+	bool is_random;   /* acts that would race with one under way are not done */
 	size_t count;
 	struct act acts[ACTS_MAX];
 };
