@@ -110,6 +110,7 @@ struct sim_config {
 	uint64_t end;            /* default SIM_END */
 	enum sim_thp thp;        /* default SIM_THP_ADVISED */
 	bool separate_maps;      /* neighbouring mmap()s stay two VMAs; default: they merge */
+	bool moves_several;      /* mremap() may move several VMAs, as Linux 6.17 */
 	enum sim_policy policy;
 	uint32_t preempt_1_in;   /* default 8; 1: at each yield point; 0: never */
 	uint32_t change_count;   /* of SIM_POLICY_PRIORITY; default 4 */

@@ -341,6 +341,7 @@ bool sim_has_table(struct sim_process *process, uint64_t addr);
 bool sim_block_is_empty(struct sim_process *process, uint64_t addr);
 void sim_table_make(struct sim_process *process, uint64_t addr);
 void sim_table_drop(struct sim_process *process, uint64_t addr);
+bool sim_large_is_pinned(struct sim_process *process, uint64_t addr);
 void sim_split_large(struct sim_process *process, uint64_t addr);
 void sim_split_huge(struct sim_process *process, struct span span);
 void sim_split_block(struct sim_process *process, uint64_t addr);

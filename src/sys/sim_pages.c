@@ -93,6 +93,9 @@ uint16_t *sim_flags(struct sim_process *process, uint64_t addr)
 	    !is_zero(block_bytes(block, addr), process->sim->config.frame_bytes) &&
 	    sim_vma_at(process, addr))
 		*flags = SYS_PAGE_PRESENT;
+	if (block->exposed && *flags & SYS_PAGE_ZERO &&
+	    !is_zero(block_bytes(block, addr), process->sim->config.frame_bytes))
+		*flags &= (uint16_t)~SYS_PAGE_ZERO; /* a write through the pointer */
 	return flags;
 }
 
@@ -164,6 +167,19 @@ void sim_split_block(struct sim_process *process, uint64_t addr)
 	block->table = true;
 }
 
+/* A pin of any part holds the whole. */
+bool sim_large_is_pinned(struct sim_process *process, uint64_t addr)
+{
+	const struct sim_block *block = *slot(process, addr);
+
+	if (!block || !(block->flags[index_of(addr)] & SIM_PAGE_LARGE))
+		return false;
+	for (size_t i = 0; i < PAGES_PER_HUGE; i++)
+		if (block->flags[i] & SIM_PAGE_LARGE && block->flags[i] & SIM_PAGE_PINNED)
+			return true;
+	return false;
+}
+
 /* The page itself is split, not only its mapping: what is zero becomes the zero page. */
 void sim_split_large(struct sim_process *process, uint64_t addr)
 {
@@ -179,7 +195,8 @@ void sim_split_large(struct sim_process *process, uint64_t addr)
 		if (!(*flags & SIM_PAGE_LARGE))
 			continue;
 		*flags &= (uint16_t)~SIM_PAGE_LARGE;
-		if (*flags & SYS_PAGE_PRESENT && !(vma->flags & SIM_VMA_MLOCKED) &&
+		if (*flags & SYS_PAGE_PRESENT &&
+		    !(*flags & (SIM_PAGE_SHARED | SIM_PAGE_PINNED)) && !(vma->flags & SIM_VMA_MLOCKED) &&
 		    is_zero(block->bytes + i * block->stride, process->sim->config.frame_bytes))
 			*flags = (uint16_t)((*flags & SIM_PAGE_WP) | SYS_PAGE_PRESENT |
 					    SYS_PAGE_ZERO);

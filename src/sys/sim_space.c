@@ -476,7 +476,8 @@ int sim_do_mremap(struct sim_process *process, struct span old, uint64_t bytes,
 	/* What is cut off is unmapped, whatever lies there. */
 	if (!vma)
 		return -EFAULT;
-	several = to && bytes == span_bytes(old) && old.end > vma->span.end;
+	several = process->sim->config.moves_several && to &&
+		  bytes == span_bytes(old) && old.end > vma->span.end;
 	if (rest.end > vma->span.end && !several && (to || bytes > span_bytes(old)))
 		return -EFAULT;
 	if (several)

@@ -68,7 +68,7 @@ static int move_page(struct sim_process *process, uint64_t dst, uint64_t src,
 		return mode & SYS_MOVE_ALLOW_SRC_HOLES ? 0 : -ENOENT;
 	if (!(flags & SIM_PAGE_CONTENTS))
 		return -EFAULT; /* a marker */
-	if (flags & (SIM_PAGE_PINNED | SIM_PAGE_SHARED) ||
+	if (flags & (SIM_PAGE_PINNED | SIM_PAGE_SHARED) || sim_large_is_pinned(process, src) ||
 	    sim_odd(sim, sim->config.odds.page_busy))
 		return -EBUSY;
 	sim_split_large(process, src);
