@@ -171,6 +171,7 @@ const char *simulated_run(const struct script *what, struct outcome *into)
 	config.features = into->features;
 	config.thp = thp_of_host();
 	config.preempt_1_in = 2;
+	config.moves_several = true;
 	config.trace_max = 0;
 	memset(actors, 0, sizeof(actors));
 	base_host_install(NULL);
