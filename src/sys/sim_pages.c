@@ -196,7 +196,8 @@ void sim_split_large(struct sim_process *process, uint64_t addr)
 			continue;
 		*flags &= (uint16_t)~SIM_PAGE_LARGE;
 		if (*flags & SYS_PAGE_PRESENT &&
-		    !(*flags & (SIM_PAGE_SHARED | SIM_PAGE_PINNED)) && !(vma->flags & SIM_VMA_MLOCKED) &&
+		    !(*flags & (SIM_PAGE_SHARED | SIM_PAGE_PINNED)) &&
+		    !(vma->flags & SIM_VMA_MLOCKED) &&
 		    is_zero(block->bytes + i * block->stride, process->sim->config.frame_bytes))
 			*flags = (uint16_t)((*flags & SIM_PAGE_WP) | SYS_PAGE_PRESENT |
 					    SYS_PAGE_ZERO);
