@@ -2,6 +2,7 @@
 /*
  * What open takes, close gives back; what pages_alloc takes, pages_free does.
  */
+#include "coverage.h"
 #include "sys_live.h"
 
 #include "live/support/usage.h"
@@ -231,6 +232,7 @@ static void live_in_little_space(void)
 	CHECK(total >= MIB(100) && total < MIB(256));
 	CHECK(sys->ops->exclusions(sys, spans, ARRAY_SIZE(spans), &count) == 0);
 	CHECK(count > total / MIB(16));
+	coverage_keep();
 	_exit(0);
 }
 

@@ -3,6 +3,7 @@
  * The program's handlers for SIGSEGV and SIGBUS get what is theirs, whenever
  * they were installed and whatever they do.
  */
+#include "coverage.h"
 #include "sys_live.h"
 
 #include <errno.h>
@@ -248,6 +249,7 @@ static int ending_of(void (*body)(void))
 
 	if (child == 0) {
 		body();
+		coverage_keep();
 		_exit(0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);

@@ -2,6 +2,7 @@
 /*
  * Threads of the library, their file tables, and fork.
  */
+#include "coverage.h"
 #include "sys_live.h"
 
 #include <errno.h>
@@ -167,6 +168,7 @@ static void a_stack_ends_in_a_guard(void **state)
 		if (child == 0) {
 			sys = open_sys("");
 			run_over(masks[i]);
+			coverage_keep();
 			_exit(0);
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
@@ -253,6 +255,7 @@ static void it_does_without_close_range_too(void **state)
 		sys = open_sys("");
 		refuse_close_range();
 		check_private_table();
+		coverage_keep();
 		_exit(0);
 	}
 	assert_exits_well(child);
@@ -305,6 +308,7 @@ static void close_range_of_the_program_does_not_hurt(void **state)
 		CHECK(!memcmp(served.page, page_of_x, PAGE_BYTES));
 		ops->thread_join(sys, thread);
 		sys_linux_close(sys);
+		coverage_keep();
 		_exit(0);
 	}
 	assert_exits_well(child);
@@ -333,6 +337,7 @@ static void a_table_that_cannot_be_filled_is_an_error(void **state)
 
 static void die_aloud(void *arg)
 {
+	coverage_keep_at_abort();
 	base_host->die(arg);
 }
 
@@ -447,6 +452,7 @@ static void check_child(uint64_t *page)
 	ops->thread_join(again, start(again, SYS_THREAD_OWN_FILES, look, &seen));
 	CHECK(seen.is_library);
 	sys_linux_close(again);
+	coverage_keep();
 	_exit(0);
 }
 

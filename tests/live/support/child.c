@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "coverage.h"
 #include "live/support/live.h"
 
 #define SLOWER (LIVE_SANITIZED ? 5 : 1)
@@ -190,6 +191,7 @@ void live_child(pid_t (*make)(void), void (*run)(void *arg), void *arg)
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGBUS, SIG_DFL);
 		run(arg);
+		coverage_keep();
 		_exit(0);
 	}
 	live_wait_exit(pid, 0);

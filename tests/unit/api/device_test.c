@@ -31,6 +31,15 @@ static void a_device_tells_what_it_was_opened_with(void **state)
 	run_seed(1, look_at_models, NULL);
 }
 
+static void without_a_kernel_nothing_opens(void **state)
+{
+	struct usvm *device;
+
+	(void)state;
+	assert_int_equal(usvm_open(NULL, &device), -ENOSYS); /* no simulator is open */
+	run_seed(1, look_at_models, NULL);
+}
+
 struct reason {
 	uint32_t without; /* features */
 	const char *spec;
@@ -433,6 +442,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_device_tells_what_it_was_opened_with),
+		cmocka_unit_test(without_a_kernel_nothing_opens),
 		cmocka_unit_test(why_nothing_migrates_is_told),
 		cmocka_unit_test(the_first_of_two_may_be_closed_first),
 		cmocka_unit_test(an_open_that_lacks_memory_leaves_none_behind),

@@ -299,6 +299,33 @@ static void pin_swap_and_merge(void *arg)
 	served_stop(&served);
 }
 
+static void pin_and_move(void *arg)
+{
+	uint64_t place = SIM_START + MIB(8);
+	uint64_t seven = 7;
+	struct sim_pin *pin;
+
+	(void)arg;
+	heap = map_pages(2);
+	CHECK(!sim_store(sim, PAGE(0), 1));
+	CHECK(!sim_pin(sim, PAGE(0), true, &pin));
+	CHECK(!sim_mremap(sim, SPAN(0, 1), PAGE_BYTES, SIM_MREMAP_MAYMOVE | SIM_MREMAP_FIXED,
+			  place, &place));
+	CHECK(!sim_mmap(sim, PAGE(0), PAGE_BYTES, READ_WRITE, SYS_VMA_ANON_PRIVATE,
+			SIM_MAP_FIXED, &heap));
+	sim_pin_write(sim, pin, 0, &seven, sizeof(seven));
+	CHECK(load(place) == 7 && load(PAGE(0)) == 0);
+	CHECK(page(place) & SIM_PAGE_PINNED && !(page(PAGE(0)) & SIM_PAGE_PINNED));
+	sim_unpin(sim, pin);
+	CHECK(!(page(place) & SIM_PAGE_PINNED));
+}
+
+static void a_pin_goes_with_its_page(void **state)
+{
+	(void)state;
+	run_seed(1, pin_and_move, NULL);
+}
+
 static void pins_swap_and_merging_are_as_measured(void **state)
 {
 	(void)state;
@@ -557,6 +584,7 @@ int main(void)
 		cmocka_unit_test(each_change_is_told_as_measured),
 		cmocka_unit_test(no_order_of_changes_and_faults_blocks_for_ever),
 		cmocka_unit_test(pins_swap_and_merging_are_as_measured),
+		cmocka_unit_test(a_pin_goes_with_its_page),
 		cmocka_unit_test(huge_pages_are_made_moved_and_split),
 		cmocka_unit_test(bytes_that_do_not_exist_are_a_mistake_of_the_test),
 		cmocka_unit_test(system_calls_do_not_fault_in_user_mode_only),
