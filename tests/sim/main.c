@@ -93,6 +93,29 @@ static void print_text(const char *text)
 	putchar('"');
 }
 
+struct plant_text {
+	const char *name;
+	const char *law;
+	const char *text;
+};
+
+#define PLANT_TEXT(name, law, text) { #name, law, text },
+static const struct plant_text plant_texts[] = { PLANTS(PLANT_TEXT) };
+
+/* A run that failed behind the last step at which an operation may begin is the same only
+ * where that step is. */
+static void print_repeat(const struct run_case *c, const struct run_result *result)
+{
+	const char *name = plant ? plant_texts[plant - 1].name : "";
+	const char *option = plant ? "--plant " : "", *blank = plant ? " " : "";
+
+	printf("  again:  usvm sim %s%s%s--profile %s --seed %lu --steps %lu --replay\n"
+	       "  small:  usvm sim %s%s%s--profile %s --seed %lu --steps %lu --minimise\n",
+	       option, name, blank, c->profile->name, (unsigned long)c->seed,
+	       (unsigned long)MIN(result->steps, c->steps), option, name, blank,
+	       c->profile->name, (unsigned long)c->seed, (unsigned long)c->steps);
+}
+
 static void print_result(const struct options *options, const struct run_case *c,
 			 const struct outcome *outcome)
 {
@@ -120,10 +143,7 @@ static void print_result(const struct options *options, const struct run_case *c
 	       (unsigned long)c->seed, c->profile->name, SIM_COMMIT,
 	       (unsigned long)result->steps, (unsigned long)result->ops, result->text);
 	if (!c->has_left_out)
-		printf("  again:  usvm sim --profile %s --seed %lu --steps %lu --replay\n"
-		       "  small:  usvm sim --profile %s --seed %lu --steps %lu --minimise\n",
-		       c->profile->name, (unsigned long)c->seed, (unsigned long)result->steps,
-		       c->profile->name, (unsigned long)c->seed, (unsigned long)c->steps);
+		print_repeat(c, result);
 	fflush(stdout);
 }
 
@@ -371,14 +391,6 @@ static int list_profiles(void)
 	return 0;
 }
 
-struct plant_text {
-	const char *name;
-	const char *law;
-	const char *text;
-};
-
-#define PLANT_TEXT(name, law, text) { #name, law, text },
-static const struct plant_text plant_texts[] = { PLANTS(PLANT_TEXT) };
 #undef PLANT_TEXT
 
 static int list_plants(void)
