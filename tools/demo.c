@@ -218,7 +218,9 @@ static int look(const struct demo *demo, struct snapshot *shot)
 	shot->time_ns = now_ns();
 	shot->gpu_faults = usvm_stat(demo->gpu, "svm_pagefault_count");
 	shot->cpu_faults = usvm_stat(demo->gpu, "mm_cpu_faults");
-	shot->to_device_pages = usvm_stat(demo->gpu, "usvm_pages_to_device");
+	/* With what was filled with zeros there, as it comes home as well. */
+	shot->to_device_pages = usvm_stat(demo->gpu, "usvm_pages_to_device") +
+				usvm_stat(demo->gpu, "usvm_pages_filled");
 	shot->to_ram_pages = usvm_stat(demo->gpu, "mm_home_moved_pages") +
 			     usvm_stat(demo->gpu, "mm_home_copied_pages");
 	shot->evictions = usvm_stat(demo->gpu, "vram_evictions");
