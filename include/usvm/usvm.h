@@ -21,7 +21,7 @@
  *   Out parameters come last and are written only on success.
  * - Handles are borrowed by every call but the destroy call of their kind, which
  *   accepts NULL. A handle of another kind, or one that was destroyed, gives
- *   -EBADF where that can be told.
+ *   -EBADF where that can be told; behind the last close it is a wild pointer.
  * - Sizes are bytes, times are nanoseconds, relative. USVM_FOREVER waits without
  *   end.
  * - Every function may be called from any thread of the program, with no lock of
@@ -199,7 +199,8 @@ struct usvm_fault {
 struct usvm_queue_status {
 	uint32_t banned;        /* 1: a job failed; nothing more runs in it */
 	int32_t error;          /* of that job */
-	struct usvm_fault fault; /* when error is -EFAULT or -EPERM */
+	struct usvm_fault fault; /* its addr: the access; for a batch that ended with
+				  * -EINVAL or -EPROTO, the command */
 };
 
 /** usvm_queue_status() - Context: any, does not sleep. Return: 0, -EINVAL, -EBADF, -ECHILD. */
@@ -211,11 +212,20 @@ struct usvm_kernel {
 	uint32_t groups[3];        /* 0 counts as 1 */
 	uint32_t args_bytes;       /* at most 256 */
 	const void *args;          /* copied at submit */
-	void *user_fence;          /* NULL, or 8-byte aligned memory: written at the end */
+	void *user_fence;          /* NULL, or 8-byte aligned memory: written when the
+				    * job has succeeded */
 	uint64_t user_fence_value;
 };
 
-/* A batch of commands to run, out of the program's memory. */
+/*
+ * A batch of commands to run, out of the program's memory, in Intel's encoding for gen 8:
+ * docs/batches.md has the commands. This one stores 42:
+ *
+ *     uint32_t commands[] = {
+ *             0x10000002, (uint32_t)addr, (uint32_t)(addr >> 32), 42,  MI_STORE_DWORD_IMM
+ *             0x05000000,                                             MI_BATCH_BUFFER_END
+ *     };
+ */
 struct usvm_batch {
 	const void *commands;      /* 4-byte aligned; ends with MI_BATCH_BUFFER_END */
 	void *user_fence;
