@@ -23,8 +23,9 @@ help:
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
+	@echo 'make deps        install what a build needs; deps-check, deps-fuzz, deps-coverage'
 	@echo
-	@echo 'What is missing is installed by scripts/deps.sh, which says what it does.'
+	@echo 'Each installs what it lacks itself, by scripts/deps.sh, which says what it does.'
 
 deps:
 	@scripts/deps.sh build
