@@ -262,6 +262,16 @@ enum sim_mremap_flag {
 int sim_mremap(struct sim *sim, struct span old, uint64_t bytes, uint32_t flags, uint64_t to,
 	       uint64_t *out);
 
+#define SIM_PIECES_MAX 64 /* with holes between; a simulation with more of them ends */
+
+/**
+ * sim_mremap_pieces() - what the calling thread's last mremap() moved, of the old place
+ *
+ * Where several VMAs moved, what lies at the new place of a hole stays as it is.
+ * Return: their number; 0: it moved nothing. Until the thread's next mremap().
+ */
+size_t sim_mremap_pieces(struct sim *sim, const struct span **pieces);
+
 enum sim_advice {
 	SIM_ADVICE_DONTNEED,
 	SIM_ADVICE_FREE,

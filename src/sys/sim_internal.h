@@ -148,6 +148,8 @@ struct sim_thread {
 	const uint32_t *park_word;
 	struct sim_fault *fault;
 	struct sim_event *event;
+	struct span pieces[SIM_PIECES_MAX]; /* of its last mremap() */
+	size_t piece_count;
 	struct sim_thread *joins;
 	struct sim_process *joined_process;
 	uint64_t priority;

@@ -108,12 +108,21 @@ int sim_mremap(struct sim *sim, struct span old, uint64_t bytes, uint32_t flags,
 	struct sim_call call = { 0 };
 	int err = SIM_ENTER(MREMAP, old.start, span_bytes(old), bytes, to);
 
+	if (sim->current)
+		sim->current->piece_count = 0;
 	if (!err)
 		err = do_mremap(sim, old, bytes, flags, &to, &call);
 	sim_call_wait(sim, &call);
 	if (!err)
 		*out = to;
 	return sim_leave(err, to);
+}
+
+size_t sim_mremap_pieces(struct sim *sim, const struct span **pieces)
+{
+	SIM_MUST(sim->current);
+	*pieces = sim->current->pieces;
+	return sim->current->piece_count;
 }
 
 int sim_mprotect(struct sim *sim, struct span span, uint32_t prot)

@@ -405,6 +405,21 @@ static void carry_pages(struct sim_process *process, struct span from, uint64_t 
 	}
 }
 
+/* For who asks what a call moved. */
+static void note_piece(struct sim *sim, struct span old)
+{
+	struct sim_thread *self = sim->current;
+
+	if (!self)
+		return;
+	if (self->piece_count && self->pieces[self->piece_count - 1].end == old.start) {
+		self->pieces[self->piece_count - 1].end = old.end;
+		return;
+	}
+	SIM_MUST(self->piece_count < SIM_PIECES_MAX);
+	self->pieces[self->piece_count++] = old;
+}
+
 /* @old lies in one VMA. What lies behind it, up to @tail_end, is cut off. */
 static int move(struct sim_process *process, struct span old, uint64_t tail_end,
 		uint64_t bytes, uint64_t to, bool dontunmap, struct sim_call *call)
@@ -422,6 +437,7 @@ static int move(struct sim_process *process, struct span old, uint64_t tail_end,
 	vma.span = span_make(to, bytes);
 	sim_vma_insert(process, &vma);
 	carry_pages(process, old, to);
+	note_piece(process->sim, old);
 	if (vma.uffd)
 		sim_event_send(call, process, vma.uffd, &event);
 	if (tail_end > old.end)

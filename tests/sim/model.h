@@ -129,6 +129,10 @@ struct model_change {
 	uint64_t to;
 	uint64_t bytes;
 	uint32_t state;
+	/* A move that succeeded: what it moved of @span, with holes between, where nothing
+	 * changed, nor at @to. NULL: all of it. */
+	const struct span *pieces;
+	size_t piece_count;
 	/* The model's: */
 	uint64_t start;
 	uint64_t number;

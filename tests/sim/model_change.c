@@ -5,7 +5,8 @@
  * A change is a write of states, zeros or flags that takes the time of its call. While
  * the call runs it can be seen and hides nothing, for it is open; when it has returned
  * it hides what was there before. A call that failed may have been done in part: what
- * it would have written becomes a maybe.
+ * it would have written becomes a maybe. mremap() of several mappings, as Linux 6.17 has
+ * it, leaves the holes between them and what lies at their new place as they were.
  *
  * mremap() has a moment in which the new place is unmapped: a maybe of no length,
  * before the begin of what is moved there, which hides it from later reads.
@@ -171,21 +172,35 @@ static void withdraw_write(struct model *model, struct list_of *list,
 		model_take_out(model, list, write);
 }
 
-static void end_page(struct model *model, const struct model_change *change,
-		     struct page *page, uint64_t now, int err)
+/* Of a mremap() over several mappings: nothing was at @addr when they moved. */
+static bool is_hole(const struct model_change *change, uint64_t addr, int err)
 {
+	if (err || !is_move(change) || !change->pieces)
+		return false;
+	for (size_t i = 0; i < change->piece_count; i++) {
+		if (span_contains(change->pieces[i], addr))
+			return false;
+	}
+	return true;
+}
+
+static void end_page(struct model *model, const struct model_change *change,
+		     uint64_t addr, uint64_t now, int err)
+{
+	struct page *page = model_page(model, addr);
 	struct list_of *lists[3] = { &page->state, &page->zero, &page->fork };
+	bool hole = is_hole(change, addr, err);
 
 	for (int i = 0; i < 3; i++) {
 		/* A mmap() that fails has done nothing. */
-		if (err && change->type == MODEL_MAP)
+		if (hole || (err && change->type == MODEL_MAP))
 			withdraw_write(model, lists[i], change);
 		else
 			close_write(lists[i], change, now, err);
 	}
 	if (change->type == MODEL_PROTECT && page->guarded)
 		model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
-	if (!err && (change->type == MODEL_UNMAP || change->type == MODEL_MOVE))
+	if (!err && !hole && (change->type == MODEL_UNMAP || change->type == MODEL_MOVE))
 		page->lax = page->guarded = false;
 	if (!takes_pages(change))
 		return;
@@ -275,6 +290,28 @@ static void hide_own(struct page *page, const struct model_change *change, uint6
 	}
 }
 
+/* A page of the new place has what was at the old one. */
+static void end_target_page(struct model *model, const struct model_change *change,
+			    uint64_t addr, uint64_t own_number, uint64_t now, int err)
+{
+	struct page *page = model_page(model, addr);
+	struct page *from = source_of(model, change, addr);
+
+	hide_own(from, change, MODEL_OPEN);
+	model->number = MAX(model->number, own_number) + 1;
+	copy_list(model, &page->state, &from->state, change, now, true, err);
+	copy_list(model, &page->fork, &from->fork, change, now, false, err);
+	if (addr - change->to >= span_bytes(change->span))
+		close_write(&page->zero, change, now, err);
+	else
+		copy_words(model, page, from, change, now, err);
+	page->lax |= from->lax;
+	page->guarded |= from->guarded;
+	if (from->guarded)
+		model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
+	hide_own(from, change, change->start);
+}
+
 static void end_target(struct model *model, const struct model_change *change,
 		       uint64_t now, int err)
 {
@@ -283,23 +320,10 @@ static void end_target(struct model *model, const struct model_change *change,
 
 	for (uint64_t addr = to.start; addr < to.end; addr += PAGE_BYTES) {
 		struct page *page = model_page(model, addr);
-		struct page *from = source_of(model, change, addr);
-		bool is_tail = addr - change->to >= span_bytes(change->span);
 
-		hide_own(from, change, MODEL_OPEN);
-		model->number = MAX(model->number, own_number) + 1;
-		copy_list(model, &page->state, &from->state, change, now, true, err);
-		copy_list(model, &page->fork, &from->fork, change, now, false, err);
-		if (is_tail)
-			close_write(&page->zero, change, now, err);
-		else
-			copy_words(model, page, from, change, now, err);
-		page->lax |= from->lax;
-		page->guarded |= from->guarded;
-		if (from->guarded)
-			model_push(model, &page->state, 0, change->start, now, WRITE_MAYBE);
-		hide_own(from, change, change->start);
-		drop_alias(page, from, change->start);
+		if (!is_hole(change, change->span.start + (addr - change->to), err))
+			end_target_page(model, change, addr, own_number, now, err);
+		drop_alias(page, source_of(model, change, addr), change->start);
 		page->changing--;
 		page->change_end = now;
 	}
@@ -337,7 +361,7 @@ void model_change_end(struct model *model, struct model_change *change, int err)
 	for (uint64_t addr = span.start; addr < span.end; addr += PAGE_BYTES) {
 		struct page *page = model_page(model, addr);
 
-		end_page(model, change, page, now, err);
+		end_page(model, change, addr, now, err);
 		if (change->type == MODEL_GUARD && change->state && !err)
 			unguard(model, change, page, now);
 	}

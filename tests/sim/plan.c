@@ -177,6 +177,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	uint64_t engines = 1 + below(d, 2);
 	const char *mode = one_in(d, 3) ? "copy" : "move";
 	const char *home = homes[below(d, ARRAY_SIZE(homes))];
+	struct prng kernel;
 
 	setting->common_vm = !one_in(d, 4);
 	setting->pieces = one_in(d, 4);
@@ -197,6 +198,9 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	draw_odds(d, &sim->odds);
 	if (one_in(d, 2))
 		sim->exclusion = span_make(BATCHES_START, BATCHES_BYTES);
+	/* As Linux 6.17; of another stream, so that programs stay what they were. */
+	prng_seed(&kernel, seed ^ 0x6b65726e656cu);
+	sim->moves_several = prng_below(&kernel, 2);
 }
 
 /* --- where -------------------------------------------------------------------- */

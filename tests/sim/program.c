@@ -201,6 +201,7 @@ static void do_mremap(struct program *program, const struct op *op)
 		return;
 	model_change_begin(world->model, &change);
 	err = sim_mremap(world->sim, change.span, op->bytes, flags, op->to, &at);
+	change.piece_count = sim_mremap_pieces(world->sim, &change.pieces);
 	model_change_end(world->model, &change, err);
 	run_hash(world, (uint64_t)(int64_t)err);
 	observe(program, to);
