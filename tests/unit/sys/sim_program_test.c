@@ -126,6 +126,42 @@ static void mremap_grows_shrinks_and_moves(void **state)
 	run_seed(1, grow_shrink_and_move, NULL);
 }
 
+static void move_several(void *arg)
+{
+	uint64_t to = SIM_START + MIB(64);
+	const struct span *pieces;
+	uint64_t at;
+
+	(void)arg;
+	heap = map_pages(8);
+	CHECK(!sim_mmap(sim, to, MIB(1), READ_WRITE, SYS_VMA_ANON_PRIVATE, SIM_MAP_FIXED, &at));
+	CHECK(!sim_store(sim, PAGE(1), 11) && !sim_store(sim, PAGE(6), 16));
+	for (uint64_t i = 0; i < 8; i++)
+		CHECK(!sim_store(sim, to + i * PAGE_BYTES, 20 + i));
+	CHECK(!sim_mprotect(sim, SPAN(2, 2), SYS_PROT_READ));
+	CHECK(!sim_munmap(sim, SPAN(4, 2)));
+	CHECK(!sim_mremap(sim, SPAN(0, 8), 8 * PAGE_BYTES, 3, to, &at));
+	CHECK(sim_mremap_pieces(sim, &pieces) == 2);
+	CHECK(pieces[0].start == PAGE(0) && pieces[0].end == PAGE(4));
+	CHECK(pieces[1].start == PAGE(6) && pieces[1].end == PAGE(8));
+	CHECK(load(to + PAGE_BYTES) == 11 && load(to + 6 * PAGE_BYTES) == 16);
+	CHECK(load(to) == 0 && load(to + 7 * PAGE_BYTES) == 0);
+	CHECK(load(to + 4 * PAGE_BYTES) == 24 && load(to + 5 * PAGE_BYTES) == 25);
+	CHECK(sim_mremap(sim, SPAN(0, 1), PAGE_BYTES, 3, to, &at) == -EFAULT);
+	CHECK(sim_mremap_pieces(sim, &pieces) == 0);
+}
+
+static void mremap_may_move_several(void **state)
+{
+	struct sim_config config = sim_config_default(1);
+
+	(void)state;
+	config.moves_several = true;
+	if (run_config(&config, move_several, NULL) != SIM_DONE)
+		fail_msg("%s", sim_report(sim));
+	sim_close(sim);
+}
+
 static void move_the_heap(void *arg)
 {
 	uint64_t low, now;
@@ -580,6 +616,7 @@ int main(void)
 		cmocka_unit_test(mappings_are_made_joined_and_split),
 		cmocka_unit_test(max_map_count_is_kept),
 		cmocka_unit_test(mremap_grows_shrinks_and_moves),
+		cmocka_unit_test(mremap_may_move_several),
 		cmocka_unit_test(brk_moves_the_end_of_the_heap),
 		cmocka_unit_test(each_change_is_told_as_measured),
 		cmocka_unit_test(no_order_of_changes_and_faults_blocks_for_ever),
