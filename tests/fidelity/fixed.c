@@ -379,6 +379,43 @@ static const struct {
 	  "t0 mremap P0:0+16 P1:0+16 maymove,fixed\n"
 	  "m read u0\n"
 	  "m read u0\n" },
+	{ "several_mappings_move_and_holes_leave_what_is_there",
+	  "t0 mmap P0:0+4 read,write\n"
+	  "t0 mmap P0:8+4 read\n"
+	  "t0 store P0:1+1 5\n"
+	  "t0 mmap P1:0+16 read,write\n"
+	  "t0 store P1:1+1 7\n"
+	  "t0 store P1:5+1 8\n"
+	  "t0 store P1:9+1 9\n"
+	  "m register u0 P1:0+16 wp,missing\n"
+	  "t0 mremap P0:0+16 P1:0+16 maymove,fixed\n"
+	  "m read u0\n"
+	  "m read u0\n"
+	  "m read u0\n"
+	  "t0 load P1:1+1\n"
+	  "t0 load P1:5+1\n"
+	  "t0 load P1:9+1\n" },
+	{ "several_mappings_move_up_to_one_that_is_registered",
+	  "t0 mmap P0:0+4 read,write\n"
+	  "t0 mmap P0:4+4 read\n"
+	  "t0 mmap P0:8+4 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "t0 store P0:9+1 6\n"
+	  "m register u0 P0:8+4 wp,missing\n"
+	  "t0 mremap P0:0+16 P1:0+16 maymove,fixed\n"
+	  "t0 load P1:1+1\n"
+	  "t0 load P0:9+1\n"
+	  "t0 mremap P0:8+8 P2:0+8 maymove,fixed\n"
+	  "t0 mremap P0:6+8 P2:0+8 maymove,fixed\n" },
+	{ "several_mappings_move_with_dontunmap",
+	  "t0 mmap P0:0+4 read,write\n"
+	  "t0 mmap P0:8+4 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "t0 mremap P0:0+16 P1:0+16 maymove,fixed,dontunmap\n"
+	  "t0 load P0:1+1\n"
+	  "t0 load P1:1+1\n"
+	  "t0 mremap P0:0+16 P2:0+24 maymove,fixed\n"
+	  "t0 mremap P0:6+6 P2:0+6 maymove,fixed\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
