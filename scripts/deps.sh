@@ -27,6 +27,7 @@ needs() {
 	check binutils           command nm
 	check clang              command clang
 	check gdb                command gdb
+	check libclang-rt-dev    clang sanitizer/asan_interface.h
 	check libcmocka-dev      module cmocka
 	check util-linux         command setarch
 	coverage gcovr           command gcovr
@@ -41,6 +42,7 @@ is_there() { # package kind what
 	fi
 	case $2 in
 	command) command -v "$3" >/dev/null ;;
+	clang) echo "#include <$3>" | clang -E -x c - >/dev/null 2>&1 ;;
 	header) command -v cc >/dev/null && echo "#include <$3>" |
 		cc -E -x c - >/dev/null 2>&1 ;;
 	module) command -v pkg-config >/dev/null && pkg-config --exists "$3" ;;
