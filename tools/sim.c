@@ -37,10 +37,8 @@ static int beside(char *path, size_t bytes)
 	return 0;
 }
 
-static void try(const char *path, char **argv)
+static void run(const char *path, char **argv)
 {
-	if (!path || access(path, X_OK))
-		return;
 	argv[0] = (char *)(uintptr_t)path;
 	execv(path, argv);
 	fprintf(stderr, "usvm sim: %s: %s\n", path, strerror(errno));
@@ -48,13 +46,22 @@ static void try(const char *path, char **argv)
 
 static int sim_run(int argc, char **argv)
 {
+	const char *named = getenv("USVM_SIM");
 	char path[4096];
 
 	(void)argc;
-	try(getenv("USVM_SIM"), argv);
-	if (!beside(path, sizeof(path)))
-		try(path, argv);
-	try(USVM_SIM_PATH, argv);
+	if (named) {
+		run(named, argv);
+		return EXIT_WRONG;
+	}
+	if (!beside(path, sizeof(path)) && !access(path, X_OK)) {
+		run(path, argv);
+		return EXIT_WRONG;
+	}
+	if (!access(USVM_SIM_PATH, X_OK)) {
+		run(USVM_SIM_PATH, argv);
+		return EXIT_WRONG;
+	}
 	fprintf(stderr,
 		"usvm sim: the simulator is not installed\n"
 		"It is built and installed with usvm from its sources:\n"

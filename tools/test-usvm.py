@@ -72,6 +72,13 @@ def test_usage():
         check(f'{" ".join(command)}: a full disk is an error', done.returncode == 1)
 
 
+def test_named_simulator():
+    done = run('sim', '--seed', '1', USVM_SIM='/nowhere/usvm-sim')
+    check('USVM_SIM names no program: told, and no other is taken',
+          done.returncode == 1 and '/nowhere/usvm-sim: No such file' in done.stderr
+          and done.stdout == '')
+
+
 def test_doctor():
     text, answer = run('doctor'), run('doctor', '--json')
     report = json.loads(answer.stdout)
@@ -202,6 +209,7 @@ def main():
     part = sys.argv[2] if len(sys.argv) > 2 else ''
     if part in ('', 'manners'):
         test_usage()
+        test_named_simulator()
         test_doctor()
         test_home_only_demo()
         test_bad_input()
