@@ -2,29 +2,13 @@
 /*
  * DOC: a kernel in memory
  *
- * One region of addresses is taken at open and given back at close, with all that was
- * made in it: nothing has to be freed in between, and a run may be left in its middle.
- *
- *     region  | contents of the arena | tables ->    | stacks ->   | own pages ->  |
- *               where pointer() points                               pages_alloc()
- *
- * It is asked for at a fixed address, so that pointers are the same in each run of a
- * seed. Pages of the library are never reused: who uses one after its free is killed by
- * the processor.
- *
  * Every call begins with sim_enter(), which is its yield point, counts it, and has the
  * answer if it was ordered to fail; and ends with sim_leave().
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "sys/sim_internal.h"
-
-#define REGION_HINT ((void *)0x300000000000)
-#define META_BYTES GIB(16)
-#define STACKS_BYTES GIB(4)
-#define OWN_BYTES GIB(64)
 
 struct sim *sim_now;
 
@@ -36,44 +20,6 @@ static const struct {
 #include "sys/sim_ops.inc"
 #undef SIM_OP
 };
-
-/* --- memory --------------------------------------------------------------- */
-
-void *sim_alloc(struct sim *sim, size_t bytes)
-{
-	void *memory = sim->meta;
-
-	SIM_MUST((size_t)(sim->meta_end - sim->meta) >= bytes + 64);
-	sim->meta += ALIGN_UP(bytes, 64);
-	return memory;
-}
-
-static int region_make(struct sim **out, uint64_t arena_bytes)
-{
-	uint64_t bytes = arena_bytes + META_BYTES + STACKS_BYTES;
-	uint8_t *region;
-	struct sim *sim;
-
-	region = mmap(REGION_HINT, bytes + OWN_BYTES, PROT_NONE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (region == MAP_FAILED)
-		return -ENOMEM;
-	if (mprotect(region, bytes, PROT_READ | PROT_WRITE)) {
-		munmap(region, bytes + OWN_BYTES);
-		return -ENOMEM;
-	}
-	sim = (struct sim *)(region + arena_bytes);
-	sim->region = region;
-	sim->arena = region;
-	sim->meta = (uint8_t *)sim + ALIGN_UP(sizeof(*sim), 64);
-	sim->meta_end = region + arena_bytes + META_BYTES;
-	sim->stacks = sim->meta_end;
-	sim->stacks_end = sim->stacks + STACKS_BYTES;
-	sim->own = sim->stacks_end;
-	sim->own_end = sim->own + OWN_BYTES;
-	*out = sim;
-	return 0;
-}
 
 /* --- configuration -------------------------------------------------------- */
 
@@ -151,7 +97,7 @@ int sim_open(const struct sim_config *config, struct sim **out)
 		return -EBUSY;
 	if (!config_is_valid(config))
 		return -EINVAL;
-	err = region_make(&sim, config->end - config->arena_start);
+	err = sim_region_make(&sim, config->end - config->arena_start);
 	if (err)
 		return err;
 	list_init(&sim->free_events);
@@ -171,13 +117,10 @@ int sim_open(const struct sim_config *config, struct sim **out)
 
 void sim_close(struct sim *sim)
 {
-	uint8_t *region = sim->region;
-	uint64_t bytes = (uint64_t)(sim->own_end - region);
-
 	SIM_MUST(sim_now == sim && !sim->running);
 	base_host_install(NULL);
 	sim_now = NULL;
-	munmap(region, bytes);
+	sim_region_give_back(sim);
 }
 
 struct sys *sim_sys(struct sim *sim)
@@ -193,43 +136,6 @@ uint64_t sim_rand(struct sim *sim, uint64_t limit)
 bool sim_odd(struct sim *sim, uint32_t one_in)
 {
 	return one_in && prng_below(&sim->odds_prng, one_in) == 0;
-}
-
-/* --- pages of the library ------------------------------------------------- */
-
-void *sim_pages_alloc(size_t bytes)
-{
-	struct sim *sim = sim_now;
-	void *pages = NULL;
-	int err = SIM_ENTER(PAGES_ALLOC, bytes);
-
-	SIM_MUST(bytes && IS_ALIGNED(bytes, PAGE_BYTES));
-	if (!err) {
-		/* A page that no one may touch lies between any two. */
-		SIM_MUST(sim->own + bytes + PAGE_BYTES <= sim->own_end);
-		pages = sim->own;
-		SIM_MUST(!mprotect(pages, bytes, PROT_READ | PROT_WRITE));
-		sim->own += bytes + PAGE_BYTES;
-		sim->own_bytes += bytes;
-	}
-	sim_leave(err, (uintptr_t)pages);
-	return pages;
-}
-
-void sim_pages_free(void *pages, size_t bytes)
-{
-	struct sim *sim = sim_now;
-
-	SIM_MUST(sim->own_bytes >= bytes && IS_ALIGNED(bytes, PAGE_BYTES));
-	sim->own_bytes -= bytes;
-	SIM_MUST(mmap(pages, bytes, PROT_NONE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		      0) == pages);
-}
-
-uint64_t sim_own_bytes(const struct sim *sim)
-{
-	return sim->own_bytes;
 }
 
 /* --- calls and ordered failures ------------------------------------------- */

@@ -282,11 +282,16 @@ NORETURN void sim_misuse(const char *what, const char *file, int line);
 #define SIM_MUST(condition) \
 	(likely(condition) ? (void)0 : sim_misuse(#condition, __FILE__, __LINE__))
 
-/* sim.c */
+/* sim_memory.c */
 void *sim_alloc(struct sim *sim, size_t bytes); /* zeroed, until sim_close() */
-bool sim_odd(struct sim *sim, uint32_t one_in);
+int sim_region_make(struct sim **out, uint64_t arena_bytes);
+void sim_region_give_back(struct sim *sim);
+void sim_stack_border(uint8_t *border);
 void *sim_pages_alloc(size_t bytes);
 void sim_pages_free(void *pages, size_t bytes);
+
+/* sim.c */
+bool sim_odd(struct sim *sim, uint32_t one_in);
 
 static inline bool sim_feature(const struct sim *sim, uint32_t features)
 {
@@ -353,6 +358,7 @@ void sim_carry(struct sim_process *to, uint64_t dst, struct sim_process *from, u
 void sim_page_erase(struct sim_process *process, uint64_t addr);
 void sim_blocks_free(struct sim_process *process);
 int sim_collapse(struct sim_process *process, const struct sim_vma *vma, struct span span);
+void sim_frames_clear(uint8_t *block, uint32_t frame_bytes);
 
 /* sim_fault.c */
 int sim_touch(struct sim_process *process, uint64_t addr, bool write,

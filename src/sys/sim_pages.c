@@ -20,6 +20,8 @@
 
 #include "sys/sim_internal.h"
 
+#define SMALL_FRAME 512 /* of a block of larger ones the kernel takes all */
+
 static struct sim_block **slot(struct sim_process *process, uint64_t addr)
 {
 	SIM_MUST(span_contains(process->sim->window, addr));
@@ -302,10 +304,26 @@ void sim_page_erase(struct sim_process *process, uint64_t addr)
 	*flags = 0;
 }
 
-/* All of a block that pointer() shows: the bytes need not be looked at one by one. */
-static void erase_exposed(struct sim_block *block)
+/* Of a block of the arena, what frames can hold: @frame_bytes of each page. */
+void sim_frames_clear(uint8_t *block, uint32_t frame_bytes)
 {
-	SIM_MUST(!madvise(block->bytes, HUGE_BYTES, MADV_DONTNEED));
+	if (frame_bytes > SMALL_FRAME) {
+		SIM_MUST(!madvise(block, HUGE_BYTES, MADV_DONTNEED));
+		return;
+	}
+	for (size_t i = 0; i < PAGES_PER_HUGE; i++) {
+		uint8_t *bytes = block + i * PAGE_BYTES;
+
+		/* What was only read has no memory of its own yet. */
+		if (!is_zero(bytes, frame_bytes))
+			memset(bytes, 0, frame_bytes);
+	}
+}
+
+/* All of a block that pointer() shows. */
+static void erase_exposed(const struct sim *sim, struct sim_block *block)
+{
+	sim_frames_clear(block->bytes, sim->config.frame_bytes);
 	memset(block->flags, 0, sizeof(block->flags));
 }
 
@@ -320,7 +338,7 @@ void sim_zap(struct sim_process *process, struct span span, bool keep_guards)
 
 		if (block && block->exposed && !keep_guards && addr == whole.start &&
 		    span.end >= whole.end) {
-			erase_exposed(block);
+			erase_exposed(process->sim, block);
 			block = NULL;
 		}
 		if (!block) {

@@ -20,7 +20,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "sys/sim_internal.h"
@@ -87,7 +86,7 @@ static uint8_t *stack_new(struct sim *sim)
 	} else {
 		/* A page that no one may touch lies below each. */
 		SIM_MUST(sim->stacks + SIM_STACK_BYTES + PAGE_BYTES <= sim->stacks_end);
-		SIM_MUST(!mprotect(sim->stacks, PAGE_BYTES, PROT_NONE));
+		sim_stack_border(sim->stacks);
 		stack = sim->stacks + PAGE_BYTES;
 		sim->stacks += SIM_STACK_BYTES + PAGE_BYTES;
 	}
