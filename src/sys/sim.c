@@ -37,6 +37,8 @@ struct sim_config sim_config_default(uint64_t seed)
 		.preempt_1_in = 8,
 		.change_count = 4,
 		.change_span = 10000,
+		.freeze_1_in = 2,
+		.freeze_steps = 4096,
 		.step_ns = 50,
 		.trace_max = 4096,
 	};
@@ -48,7 +50,8 @@ static bool config_is_valid(const struct sim_config *c)
 
 	return frame >= 64 && frame <= PAGE_BYTES && !(frame & (frame - 1)) &&
 	       !(c->features & ~SIM_ALL_FEATURES) && c->max_map_count && c->cpu_count &&
-	       c->thp <= SIM_THP_ALWAYS && c->policy <= SIM_POLICY_PRIORITY &&
+	       c->thp <= SIM_THP_ALWAYS && c->policy <= SIM_POLICY_STARVE &&
+	       c->freeze_1_in && c->freeze_steps &&
 	       IS_ALIGNED(c->arena_start | c->end, HUGE_BYTES) && c->step_ns &&
 	       c->arena_start > SIM_START && c->end > c->arena_start && c->end <= SIM_END;
 }
@@ -150,7 +153,7 @@ int sim_enter(enum sim_op op, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 
 	if (sim->outside && sim->outside->enter)
 		sim->outside->enter(sim->outside->arg, ops[op].name);
-	sim_yield_point();
+	sim_call_point();
 	if (sim_odd(sim, sim->config.odds.swap_out))
 		sim_swap_some(sim);
 	one->calls++;

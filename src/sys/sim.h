@@ -86,6 +86,10 @@ enum sim_policy {
 	 * and at change_count steps among the first change_span the running thread gets
 	 * the lowest. cpu_yield() gives the lowest, too. Behind change_span: as RANDOM. */
 	SIM_POLICY_PRIORITY,
+	/* As RANDOM, but who is preempted may stand still for long: 1 time in freeze_1_in
+	 * the running thread, or another, does not run for up to freeze_steps, unless
+	 * nobody else can. So what others do meanwhile is more than a few steps. */
+	SIM_POLICY_STARVE,
 };
 
 /* What a kernel may do and seldom does: each 1 time in so many, 0: never. */
@@ -115,6 +119,8 @@ struct sim_config {
 	uint32_t preempt_1_in;   /* default 8; 1: at each yield point; 0: never */
 	uint32_t change_count;   /* of SIM_POLICY_PRIORITY; default 4 */
 	uint64_t change_span;    /* default 10000 */
+	uint32_t freeze_1_in;    /* of SIM_POLICY_STARVE; default 2 */
+	uint32_t freeze_steps;   /* a power of two; default 4096 */
 	uint64_t step_ns;        /* what a step takes on the clock; default 50 */
 	struct sim_odds odds;    /* default: none */
 	struct span exclusion;   /* what sys_ops.exclusions() says; default: nothing */

@@ -153,6 +153,7 @@ struct sim_thread {
 	struct sim_thread *joins;
 	struct sim_process *joined_process;
 	uint64_t priority;
+	uint64_t frozen_until; /* the step */
 	bool in_madvise;
 	struct sim_process *forking; /* its child, that does not run yet */
 	bool kicked;    /* out of its guarded access, this or the next */
@@ -423,6 +424,7 @@ void sim_swap_some(struct sim *sim);
 /* sim_thread.c */
 extern const struct base_host_ops sim_host_ops;
 void sim_yield_point(void);
+void sim_call_point(void);
 int sim_block(struct sim *sim, const char *what, uint64_t addr, uint64_t timeout_ns);
 void sim_wake(struct sim *sim, struct sim_thread *thread);
 struct sim_thread *sim_thread_new(struct sim *sim, struct sim_process *process,

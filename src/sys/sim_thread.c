@@ -36,6 +36,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#define CALL_WEIGHT 8 /* yield points that a call counts as */
+
 void sim_switch(void **save, void *to);
 void sim_switch_start(void);
 NORETURN void sim_thread_main(struct sim_thread *self);
@@ -125,12 +127,24 @@ static void ready_remove(struct sim *sim, struct sim_thread *thread)
 	last->ready_index = thread->ready_index;
 }
 
+/* @thread stands still from now on, for some steps or for many. */
+static void freeze(struct sim *sim, struct sim_thread *thread)
+{
+	uint32_t bits = (uint32_t)__builtin_ctz(sim->config.freeze_steps);
+	uint64_t steps = 8ull << prng_below(&sim->schedule_prng, bits - 2);
+
+	thread->frozen_until = sim->step + prng_below(&sim->schedule_prng, steps);
+}
+
 void sim_wake(struct sim *sim, struct sim_thread *thread)
 {
 	if (thread->state != SIM_THREAD_BLOCKED)
 		return;
 	list_remove(&thread->blocked_link);
 	ready_add(sim, thread);
+	if (sim->config.policy == SIM_POLICY_STARVE && !sim->config.schedule &&
+	    !prng_below(&sim->schedule_prng, sim->config.freeze_1_in * 4))
+		freeze(sim, thread);
 }
 
 static void expire(struct sim *sim)
@@ -232,6 +246,45 @@ static struct sim_thread *choose_by_priority(struct sim *sim, enum manner manner
 	return best;
 }
 
+/* From a random one on, the first that may run, and is not @but; NULL: none. */
+static struct sim_thread *first_awake(struct sim *sim, const struct sim_thread *but)
+{
+	uint32_t start = (uint32_t)prng_below(&sim->schedule_prng, sim->ready_count);
+
+	for (uint32_t i = 0; i < sim->ready_count; i++) {
+		struct sim_thread *t = sim->ready[(start + i) % sim->ready_count];
+
+		if (t != but && t->frozen_until <= sim->step)
+			return t;
+	}
+	return NULL;
+}
+
+static struct sim_thread *choose_starving(struct sim *sim, enum manner manner)
+{
+	uint32_t one_in = sim->config.preempt_1_in;
+	struct sim_thread *next;
+
+	if (manner == IF_IT_LIKES) {
+		if (sim->countdown > 1) {
+			sim->countdown--;
+			return sim->current;
+		}
+		sim->countdown = 1 + prng_below(&sim->schedule_prng, 2 * one_in - 1);
+		if (!prng_below(&sim->schedule_prng, sim->config.freeze_1_in))
+			freeze(sim, sim->current);
+	}
+	if (!prng_below(&sim->schedule_prng, sim->config.freeze_1_in * 4))
+		freeze(sim, sim->ready[prng_below(&sim->schedule_prng, sim->ready_count)]);
+	next = first_awake(sim, manner == POLITELY ? sim->current : NULL);
+	if (next)
+		return next;
+	/* Nobody else: it may wait for one of those, without sleep. */
+	next = sim->ready[prng_below(&sim->schedule_prng, sim->ready_count)];
+	next->frozen_until = 0;
+	return next;
+}
+
 static struct sim_thread *choose(struct sim *sim, enum manner manner)
 {
 	while (!sim->ready_count)
@@ -242,6 +295,8 @@ static struct sim_thread *choose(struct sim *sim, enum manner manner)
 	if (sim->config.policy == SIM_POLICY_PRIORITY &&
 	    sim->step < sim->config.change_span)
 		return choose_by_priority(sim, manner);
+	if (sim->config.policy == SIM_POLICY_STARVE)
+		return choose_starving(sim, manner);
 	return choose_random(sim, manner);
 }
 
@@ -282,6 +337,16 @@ void sim_yield_point(void)
 		return;
 	step_over(sim);
 	run_next(sim, IF_IT_LIKES);
+}
+
+/* Between two calls of the kernel is where most of what matters happens. */
+void sim_call_point(void)
+{
+	struct sim *sim = sim_now;
+
+	if (sim->config.policy == SIM_POLICY_STARVE && sim->countdown > CALL_WEIGHT)
+		sim->countdown -= CALL_WEIGHT;
+	sim_yield_point();
 }
 
 int sim_block(struct sim *sim, const char *what, uint64_t addr, uint64_t timeout_ns)

@@ -138,10 +138,11 @@ static void print_result(const struct options *options, const struct run_case *c
 	if (!result->failed)
 		return;
 	printf("FAILED seed %lu, profile %s, commit %s\n"
-	       "  after %lu steps and %lu operations\n"
+	       "  after %lu steps and %lu operations, schedule %s\n"
 	       "  %s\n",
 	       (unsigned long)c->seed, c->profile->name, SIM_COMMIT,
-	       (unsigned long)result->steps, (unsigned long)result->ops, result->text);
+	       (unsigned long)result->steps, (unsigned long)result->ops,
+	       result->schedule ? result->schedule : "of its own", result->text);
 	if (!c->has_left_out)
 		print_repeat(c, result);
 	fflush(stdout);

@@ -169,6 +169,20 @@ static uint32_t draw_features(struct drawer *d)
 	return SIM_ALL_FEATURES & ~without[below(d, ARRAY_SIZE(without))];
 }
 
+/* Who runs when. Of a generator of its own. */
+static void draw_schedule(uint64_t seed, struct sim_config *sim)
+{
+	struct prng prng;
+
+	prng_seed(&prng, seed ^ 0x7363686564756c65u);
+	if (prng_below(&prng, 3))
+		return;
+	sim->policy = SIM_POLICY_STARVE;
+	sim->preempt_1_in = 8u << prng_below(&prng, 5);
+	sim->freeze_1_in = 1u << prng_below(&prng, 4);
+	sim->freeze_steps = 64u << prng_below(&prng, 9);
+}
+
 static void draw_setting(struct drawer *d, uint64_t seed, struct setting *setting)
 {
 	static const char *const homes[] = { "4K", "64K", "2M", "2M" };
@@ -195,6 +209,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	sim->policy = one_in(d, 3) ? SIM_POLICY_PRIORITY : SIM_POLICY_RANDOM;
 	sim->preempt_1_in = 2u << below(d, 6);
 	sim->change_count = 2 + (uint32_t)below(d, 20);
+	draw_schedule(seed, sim);
 	draw_odds(d, &sim->odds);
 	if (one_in(d, 2))
 		sim->exclusion = span_make(BATCHES_START, BATCHES_BYTES);
@@ -485,6 +500,17 @@ void plan_destroy(struct plan *plan)
 {
 	free(plan->ops);
 	plan->ops = NULL;
+}
+
+const char *plan_schedule(const struct plan *plan)
+{
+	static const char *const names[] = {
+		[SIM_POLICY_RANDOM] = "random",
+		[SIM_POLICY_PRIORITY] = "priorities",
+		[SIM_POLICY_STARVE] = "starving",
+	};
+
+	return names[plan->setting.sim.policy];
 }
 
 /* --- in words ------------------------------------------------------------------------ */

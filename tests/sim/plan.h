@@ -130,6 +130,8 @@ const struct profile *plan_profile_get(size_t index); /* NULL: no more */
 MUST_CHECK int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 			   struct plan *plan);
 void plan_destroy(struct plan *plan);
+/** plan_schedule() - the kind of its schedule, in a word */
+const char *plan_schedule(const struct plan *plan);
 
 /** plan_value() - what access @index of @op writes: it tells who wrote it */
 static inline uint64_t plan_value(const struct op *op, uint32_t index)

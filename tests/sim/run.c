@@ -240,7 +240,7 @@ void run_plan(const struct run_spec *spec, struct run_result *result,
 	struct sim_config config = spec->plan->setting.sim;
 	int err;
 
-	*result = (struct run_result){ 0 };
+	*result = (struct run_result){ .schedule = plan_schedule(spec->plan) };
 	config.schedule = spec->schedule;
 	config.schedule_count = spec->schedule_count;
 	config.trace_max = spec->trace_max;

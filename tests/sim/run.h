@@ -91,6 +91,7 @@ struct run_result {
 	bool failed;
 	uint64_t steps;
 	uint64_t ops;             /* begun */
+	const char *schedule;     /* its kind */
 	uint64_t hash;            /* of the schedule and of what was loaded */
 	char text[RUN_TEXT_MAX];  /* what went wrong */
 };

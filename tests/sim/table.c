@@ -174,7 +174,8 @@ void case_print(const struct run_case *c)
 
 	if (plan_create(c->seed, c->profile, case_ops(c), &plan))
 		return;
-	printf("device: %s; %u threads\n", plan.setting.device, plan.setting.threads);
+	printf("device: %s; %u threads; schedule: %s\n", plan.setting.device,
+	       plan.setting.threads, plan_schedule(&plan));
 	for (size_t i = 0; i < plan.count; i++)
 		left += !(c->has_left_out && c->left_out[i]);
 	if (left <= 100) {
