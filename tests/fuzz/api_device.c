@@ -7,6 +7,7 @@
  */
 #include <sys/mman.h>
 
+#include "device/null_device.h"
 #include "fuzz/api.h"
 
 #define OWN_BYTES_MAX (UINT64_C(4) << 20)
@@ -18,92 +19,23 @@ static int attach_error;
 static int vm_create_error;
 static unsigned char *own_memory;
 
-static int null_attach(void *device, const struct usvm_device_host *host)
+static int own_attach(void *device, const struct usvm_device_host *host)
 {
-	(void)device;
-	(void)host;
+	(void)device, (void)host;
 	return attach_error;
 }
 
-static void null_detach(void *device)
+static int own_vm_create(void *device, uint32_t vm)
 {
-	(void)device;
-}
-
-static int null_vm_create(void *device, uint32_t vm)
-{
-	(void)device;
-	(void)vm;
+	(void)device, (void)vm;
 	return vm_create_error;
 }
 
-static void null_vm_destroy(void *device, uint32_t vm)
+static int own_copy(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
+		    bool to_device)
 {
 	(void)device;
-	(void)vm;
-}
-
-static int null_pt_prepare(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	return 0;
-}
-
-static void null_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
-			uint64_t target, uint32_t flags)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	(void)target;
-	(void)flags;
-}
-
-static bool null_pt_clear(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	return true;
-}
-
-static void null_tlb_flush(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	null_pt_clear(device, vm, addr, bytes);
-}
-
-static bool null_stop(void *device)
-{
-	(void)device;
-	return false;
-}
-
-static void null_resume(void *device)
-{
-	(void)device;
-}
-
-static int null_copy(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
-		     bool to_device)
-{
-	unsigned char *at = own_memory + vram_offset;
-
-	(void)device;
-	memcpy(to_device ? at : memory, to_device ? memory : at, bytes);
-	return 0;
-}
-
-static void null_fault_done(void *device, struct usvm_device_fault *fault, int error)
-{
-	(void)device;
-	(void)fault;
-	(void)error;
-	abort();
+	return null_copy(own_memory, vram_offset, memory, bytes, to_device);
 }
 
 /* --- open, close ---------------- */
@@ -230,18 +162,18 @@ static void take_config(struct fuzz_input *in, struct usvm_device_config *config
 void api_open_device(struct api *api)
 {
 	struct usvm_device_ops ops = {
-		.attach = null_attach,
-		.detach = null_detach,
-		.vm_create = null_vm_create,
+		.attach = own_attach,
+		.detach = null_nothing,
+		.vm_create = own_vm_create,
 		.vm_destroy = null_vm_destroy,
 		.pt_prepare = null_pt_prepare,
 		.pt_map = null_pt_map,
 		.pt_clear = null_pt_clear,
 		.tlb_flush = null_tlb_flush,
 		.stop = null_stop,
-		.wait_stopped = null_resume,
-		.resume = null_resume,
-		.copy = null_copy,
+		.wait_stopped = null_nothing,
+		.resume = null_nothing,
+		.copy = own_copy,
 		.fault_done = null_fault_done,
 	};
 	static struct usvm_device_ops kept_ops[API_SLOTS];

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "device/null_device.h"
 #include "live/support/unchanged.h"
 
 /* --- a device of the caller's ---------------- */
@@ -36,45 +37,6 @@ static int idle_vm_create(void *device, uint32_t vm)
 	return ((struct idle_device *)device)->vm_error;
 }
 
-static void idle_vm_destroy(void *device, uint32_t vm)
-{
-	(void)device, (void)vm;
-}
-
-static int idle_pt_prepare(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device, (void)vm, (void)addr, (void)bytes;
-	return 0;
-}
-
-static void idle_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
-			uint64_t target, uint32_t flags)
-{
-	(void)device, (void)vm, (void)addr, (void)bytes, (void)target, (void)flags;
-}
-
-static bool idle_pt_clear(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	idle_pt_prepare(device, vm, addr, bytes);
-	return false;
-}
-
-static void idle_tlb_flush(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	idle_pt_prepare(device, vm, addr, bytes);
-}
-
-static bool idle_stop(void *device)
-{
-	(void)device;
-	return false;
-}
-
-static void idle_nothing(void *device)
-{
-	(void)device;
-}
-
 static int idle_copy(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
 		     bool to_device)
 {
@@ -82,25 +44,20 @@ static int idle_copy(void *device, uint64_t vram_offset, void *memory, uint64_t 
 	return -EIO;
 }
 
-static void idle_fault_done(void *device, struct usvm_device_fault *fault, int error)
-{
-	(void)device, (void)fault, (void)error;
-}
-
 static const struct usvm_device_ops idle_ops = {
 	.attach = idle_attach,
 	.detach = idle_detach,
 	.vm_create = idle_vm_create,
-	.vm_destroy = idle_vm_destroy,
-	.pt_prepare = idle_pt_prepare,
-	.pt_map = idle_pt_map,
-	.pt_clear = idle_pt_clear,
-	.tlb_flush = idle_tlb_flush,
-	.stop = idle_stop,
-	.wait_stopped = idle_nothing,
-	.resume = idle_nothing,
+	.vm_destroy = null_vm_destroy,
+	.pt_prepare = null_pt_prepare,
+	.pt_map = null_pt_map,
+	.pt_clear = null_pt_clear,
+	.tlb_flush = null_tlb_flush,
+	.stop = null_stop,
+	.wait_stopped = null_nothing,
+	.resume = null_nothing,
 	.copy = idle_copy,
-	.fault_done = idle_fault_done,
+	.fault_done = null_fault_done,
 };
 
 static void a_device_with_an_op_missing_is_not_opened(void **state)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* device_test.c - opening and closing devices, the model and the caller's own. */
 #include "api_fixture.h"
+#include "device/null_device.h"
 
 /* --- the model ---------------------------------------------------------------- */
 
@@ -199,67 +200,6 @@ static void own_detach(void *device)
 	own->detached++;
 }
 
-static int own_vm_create(void *device, uint32_t vm)
-{
-	(void)device;
-	(void)vm;
-	return 0;
-}
-
-static void own_vm_destroy(void *device, uint32_t vm)
-{
-	(void)device;
-	(void)vm;
-}
-
-static int own_prepare(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	return 0;
-}
-
-static void own_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes, uint64_t target,
-		    uint32_t flags)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	(void)target;
-	(void)flags;
-}
-
-static bool own_clear(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	return false;
-}
-
-static void own_flush(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-}
-
-static bool own_stop(void *device)
-{
-	(void)device;
-	return false;
-}
-
-static void own_nothing(void *device)
-{
-	(void)device;
-}
-
 static int own_copy(void *device, uint64_t offset, void *memory, uint64_t bytes, bool to_device)
 {
 	(void)device;
@@ -270,27 +210,20 @@ static int own_copy(void *device, uint64_t offset, void *memory, uint64_t bytes,
 	return 0;
 }
 
-static void own_fault_done(void *device, struct usvm_device_fault *fault, int error)
-{
-	(void)device;
-	(void)fault;
-	(void)error;
-}
-
 static const struct usvm_device_ops own_ops = {
 	.attach = own_attach,
 	.detach = own_detach,
-	.vm_create = own_vm_create,
-	.vm_destroy = own_vm_destroy,
-	.pt_prepare = own_prepare,
-	.pt_map = own_map,
-	.pt_clear = own_clear,
-	.tlb_flush = own_flush,
-	.stop = own_stop,
-	.wait_stopped = own_nothing,
-	.resume = own_nothing,
+	.vm_create = null_vm_create,
+	.vm_destroy = null_vm_destroy,
+	.pt_prepare = null_pt_prepare,
+	.pt_map = null_pt_map,
+	.pt_clear = null_pt_clear,
+	.tlb_flush = null_tlb_flush,
+	.stop = null_stop,
+	.wait_stopped = null_nothing,
+	.resume = null_nothing,
 	.copy = own_copy,
-	.fault_done = own_fault_done,
+	.fault_done = null_fault_done,
 };
 
 static struct usvm_device_config own_config(struct own_device *own)

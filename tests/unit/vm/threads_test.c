@@ -13,6 +13,7 @@
 #include "vm/vm.h"
 
 #include "../base/seed.h"
+#include "device/null_device.h"
 #include "fake_sys.h"
 
 #include <setjmp.h>
@@ -43,40 +44,6 @@ struct engine_fault {
 
 static uint32_t faults_done; /* atomic */
 
-static int dev_attach(void *device, const struct usvm_device_host *host)
-{
-	(void)device;
-	(void)host;
-	return 0;
-}
-
-static void dev_detach(void *device)
-{
-	(void)device;
-}
-
-static int dev_vm_create(void *device, uint32_t vm)
-{
-	(void)device;
-	(void)vm;
-	return 0;
-}
-
-static void dev_vm_destroy(void *device, uint32_t vm)
-{
-	(void)device;
-	(void)vm;
-}
-
-static int dev_pt_prepare(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-	return 0;
-}
-
 static void dev_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
 		       uint64_t target, uint32_t flags)
 {
@@ -101,14 +68,6 @@ static bool dev_pt_clear(void *device, uint32_t vm, uint64_t addr, uint64_t byte
 	return stopped > 0 || (abort(), false);
 }
 
-static void dev_tlb_flush(void *device, uint32_t vm, uint64_t addr, uint64_t bytes)
-{
-	(void)device;
-	(void)vm;
-	(void)addr;
-	(void)bytes;
-}
-
 static bool dev_stop(void *device)
 {
 	(void)device;
@@ -116,27 +75,10 @@ static bool dev_stop(void *device)
 	return true;
 }
 
-static void dev_wait_stopped(void *device)
-{
-	(void)device;
-}
-
 static void dev_resume(void *device)
 {
 	(void)device;
 	stopped--;
-}
-
-static int dev_copy(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
-		    bool to_device)
-{
-	unsigned char *vram = device;
-
-	if (to_device)
-		memcpy(vram + vram_offset, memory, bytes);
-	else
-		memcpy(memory, vram + vram_offset, bytes);
-	return 0;
 }
 
 static void dev_fault_done(void *device, struct usvm_device_fault *fault, int error)
@@ -151,18 +93,18 @@ static void dev_fault_done(void *device, struct usvm_device_fault *fault, int er
 }
 
 static const struct usvm_device_ops dev_ops = {
-	.attach = dev_attach,
-	.detach = dev_detach,
-	.vm_create = dev_vm_create,
-	.vm_destroy = dev_vm_destroy,
-	.pt_prepare = dev_pt_prepare,
+	.attach = null_attach,
+	.detach = null_nothing,
+	.vm_create = null_vm_create,
+	.vm_destroy = null_vm_destroy,
+	.pt_prepare = null_pt_prepare,
 	.pt_map = dev_pt_map,
 	.pt_clear = dev_pt_clear,
-	.tlb_flush = dev_tlb_flush,
+	.tlb_flush = null_tlb_flush,
 	.stop = dev_stop,
-	.wait_stopped = dev_wait_stopped,
+	.wait_stopped = null_nothing,
 	.resume = dev_resume,
-	.copy = dev_copy,
+	.copy = null_copy,
 	.fault_done = dev_fault_done,
 };
 
