@@ -416,6 +416,112 @@ static const struct {
 	  "t0 load P1:1+1\n"
 	  "t0 mremap P0:0+16 P2:0+24 maymove,fixed\n"
 	  "t0 mremap P0:6+6 P2:0+6 maymove,fixed\n" },
+	{ "a_pinned_page_is_busy",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "m register u0 A0:0+8 wp,missing\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "t0 pin P0:1+1\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n"
+	  "t1 pin P0:2+1\n"
+	  "m read u0\n"
+	  "m copy u0 P0:2+1 6\n"
+	  "m protect u0 P0:1+1\n"
+	  "t0 store P0:1+1 7\n"
+	  "t0 unpin\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n"
+	  "t1 unpin\n"
+	  "m move u0 A0:2+1 P0:2+1 none\n" },
+	{ "a_pin_holds_a_huge_page_whole",
+	  "t0 mmap P1:0+1024 read,write\n"
+	  "t0 madvise P1:0+1024 hugepage\n"
+	  "t0 store P1:3+1 5\n"
+	  "m register u0 A0:0+1024 wp,missing\n"
+	  "t0 pin P1:3+1\n"
+	  "m move u0 A0:0+512 P1:0+512 none\n"
+	  "m move u0 A0:5+1 P1:5+1 none\n"
+	  "m move u0 A0:3+1 P1:3+1 none\n"
+	  "t0 unpin\n"
+	  "m move u0 A0:5+1 P1:5+1 none\n" },
+	{ "a_pinned_page_is_copied_for_a_child",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "t0 store P0:2+1 6\n"
+	  "m register u0 A0:0+8 wp,missing\n"
+	  "t0 pin P0:1+1\n"
+	  "t0 fork\n"
+	  "c0 load P0:1+1\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n"
+	  "t0 unpin\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n"
+	  "m move u0 A0:2+1 P0:2+1 none\n" },
+	{ "a_pin_of_a_shared_page_takes_a_copy",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "m register u0 A0:0+8 wp,missing\n"
+	  "t0 fork\n"
+	  "t0 pin P0:1+1\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n"
+	  "t0 unpin\n"
+	  "m move u0 A0:1+1 P0:1+1 none\n" },
+	{ "a_pin_needs_rights_and_a_page",
+	  "without kernel_faults\n"
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 mprotect P0:1+1 read\n"
+	  "t0 pin P0:1+1\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "t0 pin P0:2+1\n"
+	  "t0 pin P1:0+1\n"
+	  "m poison u0 P0:3+1\n"
+	  "t0 pin P0:3+1\n" },
+	{ "a_move_may_leave_sleepers_asleep",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "m register u0 A0:0+8 wp,missing\n"
+	  "m copy u0 A0:0+2 9\n"
+	  "m register u0 P0:0+16 missing\n"
+	  "t0 load P0:0+1\n"
+	  "t1 load P0:1+1\n"
+	  "m read u0\n"
+	  "m read u0\n"
+	  "m move u0 P0:0+1 A0:0+1 dontwake\n"
+	  "m move u0 P0:1+1 A0:1+1 none\n"
+	  "m wake u0 P0:0+1\n" },
+	{ "what_stops_wakes_as_far_as_it_came",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "m copy u0 P0:2+1 3\n"
+	  "t0 load P0:3+1\n"
+	  "m read u0\n"
+	  "m copy u0 P0:1+3 4\n"
+	  "m read u0\n"
+	  "m zeropage u0 P0:0+4\n"
+	  "m poison u0 P0:0+4\n"
+	  "m read u0\n"
+	  "m copy u0 P0:3+1 5\n" },
+	{ "poison_does_not_overwrite_markers",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "t0 madvise P0:1+1 guard_install\n"
+	  "m protect u0 P0:2+1\n"
+	  "m poison u0 P0:1+1\n"
+	  "m poison u0 P0:2+1\n"
+	  "t0 load P0:3+1\n"
+	  "m poison u0 P0:3+1\n" },
+	{ "unregistering_drops_the_write_protection",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 store P0:1+1 5\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "m protect u0 P0:0+3\n"
+	  "m unregister u0 P0:0+16\n"
+	  "m register u0 P0:0+16 wp\n"
+	  "t0 store P0:1+1 6\n" },
+	{ "mappings_with_pages_of_their_own_do_not_join",
+	  "t0 mmap P0:0+2 read,write\n"
+	  "t0 mmap P0:4+2 read,write\n"
+	  "t0 store P0:0+1 5\n"
+	  "t0 store P0:4+1 6\n"
+	  "t0 mmap P0:2+2 read,write\n"
+	  "t0 mremap P0:0+6 P1:0+8 maymove,fixed\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"

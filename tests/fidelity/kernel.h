@@ -78,6 +78,8 @@ struct span place_span(const struct kernel *kernel, struct place place);
 
 /** linux_run() - in a process of its own. Return: NULL, or what went wrong. */
 const char *linux_run(const struct script *script, struct outcome *outcome);
+/** linux_can_pin() - ACT_PIN: is there an io_uring? */
+bool linux_can_pin(void);
 /** simulated_run() - with the features of @outcome. Return: as linux_run(). */
 const char *simulated_run(const struct script *script, struct outcome *outcome);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +34,7 @@
 
 static struct kernel real;
 static int pipes[WHO_COUNT][2];
+static int rings[WHO_COUNT]; /* of io_uring, each with what its actor pinned; 0: none */
 static int memory_fd;
 static const struct script *script;
 static struct outcome *outcome;
@@ -141,6 +144,52 @@ static int do_madvise(const struct act *act, struct span span)
 				 advices[act->flags]));
 }
 
+static int do_pin(const struct actor *self, struct span span)
+{
+	struct io_uring_params params = { 0 };
+	struct iovec part = { (void *)(uintptr_t)span.start, span_bytes(span) };
+	int *ring = &rings[self->who];
+	int err;
+
+	if (*ring)
+		return -EBUSY;
+	*ring = (int)syscall(SYS_io_uring_setup, 1, &params);
+	if (*ring < 0)
+		err = -errno;
+	else
+		err = result_of(syscall(SYS_io_uring_register, *ring,
+					IORING_REGISTER_BUFFERS, &part, 1));
+	if (err && *ring >= 0)
+		close(*ring);
+	if (err)
+		*ring = 0;
+	return err;
+}
+
+static int do_unpin(const struct actor *self)
+{
+	int *ring = &rings[self->who];
+	int err;
+
+	if (!*ring)
+		return -EINVAL;
+	err = result_of(syscall(SYS_io_uring_register, *ring, IORING_UNREGISTER_BUFFERS, NULL,
+				0));
+	close(*ring);
+	*ring = 0;
+	return err;
+}
+
+bool linux_can_pin(void)
+{
+	struct io_uring_params params = { 0 };
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
+
+	if (ring >= 0)
+		close(ring);
+	return ring >= 0;
+}
+
 /* clone() alone: the C library's fork() waits for its own locks. */
 static int do_fork(struct actor *self, struct actor *child)
 {
@@ -183,6 +232,10 @@ static int call(struct actor *self, const struct act *act, uint64_t *value)
 	case ACT_COPY_IN:
 	case ACT_COPY_OUT:
 		return transfer(self, act, span.start, value);
+	case ACT_PIN:
+		return do_pin(self, span);
+	case ACT_UNPIN:
+		return do_unpin(self);
 	case ACT_FORK:
 		return do_fork(self, &real.actors[act->value]);
 	default: /* ACT_EXIT */

@@ -15,6 +15,7 @@
 static struct sim *sim;
 static struct kernel simulated;
 static struct actor actors[WHO_COUNT];
+static struct sim_pin *pins[WHO_COUNT];
 static const struct script *script;
 static struct outcome *outcome;
 static char report[4096];
@@ -38,6 +39,20 @@ static int do_mmap(const struct act *act, struct span span)
 			act->flags & MAP_IS_SHARED ? SYS_VMA_ANON_SHARED :
 						     SYS_VMA_ANON_PRIVATE,
 			flags, &addr);
+}
+
+static int do_pin(const struct actor *self, struct span span)
+{
+	return pins[self->who] ? -EBUSY : sim_pin(sim, span.start, true, &pins[self->who]);
+}
+
+static int do_unpin(const struct actor *self)
+{
+	if (!pins[self->who])
+		return -EINVAL;
+	sim_unpin(sim, pins[self->who]);
+	pins[self->who] = NULL;
+	return 0;
 }
 
 static int call(struct actor *self, const struct act *act, uint64_t *value)
@@ -70,6 +85,10 @@ static int call(struct actor *self, const struct act *act, uint64_t *value)
 		return sim_copy_in(sim, span.start, value, sizeof(*value));
 	case ACT_COPY_OUT:
 		return sim_copy_out(sim, span.start, &act->value, sizeof(act->value));
+	case ACT_PIN:
+		return do_pin(self, span);
+	case ACT_UNPIN:
+		return do_unpin(self);
 	case ACT_FORK:
 		return sim_fork(sim, SIM_FORK_RAW, "child", actor_run,
 				&actors[act->value], &child);
@@ -174,6 +193,7 @@ const char *simulated_run(const struct script *what, struct outcome *into)
 	config.moves_several = true;
 	config.trace_max = 0;
 	memset(actors, 0, sizeof(actors));
+	memset(pins, 0, sizeof(pins));
 	base_host_install(NULL);
 	if (sim_open(&config, &sim))
 		return "the simulator does not open";

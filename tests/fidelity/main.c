@@ -233,6 +233,14 @@ struct options {
 	const char *only;
 };
 
+static bool can_run(const struct script *script)
+{
+	for (size_t i = 0; i < script->count; i++)
+		if (script->acts[i].type == ACT_PIN)
+			return linux_can_pin();
+	return true;
+}
+
 static void do_fixed(const struct options *options)
 {
 	static struct script script;
@@ -246,8 +254,12 @@ static void do_fixed(const struct options *options)
 			printf("%s: line %d is wrong\n", name, line);
 			exit(2);
 		}
-		if (!options->only || strstr(name, options->only))
+		if (options->only && !strstr(name, options->only))
+			continue;
+		if (can_run(&script))
 			do_script(&script, name, false, options->verbose);
+		else
+			printf("%s: not here, there is no io_uring\n", name);
 	}
 }
 

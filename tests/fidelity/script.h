@@ -77,6 +77,8 @@ enum who {
 	ACT(ADD, "add", "sv")               \
 	ACT(COPY_IN, "copy_in", "s")        \
 	ACT(COPY_OUT, "copy_out", "sv")     \
+	ACT(PIN, "pin", "s")                \
+	ACT(UNPIN, "unpin", "")             \
 	ACT(FORK, "fork", "")               \
 	ACT(EXIT, "exit", "")
 
