@@ -522,6 +522,20 @@ static const struct {
 	  "t0 store P0:4+1 6\n"
 	  "t0 mmap P0:2+2 read,write\n"
 	  "t0 mremap P0:0+6 P1:0+8 maymove,fixed\n" },
+	{ "guards_stay_when_pages_go",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 store P0:2+1 5\n"
+	  "t0 madvise P0:1+1 guard_install\n"
+	  "t0 madvise P0:0+4 dontneed\n"
+	  "t0 load P0:1+1\n"
+	  "t0 madvise P0:0+4 guard_remove\n"
+	  "t0 load P0:1+1\n" },
+	{ "rights_change_up_to_a_hole",
+	  "t0 mmap P0:0+4 read,write\n"
+	  "t0 mmap P0:6+4 read,write\n"
+	  "t0 mprotect P0:2+6 read\n"
+	  "t0 madvise P0:2+6 dontneed\n"
+	  "t0 mlock P0:2+6\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
