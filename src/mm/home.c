@@ -182,7 +182,11 @@ int mm_return_locked(struct mm *mm, struct span span, uint64_t source, uint64_t 
 				continue;
 			}
 		}
-		err = return_page(mm, addr, source + *done, dirty);
+		/* Asked again it might say -EAGAIN, and the page would count as ours. */
+		if (err == -EEXIST && frame_is_empty(mm, source + *done))
+			err = return_existing(mm, addr, source + *done, dirty);
+		else
+			err = return_page(mm, addr, source + *done, dirty);
 		if (err)
 			return err;
 		*done += PAGE_BYTES;

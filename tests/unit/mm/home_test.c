@@ -348,6 +348,33 @@ static void a_lie_about_a_whole_run_loses_nothing(void **state)
 	expect_tags(f, 0, 8);
 }
 
+/* Something else is unmapped once the MOVE has lied. */
+static void unmap_another(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (strcmp(op, "uffd_move") != 0 || f->test[0]++ < 3)
+		return;
+	f->fake->op_hook = NULL;
+	fake_munmap(f->fake, heap_span(20, 1));
+}
+
+/* The page is home, and is not kept for one of ours because of what comes then. */
+static void a_lie_is_seen_before_an_event(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 2);
+	f->owner.owner.home_bytes = KIB(64);
+	f->fake->move_lies = 1;
+	f->fake->op_hook = unmap_another;
+	assert_int_equal(fake_touch(f->fake, heap(0), false), -EAGAIN);
+	settle(f);
+	f->fake->op_hook = NULL;
+	assert_false(is_on_device(f, heap(1)));
+	expect_tags(f, 0, 2);
+}
+
 static void a_page_in_both_places_is_loud(void **state)
 {
 	struct fixture *f = *state;
@@ -449,6 +476,7 @@ int main(void)
 		TEST(a_page_that_nothing_brings_home_is_loud),
 		TEST(a_move_home_that_lies_is_believed_by_the_frame),
 		TEST(a_lie_about_a_whole_run_loses_nothing),
+		TEST(a_lie_is_seen_before_an_event),
 		TEST(a_page_in_both_places_is_loud),
 		TEST(a_frame_that_is_busy_for_a_moment_is_tried_again),
 		TEST(pages_of_others_that_move_are_not_waited_for),
