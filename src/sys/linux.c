@@ -43,6 +43,7 @@ static const struct sys_ops linux_ops = {
 	.page_scan = linux_page_scan,
 	.exclusions = linux_exclusions,
 	.madvise_in_flight = linux_madvise_in_flight,
+	.unmap_in_flight = linux_unmap_in_flight,
 	.wiped_on_fork = linux_wiped_on_fork,
 	.map = linux_map,
 	.unmap = linux_unmap,

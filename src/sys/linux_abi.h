@@ -165,7 +165,13 @@ struct abi_dirent {
 	char name[];
 };
 
-/* System calls that a thread in madvise() may be seen in. */
+/* System calls that a thread may be seen in. */
+#define ABI_CALL_MMAP 9
+#define ABI_CALL_MUNMAP 11
+#define ABI_CALL_BRK 12
+#define ABI_CALL_MREMAP 25
+#define ABI_MREMAP_FIXED 2u
+#define ABI_CALL_SHMDT 67
 #define ABI_CALL_MADVISE 28
 #define ABI_CALL_PROCESS_MADVISE 440
 #define ABI_CALL_CLOSE_RANGE 436

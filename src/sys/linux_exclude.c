@@ -223,25 +223,33 @@ static bool is_io_worker(const char *directory)
 	return linux_read_file(file, name, sizeof(name)) >= 4 && !memcmp(name, "iou-", 4);
 }
 
-/* /proc/self/task/TID/syscall begins with the number of the system call that
- * the thread sleeps in, with "running", or with -1 if it sleeps elsewhere. */
-static bool may_be_in_madvise(uint32_t thread_id)
-{
-	char directory[64];
-	char file[64];
-	char text[256];
-	const char *at = text;
-	struct text path;
-	int64_t got;
-	uint64_t number;
+#define SYSCALL_TEXT 256
 
-	text_init(&path, directory, sizeof(directory));
+/* /proc/self/task/TID/syscall begins with the number of the system call that
+ * the thread sleeps in, with "running", or with -1 if it sleeps elsewhere. Behind a
+ * number are its arguments. Return: bytes read, or -errno. */
+static int64_t read_syscall(uint32_t thread_id, char directory[64], char text[SYSCALL_TEXT])
+{
+	char file[64];
+	struct text path;
+
+	text_init(&path, directory, 64);
 	text_string(&path, "/proc/self/task/");
 	text_number(&path, thread_id);
 	text_init(&path, file, sizeof(file));
 	text_string(&path, directory);
 	text_string(&path, "/syscall");
-	got = linux_read_file(file, text, sizeof(text));
+	return linux_read_file(file, text, SYSCALL_TEXT);
+}
+
+static bool may_be_in_madvise(uint32_t thread_id)
+{
+	char directory[64];
+	char text[SYSCALL_TEXT];
+	const char *at = text;
+	int64_t got = read_syscall(thread_id, directory, text);
+	uint64_t number;
+
 	/* Gone is fine; not to be known is not. */
 	if (got <= 0)
 		return linux_call(SYS_access, directory, 0) == 0;
@@ -270,4 +278,54 @@ int linux_madvise_in_flight(struct sys *sys, bool *busy)
 	/* Not to be known is not to be idle. */
 	*busy = found || err;
 	return 0;
+}
+
+/* Does the system call @text takes away what was in @place? */
+static bool takes_away(const char *text, struct span place, uint64_t except)
+{
+	uint64_t number = linux_take_number(&text, 10);
+	uint64_t arguments[6] = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(arguments) && strncmp(text, " 0x", 3) == 0; i++) {
+		text += 3;
+		arguments[i] = linux_take_number(&text, 16);
+	}
+	switch (number) {
+	case ABI_CALL_MREMAP:
+		if (arguments[0] == except)
+			return false;
+		if (arguments[3] & ABI_MREMAP_FIXED &&
+		    span_overlaps(span_make(arguments[4], arguments[2]), place))
+			return true;
+		break;
+	case ABI_CALL_MUNMAP:
+	case ABI_CALL_MMAP:
+		break;
+	case ABI_CALL_BRK: /* where it was is not told */
+	case ABI_CALL_SHMDT:
+		return true;
+	default:
+		return false;
+	}
+	return span_overlaps(span_make(arguments[0], ALIGN_UP(arguments[1], PAGE_BYTES)), place);
+}
+
+int linux_unmap_in_flight(struct sys *sys, struct span place, uint64_t except, bool *found)
+{
+	struct linux_number_dir dir;
+	char directory[64];
+	char text[SYSCALL_TEXT];
+	uint32_t thread_id;
+	int err = linux_tasks_open(linux_of(sys), &dir);
+
+	*found = false;
+	while (!err && !*found && (err = linux_number_dir_next(&dir, &thread_id)) > 0) {
+		err = 0;
+		if (!linux_thread_is_ours(linux_of(sys), thread_id) &&
+		    read_syscall(thread_id, directory, text) > 0 && text[0] >= '0' &&
+		    text[0] <= '9')
+			*found = takes_away(text, place, except);
+	}
+	linux_tasks_close(linux_of(sys), &dir);
+	return err;
 }

@@ -255,6 +255,36 @@ static int op_madvise_in_flight(struct sys *sys UNUSED, bool *busy)
 	return sim_leave(err, err ? 0 : *busy);
 }
 
+/* A thread that waits for the reader of one message of its call will take all away. */
+static bool takes_away(const struct sim_event *event, struct span place, uint64_t except)
+{
+	for (; event; event = event->next) {
+		if ((event->event.type == SYS_EVENT_UNMAP ||
+		     event->event.type == SYS_EVENT_REMAP) &&
+		    event->event.span.start != except &&
+		    span_overlaps(event->event.span, place))
+			return true;
+	}
+	return false;
+}
+
+static int op_unmap_in_flight(struct sys *sys UNUSED, struct span place, uint64_t except,
+			      bool *found)
+{
+	struct sim *sim = sim_now;
+	int err = SIM_ENTER(UNMAP_IN_FLIGHT, place.start, span_bytes(place), except);
+
+	*found = false;
+	for (uint32_t i = 1; i < sim->uffd_count && !err; i++) {
+		if (!sim->uffds[i].process)
+			continue;
+		LIST_FOR_EACH(node, &sim->uffds[i].events)
+			*found |= takes_away(LIST_ENTRY(node, struct sim_event, link), place,
+					     except);
+	}
+	return sim_leave(err, *found);
+}
+
 static int op_wiped_on_fork(struct sys *sys UNUSED, struct span *spans, size_t max,
 			    size_t *count)
 {
@@ -485,6 +515,7 @@ const struct sys_ops sim_ops = {
 	.page_scan = op_page_scan,
 	.exclusions = op_exclusions,
 	.madvise_in_flight = op_madvise_in_flight,
+	.unmap_in_flight = op_unmap_in_flight,
 	.wiped_on_fork = op_wiped_on_fork,
 	.map = op_map,
 	.unmap = op_unmap,
