@@ -17,6 +17,7 @@
  *
  * Invariants, under event_lock:
  *     entries do not overlap
+ *     displaced ones are in a tree of their own, and in no other (remap.c)
  *     owner.page_count == sum of the pages of owner.entries
  *     mm.doubted_count == how many are doubted (remap.c)
  *     mm.entry_pages == sum over all owners; mm.moving_pages == those MOVING
@@ -82,11 +83,16 @@ static void entry_count(struct mm *mm, struct mm_entry *entry, uint64_t pages, b
 		wait_wake_all(&mm->moving_wait);
 }
 
+static struct interval_tree *tree_of(struct mm *mm, const struct mm_entry *entry)
+{
+	return entry->displaced ? &mm->displaced : &mm->entries;
+}
+
 static void entry_set_span(struct mm *mm, struct mm_entry *entry, struct span span)
 {
-	interval_tree_remove(&mm->entries, &entry->node);
+	interval_tree_remove(tree_of(mm, entry), &entry->node);
 	entry->node.span = span;
-	interval_tree_insert(&mm->entries, &entry->node);
+	interval_tree_insert(tree_of(mm, entry), &entry->node);
 }
 
 static void entry_remove(struct mm *mm, struct mm_entry *entry)
@@ -96,7 +102,7 @@ static void entry_remove(struct mm *mm, struct mm_entry *entry)
 	lock_assert_held(&mm->event_lock);
 	entry_count(mm, entry, span_pages(entry->node.span), false);
 	mm_entry_set_doubted(mm, entry, false);
-	interval_tree_remove(&mm->entries, &entry->node);
+	interval_tree_remove(tree_of(mm, entry), &entry->node);
 	list_remove(&entry->owner_link);
 	mm_node_put(mm, entry);
 	if (owner->page_count == 0)
@@ -159,19 +165,20 @@ void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *own
 	entry->remap_number = 0;
 	entry->state = state;
 	entry->doubted = false;
+	entry->displaced = false;
 	interval_tree_insert(&mm->entries, &entry->node);
 	list_push_back(&owner->entries, &entry->owner_link);
 	entry_count(mm, entry, span_pages(span), true);
 	entry_join(mm, entry);
 }
 
-/* Make @addr a border between entries. */
-void mm_entry_split(struct mm *mm, uint64_t addr)
+static void split_in(struct mm *mm, struct interval_tree *tree, uint64_t addr)
 {
-	struct mm_entry *entry = entry_of(interval_tree_find(&mm->entries, addr));
+	struct mm_entry *entry = entry_of(interval_tree_find(tree, addr));
 	struct mm_entry *tail;
 	struct span span;
 
+	lock_assert_held(&mm->event_lock);
 	if (!entry || entry->node.span.start == addr)
 		return;
 	span = entry->node.span;
@@ -182,10 +189,17 @@ void mm_entry_split(struct mm *mm, uint64_t addr)
 	tail->remap_number = entry->remap_number;
 	tail->state = entry->state;
 	tail->doubted = false;
+	tail->displaced = entry->displaced;
 	entry_set_span(mm, entry, (struct span){ span.start, addr });
-	interval_tree_insert(&mm->entries, &tail->node);
+	interval_tree_insert(tree, &tail->node);
 	list_push_back(&tail->owner->entries, &tail->owner_link);
 	mm_entry_set_doubted(mm, tail, entry->doubted);
+}
+
+/* Make @addr a border between entries. */
+void mm_entry_split(struct mm *mm, uint64_t addr)
+{
+	split_in(mm, &mm->entries, addr);
 }
 
 /* The first @bytes of @entry are home: it starts behind them, or is gone. */
@@ -250,32 +264,91 @@ void mm_entry_unmap(struct mm *mm, struct span span)
 	drop_or_doubt(mm, span, mm->settled_count); /* U1 */
 }
 
+/* What stands for @span left before what arrives there now, and nobody told where to. */
+void mm_entry_displace(struct mm *mm, struct span span)
+{
+	struct mm_entry *entry;
+
+	mm_entry_split(mm, span.start);
+	mm_entry_split(mm, span.end);
+	while ((entry = mm_entry_first(mm, span))) {
+		mm_entry_set_doubted(mm, entry, false);
+		interval_tree_remove(&mm->entries, &entry->node);
+		entry->displaced = true;
+		interval_tree_insert(&mm->displaced, &entry->node);
+	}
+}
+
+/* What left @span was unmapped. */
+void mm_entry_drop_displaced(struct mm *mm, struct span span)
+{
+	struct mm_entry *entry;
+
+	split_in(mm, &mm->displaced, span.start);
+	split_in(mm, &mm->displaced, span.end);
+	while ((entry = entry_of(interval_tree_first(&mm->displaced, span)))) {
+		entry->owner->ops->drop(entry->owner, entry->frame,
+					span_bytes(entry->node.span));
+		entry_remove(mm, entry);
+	}
+}
+
+/* Out of its tree, with its owner's link in @moved. */
+static void detach(struct mm *mm, struct mm_entry *entry, struct list *moved)
+{
+	lock_assert_held(&mm->event_lock);
+	interval_tree_remove(tree_of(mm, entry), &entry->node);
+	entry->displaced = false;
+	list_remove(&entry->owner_link);
+	list_push_back(moved, &entry->owner_link);
+}
+
+/* What a REMAP from @from is about: where something left untold, that, and not what is there
+ * now; elsewhere what is there. */
+static void detach_all(struct mm *mm, struct span from, struct list *moved)
+{
+	struct mm_registration *left;
+	struct mm_entry *entry;
+	struct span rest = from;
+
+	lock_assert_held(&mm->event_lock);
+	while (!span_is_empty(rest) && (left = mm_left_first(mm, rest))) { /* U2 */
+		mm_entry_split(mm, left->node.span.start);
+		mm_entry_split(mm, left->node.span.end);
+		rest.start = MIN(left->node.span.end, rest.end);
+	}
+	mm_entry_split(mm, from.start);
+	mm_entry_split(mm, from.end);
+	split_in(mm, &mm->displaced, from.start);
+	split_in(mm, &mm->displaced, from.end);
+	entry = mm_entry_first(mm, from);
+	while (entry) {
+		struct mm_entry *next = mm_entry_next(entry, from);
+
+		if (!mm_left_is_untold(mm, entry->node.span)) /* U2 */
+			detach(mm, entry, moved);
+		entry = next;
+	}
+	while ((entry = entry_of(interval_tree_first(&mm->displaced, from))))
+		detach(mm, entry, moved);
+}
+
 /* mremap: what stood for @from stands for as many bytes at @to. */
 void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 {
 	struct list moved;
 	struct list *node;
-	struct mm_entry *entry;
-
-	/* Nothing can be at the new place: its UNMAP came first. If the kernel
-	 * should see it otherwise, the newer mapping is right. */
-	mm_entry_drop_span(mm, span_make(to, span_bytes(from)));
-	mm_entry_split(mm, from.start);
-	mm_entry_split(mm, from.end);
 
 	/* All leave before the first arrives: the two spans may overlap. The nodes'
 	 * parent pointers are free meanwhile; owner links keep their lists. */
 	list_init(&moved);
-	while ((entry = mm_entry_first(mm, from))) {
-		interval_tree_remove(&mm->entries, &entry->node);
-		list_remove(&entry->owner_link);
-		list_push_back(&moved, &entry->owner_link);
-	}
+	detach_all(mm, from, &moved);
+	mm_left_told(mm, from);
+	mm_left_add(mm, from, span_make(to, span_bytes(from)));
 	while ((node = list_pop_front(&moved))) {
-		uint64_t start;
+		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
+		uint64_t start = entry->node.span.start - from.start + to;
 
-		entry = LIST_ENTRY(node, struct mm_entry, owner_link);
-		start = entry->node.span.start - from.start + to;
 		entry->node.span = span_make(start, span_bytes(entry->node.span));
 		entry->remap_number = mm->remap_count;
 		if (entry->doubted)
@@ -318,6 +391,14 @@ void mm_entry_check(struct mm *mm)
 			moving += span_pages(span);
 		doubted += entry->doubted;
 		ASSERT(!entry->doubted || span_covers(mm->doubt, span));
+	}
+	interval_tree_check(&mm->displaced);
+	entry = entry_of(interval_tree_first(&mm->displaced, all));
+	for (; entry; entry = mm_entry_next(entry, all)) {
+		ASSERT(entry->displaced && !entry->doubted);
+		pages += span_pages(entry->node.span);
+		if (entry->state == MM_ENTRY_MOVING)
+			moving += span_pages(entry->node.span);
 	}
 	ASSERT(pages == mm->entry_pages);
 	ASSERT(moving == mm->moving_pages);

@@ -370,6 +370,8 @@ void mm_fork_event(struct mm *mm, int child_uffd)
 		push->stuck = false;
 		find_wiped(push);
 		push_all(push);
+		/* Where the child has these is not known. */
+		push->stuck |= mm->displaced.count > 0;
 		push_end(push);
 		return;
 	}

@@ -235,10 +235,15 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 static int bring_home_step(struct mm *mm, struct span span, const struct mm_entry_owner *owner,
 			   uint64_t *rest)
 {
-	struct mm_entry *entry = mm_entry_first(mm, span);
+	struct mm_entry *entry;
 	struct span step;
 
 	lock_assert_held(&mm->event_lock);
+	/* One that is displaced may have come to @span. */
+	*rest = span.start;
+	if (mm->displaced.count && !mm_remap_settle(mm)) /* U2 */
+		return -EAGAIN;
+	entry = mm_entry_first(mm, span);
 	while (entry && owner && entry->owner != owner)
 		entry = mm_entry_next(entry, span);
 	if (!entry) {

@@ -85,6 +85,8 @@ static void init_tables(struct mm *mm)
 	interval_tree_init(&mm->entries);
 	interval_tree_init(&mm->notifiers);
 	interval_tree_init(&mm->registrations);
+	interval_tree_init(&mm->left);
+	interval_tree_init(&mm->displaced);
 	interval_tree_init(&mm->quarantine);
 	list_init(&mm->quiesce);
 	wait_init(&mm->moving_wait);
@@ -275,6 +277,7 @@ static int assert_idle(void *argument)
 	mm->ending = true;
 	mm_vma_inherit(mm);
 	mm_registration_forget(mm, (struct span){ 0, UINT64_MAX });
+	mm_left_forget(mm);
 	mm_unlock(mm, 0);
 	mm_quarantine_fini(mm);
 	return 0;
@@ -366,6 +369,7 @@ void mm_check(struct mm *mm)
 	mm_entry_check(mm);
 	interval_tree_check(&mm->notifiers);
 	interval_tree_check(&mm->registrations);
+	interval_tree_check(&mm->left);
 	interval_tree_check(&mm->quarantine);
 	mm_unlock(mm, 0);
 }

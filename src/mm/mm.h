@@ -212,6 +212,7 @@ struct mm_entry {
 	uint64_t remap_number;     /* of the REMAP that brought it here; 0: taken here */
 	enum mm_entry_state state;
 	bool doubted;              /* an UNMAP named it that may be older: remap.c */
+	bool displaced;            /* it left span, and nobody told where to: remap.c */
 };
 
 void mm_entry_owner_init(struct mm_entry_owner *owner, const struct mm_entry_ops *ops,

@@ -20,8 +20,12 @@
 #define MM_CALLERS 2
 #define MM_ACCESSORS_MAX 64
 #define MM_EXCLUSIONS_MAX 1024
-/* Nodes that one event can need at most: two splits in each tree, twice for REMAP. */
-#define MM_EVENT_NODES 16
+/* Nodes that one event can need at most: two splits in each tree, twice for REMAP, and
+ * two for each place that somebody left and did not tell. */
+#define MM_EVENT_NODES (16 + 3 * MM_LEFT_MAX)
+#define MM_LEFT_MAX 16
+/* How often the monitor waits for a thread that left a place to tell it. */
+#define MM_LEAVER_TRIES 1000
 /* Nodes that stand ready for the monitor, which may not allocate (law 2). */
 #define MM_MONITOR_NODES 1024
 /* How often a worker tries again when events are in flight, before it says -EBUSY. */
@@ -39,6 +43,7 @@ struct mm_registration {
 	uint32_t mode; /* enum sys_register_mode */
 	bool dontfork; /* we said MADV_DONTFORK, for lack of EVENT_FORK */
 	bool huge;     /* the kernel makes huge pages there: one was seen */
+	bool told;     /* in mm.left: the REMAP came, its UNMAP is to come */
 };
 
 /* Pages that were HOME when a REMOVE named them: they may be zapped any time now. */
@@ -78,6 +83,8 @@ struct mm {
 	struct interval_tree entries;
 	struct interval_tree notifiers;
 	struct interval_tree registrations;
+	struct interval_tree left;      /* of registrations that something arrived over */
+	struct interval_tree displaced; /* entries that were there */
 	struct interval_tree quarantine;
 	struct list quiesce;
 	struct span log[MM_LOG_MAX]; /* of event number seq: log[seq % MM_LOG_MAX] */
@@ -88,6 +95,8 @@ struct mm {
 	uint64_t remove_settled;     /* as settled_count */
 	uint64_t doubted_count;      /* of entries; all of them lie in doubt */
 	struct span doubt;
+	uint32_t leaver_tries; /* atomic reads: until a thread is seen that tells */
+	uint64_t arrived_from; /* of the REMAP that it waits for it after */
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
 	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
@@ -173,6 +182,8 @@ void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_drop_span(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_entry_unmap(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_entry_displace(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_entry_drop_displaced(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
@@ -215,6 +226,15 @@ static inline void mm_stat_add(uint64_t *stat, uint64_t count)
 bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+struct mm_registration *mm_left_first(struct mm *mm, struct span span)
+	MUST_HOLD(&mm->event_lock);
+bool mm_left_is_untold(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_left_told(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_left_unmap(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+void mm_left_add(struct mm *mm, struct span from, struct span to)
+	MUST_HOLD(&mm->event_lock);
+void mm_left_forget(struct mm *mm) MUST_HOLD(&mm->event_lock);
+bool mm_left_awaits(struct mm *mm);
 
 /* quarantine.c */
 void mm_quarantine_add(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);

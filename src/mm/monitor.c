@@ -116,7 +116,7 @@ static void handle_unmap(struct mm *mm, struct span span)
 		mm_notify(mm, span, MM_EVENT_UNMAP); /* Q3 */
 	mm_entry_unmap(mm, span);
 	mm_quarantine_unmap(mm, span);
-	mm_registration_forget(mm, span);
+	mm_left_unmap(mm, span);
 	if (!PLANTED(WAKE_GONE))
 		mm_wake(mm, span); /* W1 */
 }
@@ -144,10 +144,12 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_notify(mm, from, MM_EVENT_UNMAP); /* Q3 */
 	mm_notify(mm, to, MM_EVENT_UNMAP);   /* Q3 */
 	mm->remap_count++;
+	/* Where something has arrived since, a REMOVE is about that. */
+	if (!mm_left_first(mm, from))
+		mm_quarantine_clear(mm, from);
+	mm_quarantine_clear(mm, to);
 	if (!PLANTED(REMAP_DROPS))
 		mm_entry_rekey(mm, from, to_addr);
-	mm_quarantine_clear(mm, from);
-	mm_quarantine_clear(mm, to);
 	mm_registration_follow(mm, from, to);
 	if (!PLANTED(WAKE_GONE))
 		mm_wake(mm, from); /* W1 */
@@ -221,6 +223,10 @@ bool mm_monitor_step(struct mm *mm)
 
 	if (!has_nodes(mm)) {
 		/* No memory for a split now. Whoever waits, waits; nothing is lost. */
+		base_host->cpu_yield();
+		return true;
+	}
+	if (mm_left_awaits(mm)) {
 		base_host->cpu_yield();
 		return true;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DOC: Which UNMAP is meant
+ * DOC: Which UNMAP is meant, and which REMAP
  *
  * The kernel changes the address space first, drops its lock, and queues the
  * message then. A thread that is preempted in between tells late, and what it
@@ -31,6 +31,26 @@
  * It is wrong, too, where a registered mapping next to it grew over the place, in
  * place, between an munmap() of what arrived and the settling: growth is told by
  * nothing. docs/limits.md has it.
+ *
+ * A REMAP is told late as well, and what arrived was told before:
+ *
+ *     mremap(A -> X)                          REMAP C -> A    REMAP A -> X    UNMAP A
+ *
+ * The kernel had A free. So when a REMAP comes to a place that the table of
+ * registrations knows as mapped, who left it has still to tell. The place is put
+ * into mm.left, and entries that are there into mm.displaced. The first message about
+ * it is about what left: a REMAP takes the displaced entries and not what arrived,
+ * and the UNMAP behind it means nothing; an UNMAP alone drops them.
+ *
+ * "First" has to be seen to: with A -> Y by who moved C there, three calls are about
+ * A. He does not leave A before his mremap() has returned, and it returns when its
+ * last message is read. So nothing is read until who left A first is seen asleep in
+ * his call, for then his message is queued, and the queue is kept in order (U2). He
+ * runs, and needs nothing of ours to get there; in case he cannot be seen, for a
+ * thread that the C library does not know, the wait has an end.
+ *
+ * For this the table says "mapped" only where a mapping is registered and no message
+ * of it is owed.
  */
 #include "mm/mm_internal.h"
 
@@ -89,6 +109,9 @@ bool mm_remap_settle(struct mm *mm)
 	if (mm_message_is_owed(mm))
 		return false;
 	mm->settled_count = mm->remap_count;
+	/* Nobody told where to: it was unmapped, or it is not known that it was. */
+	mm_entry_drop_displaced(mm, (struct span){ 0, UINT64_MAX });
+	mm_left_forget(mm);
 	while (mm->doubted_count) {
 		entry = mm_entry_first(mm, mm->doubt);
 		while (entry && !entry->doubted)
@@ -109,4 +132,172 @@ void mm_remap_doubt(struct mm *mm, struct span span)
 		mm->doubt = span;
 	mm->doubt.start = MIN(mm->doubt.start, span.start);
 	mm->doubt.end = MAX(mm->doubt.end, span.end);
+}
+
+/* --- places that something left ------------------------------------------- */
+
+struct mm_registration *mm_left_first(struct mm *mm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&mm->left, span);
+
+	return node ? CONTAINER_OF(node, struct mm_registration, node) : NULL;
+}
+
+/* Did something leave @span of which no REMAP was read? */
+bool mm_left_is_untold(struct mm *mm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&mm->left, span);
+
+	while (node && CONTAINER_OF(node, struct mm_registration, node)->told)
+		node = interval_tree_next(node, span);
+	return node != NULL;
+}
+
+static void left_insert(struct mm *mm, struct span span, struct mm_registration like)
+{
+	struct mm_registration *left;
+
+	lock_assert_held(&mm->event_lock);
+	if (span_is_empty(span))
+		return;
+	left = mm_node_take(mm);
+	*left = like;
+	left->node.span = span;
+	interval_tree_insert(&mm->left, &left->node);
+}
+
+/* Take @span out of @left, which meets it. Return: what it was. */
+static struct mm_registration left_cut(struct mm *mm, struct mm_registration *left,
+				       struct span span)
+{
+	struct mm_registration old = *left;
+	struct span was = old.node.span;
+
+	lock_assert_held(&mm->event_lock);
+	interval_tree_remove(&mm->left, &left->node);
+	mm_node_put(mm, left);
+	left_insert(mm, (struct span){ was.start, MAX(was.start, span.start) }, old);
+	left_insert(mm, (struct span){ MIN(was.end, span.end), was.end }, old);
+	return old;
+}
+
+/* A REMAP from @span: its UNMAP is to come, and is not about what is there now. */
+void mm_left_told(struct mm *mm, struct span span)
+{
+	struct mm_registration *left;
+
+	while (!span_is_empty(span) && (left = mm_left_first(mm, span))) {
+		struct span part = span_intersect(left->node.span, span);
+		struct mm_registration told = left_cut(mm, left, part);
+
+		told.told = true;
+		left_insert(mm, part, told);
+		span.start = part.end;
+	}
+}
+
+/* An UNMAP of @span: what left is gone. What is registered there arrived since; elsewhere
+ * nothing is. */
+void mm_left_unmap(struct mm *mm, struct span span)
+{
+	struct mm_registration *left;
+
+	mm_entry_drop_displaced(mm, span);
+	while (!span_is_empty(span) && (left = mm_left_first(mm, span))) {
+		struct span part = span_intersect(left->node.span, span);
+
+		if (part.start > span.start)
+			mm_registration_forget(mm, (struct span){ span.start, part.start });
+		left_cut(mm, left, part);
+		span.start = part.end;
+	}
+	if (!span_is_empty(span))
+		mm_registration_forget(mm, span);
+}
+
+/* Something arrives at @to, which was free then: what we know to be there has left. */
+void mm_left_add(struct mm *mm, struct span from, struct span to)
+{
+	struct mm_registration *left, *r;
+	struct span rest = to;
+
+	/* No other can have left before: the monitor has read of it (U2). */
+	mm_entry_drop_displaced(mm, to);
+	while ((left = mm_left_first(mm, to)))
+		left_cut(mm, left, to);
+	if (mm->ending)
+		return;
+	while (!span_is_empty(rest) && mm->left.count < MM_LEFT_MAX &&
+	       (r = mm_registration_first(mm, rest))) {
+		struct span part = span_intersect(r->node.span, rest);
+		struct mm_registration like = *r;
+
+		like.told = false;
+		left_insert(mm, part, like);
+		mm_entry_displace(mm, part);
+		rest.start = part.end;
+		ATOMIC_STORE_RELAXED(&mm->leaver_tries, MM_LEAVER_TRIES);
+		mm->arrived_from = from.start;
+	}
+	/* Of the rest an UNMAP was read. */
+	mm_entry_drop_span(mm, to);
+}
+
+void mm_left_forget(struct mm *mm)
+{
+	struct mm_registration *left;
+
+	ATOMIC_STORE_RELAXED(&mm->leaver_tries, 0);
+	while ((left = mm_left_first(mm, (struct span){ 0, UINT64_MAX }))) {
+		interval_tree_remove(&mm->left, &left->node);
+		mm_node_put(mm, left);
+	}
+}
+
+/* Does each place that was left untold have a thread that is about to tell? */
+static bool leavers_are_seen(struct mm *mm, const struct span *places, size_t count,
+			     uint64_t except)
+{
+	bool found = true;
+
+	for (size_t i = 0; i < count && found; i++) {
+		if (mm->sys->ops->unmap_in_flight(mm->sys, places[i], except, &found))
+			found = false;
+	}
+	return found;
+}
+
+/*
+ * Is the next message better not read yet? What arrived is held by the kernel until its last
+ * message is read, and by then who left before has queued his: so the first message about
+ * the place is that of who left first. Context: the monitor, no lock.
+ */
+bool mm_left_awaits(struct mm *mm)
+{
+	struct span places[MM_LEFT_MAX];
+	struct interval_node *node;
+	struct span all = { 0, UINT64_MAX };
+	uint64_t except;
+	size_t count = 0;
+
+	if (!ATOMIC_LOAD_RELAXED(&mm->leaver_tries))
+		return false;
+	mm_lock(mm);
+	if (mm->leaver_tries)
+		ATOMIC_STORE_RELAXED(&mm->leaver_tries, mm->leaver_tries - 1);
+	except = mm->arrived_from;
+	node = interval_tree_first(&mm->left, all);
+	for (; node && count < MM_LEFT_MAX; node = interval_tree_next(node, all)) {
+		if (!CONTAINER_OF(node, struct mm_registration, node)->told)
+			places[count++] = node->span;
+	}
+	mm_unlock(mm, 0);
+	if (!count)
+		return false;
+	if (!leavers_are_seen(mm, places, count, except))
+		return true; /* U2 */
+	mm_lock(mm);
+	ATOMIC_STORE_RELAXED(&mm->leaver_tries, 0);
+	mm_unlock(mm, 0);
+	return false;
 }

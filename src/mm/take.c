@@ -75,7 +75,8 @@ static void find_used(const struct mm_take *take, struct take_map *map)
 		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
 		struct span frames = span_make(entry->frame, span_bytes(entry->node.span));
 
-		if (entry->node.span.start - entry->frame == take->span.start - take->frame)
+		if (!entry->displaced &&
+		    entry->node.span.start - entry->frame == take->span.start - take->frame)
 			continue;
 		frames = span_intersect(frames,
 					span_make(take->frame, span_bytes(take->span)));
@@ -446,7 +447,7 @@ void mm_take_abort(struct mm *mm, struct mm_take *take)
 		bool dirty = false;
 		int err = -EAGAIN;
 
-		if (!entry->doubted)
+		if (!entry->doubted && !entry->displaced)
 			err = mm_return_locked(mm, span, take->destination +
 							 (entry->frame - take->frame),
 					       &done, &dirty);

@@ -145,12 +145,15 @@ void mm_vma_saw_huge(struct mm *mm, struct span span)
  * is so too, until an UNMAP says that nothing is. */
 void mm_registration_follow(struct mm *mm, struct span from, struct span to)
 {
-	struct mm_registration *r = mm_registration_first(mm, from);
+	struct mm_registration *r = mm_left_first(mm, from);
 	struct mm_registration like;
 
 	lock_assert_held(&mm->event_lock);
+	if (!r)
+		r = mm_registration_first(mm, from);
 	if (r)
 		like = *r;
+	like.told = false;
 	mm_registration_forget(mm, to);
 	if (r)
 		remember(mm, to, like);
@@ -214,6 +217,14 @@ static bool is_refused(struct mm *mm, struct span span)
 	return true;
 }
 
+static bool is_one_vma(struct mm *mm, struct span span)
+{
+	struct sys_vma vma;
+
+	return !mm->sys->ops->vma_query(mm->sys, span.start, false, &vma) &&
+	       span_covers(vma.span, span);
+}
+
 /* @span was registered: put it in the table. Under event_lock, so that a fork that closed
  * the gate and gave its child back what we keep from children finds it afterwards. */
 static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
@@ -225,6 +236,11 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 
 	lock_assert_held(&mm->event_lock);
 	if (mm_changed_since(mm, seq, span) || (dontfork && mm->gate_closed))
+		return -EAGAIN;
+	/* What is in the table was there, all of it, and nothing that is not told yet: @span
+	 * may be older than the events that were read, or an mremap() may have joined what it
+	 * brought with it. */
+	if (!is_one_vma(mm, span) || mm_message_is_owed(mm)) /* U2 */
 		return -EAGAIN;
 	if (dontfork)
 		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTFORK);
@@ -272,12 +288,14 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	if (!err)
 		err = exclusions_refresh(mm, known);
 	mm_lock(mm);
-	if (!err && !mm_remap_settle(mm)) /* U1 */
+	if (!err && (!mm_remap_settle(mm) || mm_message_is_owed(mm))) /* U1 */
 		err = -EAGAIN;
 	if (!err)
 		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
 	if (!err && (!known || dontfork))
 		err = register_locked(mm, vma->span, seq, mode, dontfork);
+	if (err == -EAGAIN)
+		mm_stat_add(&mm->stats.retries, 1);
 	mm_unlock(mm, MM_EVENT_NODES);
 	return err;
 }

@@ -310,6 +310,14 @@ void fake_munmap_untold(struct fake_sys *fake, struct span span)
 	fake->state->untold = call.first;
 }
 
+void fake_mremap_untold(struct fake_sys *fake, struct span from, uint64_t to)
+{
+	LOCKED(fake);
+	call.is_late = true;
+	MUST(!sim_do_mremap(process, from, span_bytes(from), to, false, &call) && call.first);
+	fake->state->untold = call.first;
+}
+
 void fake_tell(struct fake_sys *fake)
 {
 	LOCKED(fake);

@@ -247,8 +247,8 @@ static void take_back_at_vma_query(void *arg, const char *op)
 {
 	struct fixture *f = arg;
 
-	/* The second query: the VMA was registered just before. */
-	if (base_host->self()->held_count || strcmp(op, "vma_query") || ++f->test[0] < 2)
+	/* The third query: the VMA was registered just before. */
+	if (base_host->self()->held_count || strcmp(op, "vma_query") || ++f->test[0] < 3)
 		return;
 	f->fake->op_hook = NULL;
 	f->mm->take_ns = 0;
