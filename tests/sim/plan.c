@@ -102,6 +102,17 @@ static const struct profile profiles[] = {
 		.hot_pages = 6,
 		.tight = true,
 	},
+	{
+		.name = "realloc",
+		.summary = "each thread moves memory of its own to where another's just was",
+		.weight = { [OP_LOAD] = 40, [OP_STORE] = 40, [OP_MREMAP] = 120,
+			    [OP_MUNMAP] = 12, [OP_KERNEL] = 6, [OP_WAIT] = 2,
+			    [OP_PREFETCH] = 60 },
+		.vram_blocks_max = 2,
+		.hot_pages = HOT_MAX,
+		.tight = true,
+		.own = true,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -196,6 +207,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	setting->common_vm = !one_in(d, 4);
 	setting->pieces = one_in(d, 4);
 	setting->threads = 1 + (uint32_t)below(d, PLAN_THREADS_MAX - 1);
+	setting->own = d->profile->own;
 	if (d->profile->tight)
 		setting->threads = MAX(setting->threads, 2u);
 	snprintf(setting->device, sizeof(setting->device),
@@ -458,6 +470,13 @@ static void draw_first(struct drawer *d, struct op *op, uint64_t number)
 	mark(d, op->addr, op->bytes, true);
 }
 
+static size_t first_count(const struct drawer *d)
+{
+	if (d->profile->own)
+		return 0;
+	return d->profile->tight ? 3 : d->sparse ? HOT_MAX : PLAN_BLOCKS - 1;
+}
+
 int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 		struct plan *plan)
 {
@@ -480,14 +499,15 @@ int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 	d->sparse = profile->tight || !one_in(d, 3);
 	/* Some together, in few chunks, and some alone. */
 	for (int i = 0; i < HOT_MAX; i++)
-		d->hot[i] = profile->tight ? 0x40 + (uint32_t)below(d, 16) :
+		d->hot[i] = profile->own ? (uint32_t)below(d, PLAN_SLOTS * PLAN_SLOT_PAGES) :
+			    profile->tight ? 0x40 + (uint32_t)below(d, 16) :
 			    i % 4 ? (d->hot[i - 1] + (uint32_t)below(d, 20)) % PAGES :
 				    (uint32_t)below(d, PAGES);
 	for (size_t i = 0; i < count; i++) {
 		struct op *op = &plan->ops[i];
 
 		op->number = (uint32_t)i;
-		if (i < (d->profile->tight ? 3 : d->sparse ? HOT_MAX : PLAN_BLOCKS - 1))
+		if (i < first_count(d))
 			draw_first(d, op, i);
 		else
 			draw_op(d, op);

@@ -26,6 +26,9 @@
 #define BATCHES_BYTES (PLAN_THREADS_MAX * MIB(2))
 #define PLAY_START (SIM_START + MIB(64))
 #define PLAY_END (PLAY_START + PLAN_BLOCKS * HUGE_BYTES)
+/* Where threads have memory of their own, in its beginning: more slots than buffers. */
+#define PLAN_SLOTS 8
+#define PLAN_SLOT_PAGES 4
 
 enum op_type {
 	OP_LOAD,
@@ -100,6 +103,7 @@ struct op {
 struct setting {
 	uint32_t threads;
 	bool common_vm;      /* threads that have no device of their own share one */
+	bool own;            /* mremap and munmap: of what the thread has; see own.c */
 	bool pieces;         /* the first vm of each thread is its own, with a bind a block */
 	char device[96];     /* usvm_open()'s spec */
 	struct sim_config sim;
@@ -111,6 +115,7 @@ struct profile {
 	uint16_t weight[OP_COUNT];
 	uint32_t vram_blocks_max;
 	uint32_t hot_pages; /* most accesses go to so many */
+	bool own;           /* each thread moves its own memory, and no other */
 	bool tight;         /* all of them in 64 KiB, and calls are of a few pages */
 };
 

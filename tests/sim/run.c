@@ -92,7 +92,9 @@ static void run_op(struct program *program, const struct op *op)
 	program->world->result->ops++;
 	program->world->spec->began[op->number] = true;
 	note(program, op);
-	if (op->type >= OP_KERNEL)
+	if (program->world->spec->plan->setting.own && own_run_op(program, op))
+		;
+	else if (op->type >= OP_KERNEL)
 		gpu_run_op(program, op);
 	else if (op->type == OP_FORK)
 		child_fork(program, op);

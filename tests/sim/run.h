@@ -65,6 +65,7 @@ struct program {
 	struct child children[CHILDREN_MAX];
 	uint32_t child_next;
 	uint64_t batch_addr;      /* JOBS_MAX pages for commands */
+	uint64_t own_addr[2];     /* its memory in the slots; 0: none */
 };
 
 /* A call of the library that fails; see sim_inject() and tests/device/faulty.h. */
@@ -113,6 +114,7 @@ struct world {
 	struct program programs[PLAN_THREADS_MAX];
 	uint64_t step_count;      /* of check.c */
 	struct seen seen[1 + PLAN_THREADS_MAX];
+	bool is_wanted[PLAN_SLOTS]; /* somebody is about to have it; of own.c */
 };
 
 /** run_plan() - one run, from sim_open() to sim_close(); @see, or NULL, is called before
@@ -137,6 +139,9 @@ void run_hash(struct world *world, uint64_t value);
 
 /* program.c: calls of the program */
 void program_run_op(struct program *program, const struct op *op);
+
+/* own.c: where each thread has memory of its own. Return: false: not one of its operations */
+bool own_run_op(struct program *program, const struct op *op);
 
 /* gpu.c */
 void gpu_run_op(struct program *program, const struct op *op);
