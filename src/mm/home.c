@@ -171,6 +171,13 @@ int mm_return_locked(struct mm *mm, struct span span, uint64_t source, uint64_t 
 		mm_stat_add(&mm->stats.home_moved_pages, moved >> PAGE_SHIFT);
 		if (!err || (err == -EAGAIN && moved))
 			continue;
+		/* Progress may have hidden -EEXIST of a page that moved all the same. An
+		 * empty frame is a page that is home, or zeros, as is a hole there. */
+		if (err == -EAGAIN && *done && frame_is_empty(mm, source + *done)) {
+			mm_wake(mm, span_make(addr, PAGE_BYTES)); /* W1 */
+			*done += PAGE_BYTES;
+			continue;
+		}
 		if (err == -EAGAIN)
 			return err;
 		if (err == -EINVAL) {

@@ -375,6 +375,25 @@ static void a_lie_is_seen_before_an_event(void **state)
 	expect_tags(f, 0, 2);
 }
 
+/* The same where something was moved before: what is said then hides what became of the
+ * next page. */
+static void a_lie_that_is_hidden_by_progress_is_seen(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 3);
+	f->owner.owner.home_bytes = KIB(64);
+	f->test[0] = 2; /* behind the next MOVE but one */
+	f->fake->move_lies = 1;
+	f->fake->op_hook = unmap_another;
+	assert_int_equal(fake_touch(f->fake, heap(0), false), -EAGAIN);
+	settle(f);
+	f->fake->op_hook = NULL;
+	assert_false(is_on_device(f, heap(1)));
+	assert_false(is_on_device(f, heap(2)));
+	expect_tags(f, 0, 3);
+}
+
 static void a_page_in_both_places_is_loud(void **state)
 {
 	struct fixture *f = *state;
@@ -477,6 +496,7 @@ int main(void)
 		TEST(a_move_home_that_lies_is_believed_by_the_frame),
 		TEST(a_lie_about_a_whole_run_loses_nothing),
 		TEST(a_lie_is_seen_before_an_event),
+		TEST(a_lie_that_is_hidden_by_progress_is_seen),
 		TEST(a_page_in_both_places_is_loud),
 		TEST(a_frame_that_is_busy_for_a_moment_is_tried_again),
 		TEST(pages_of_others_that_move_are_not_waited_for),
