@@ -660,6 +660,82 @@ static void a_thread_that_waits_in_madvise_is_seen(void **state)
 	munmap(a.page, PAGE_BYTES);
 }
 
+/* --- unmap_in_flight ---------------- */
+
+struct unmapping {
+	char *page;
+	bool by_mremap;
+	struct gate ready;
+};
+
+static void *unmap(void *arg)
+{
+	struct unmapping *u = arg;
+
+	gate_pass(&u->ready);
+	if (u->by_mremap)
+		u->page = mremap(u->page, PAGE_BYTES, 2 * PAGE_BYTES, MREMAP_MAYMOVE);
+	else
+		munmap(u->page, PAGE_BYTES);
+	return NULL;
+}
+
+static bool is_seen(struct span place, uint64_t except)
+{
+	bool found;
+
+	CHECK(ops->unmap_in_flight(sys, place, except, &found) == 0);
+	return found;
+}
+
+static void watch_unmap(void *arg)
+{
+	struct unmapping *u = arg;
+	struct span place = span_of(u->page, PAGE_BYTES);
+	struct sys_event event;
+	int uffd;
+
+	CHECK(ops->uffd_open(sys, &uffd) == 0);
+	CHECK(ops->uffd_register(sys, uffd, place, SYS_REGISTER_MISSING) == 0);
+	CHECK(!is_seen(place, 0));
+	gate_open(&u->ready);
+	CHECK(ops->uffd_wait(sys, uffd, BASE_FOREVER) == 0);
+	while (!is_seen(place, 0))
+		base_host->cpu_yield();
+	CHECK(!is_seen(span_make(place.start - PAGE_BYTES, PAGE_BYTES), 0));
+	CHECK(!is_seen(span_make(place.end, PAGE_BYTES), 0));
+	CHECK(is_seen(place, place.start) == !u->by_mremap);
+	CHECK(ops->uffd_read(sys, uffd, &event) == 0);
+	CHECK(event.type == (u->by_mremap ? SYS_EVENT_REMAP : SYS_EVENT_UNMAP));
+	if (u->by_mremap) { /* the UNMAP of what it left */
+		CHECK(ops->uffd_wait(sys, uffd, BASE_FOREVER) == 0);
+		CHECK(ops->uffd_read(sys, uffd, &event) == 0);
+	}
+	ops->uffd_close(sys, uffd);
+}
+
+static void a_thread_that_waits_in_a_call_that_unmaps_is_seen(void **state)
+{
+	(void)state;
+	if (!sys_has(sys, SYS_FEATURE_UFFD)) {
+		printf("SKIP: no userfaultfd\n");
+		skip();
+	}
+	for (int i = 0; i < 2; i++) {
+		/* In the middle of three, so that it cannot grow where it is. */
+		char *pages = map_anonymous(3 * PAGE_BYTES);
+		struct unmapping u = { .page = pages + PAGE_BYTES, .by_mremap = i };
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, unmap, &u), 0);
+		run_apart(sys, watch_unmap, &u);
+		pthread_join(thread, NULL);
+		if (u.by_mremap)
+			munmap(u.page, 2 * PAGE_BYTES);
+		munmap(pages, 3 * PAGE_BYTES);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -676,6 +752,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(sleeping_threads_are_not_in_madvise),
 		cmocka_unit_test(a_running_thread_may_be_in_madvise),
 		cmocka_unit_test(a_thread_that_waits_in_madvise_is_seen),
+		cmocka_unit_test(a_thread_that_waits_in_a_call_that_unmaps_is_seen),
 	};
 	int failed;
 
