@@ -189,6 +189,7 @@ static void nothing_comes_home_before_it_is_told(void **state)
 	assert_int_equal(take_pages(f, 0, 8), 8);
 	move_two(f, 0, 4, 4);
 	settle(f);
+	assert_int_equal(mm_bring_home(f->mm, span_make(OTHER, MIB(1)), NULL), -EBUSY);
 	assert_int_equal(mm_bring_home(f->mm, span_make(0, FAKE_END), NULL), -EBUSY);
 	assert_int_equal(mm_evict_owner(f->mm, &f->owner.owner), -EBUSY);
 	assert_int_equal(mm_entry_pages(f->mm), 8);
