@@ -70,6 +70,7 @@ const struct lock_rank_info lock_rank_info[LOCK_RANK_COUNT] = {
 	[LOCK_VRAM] = { "vram.lock", false },
 	[LOCK_DEVICE] = { "device.lock", false },
 	[LOCK_LEAF] = { "leaf", false },
+	[LOCK_SYS_TASKS] = { "sys.tasks", true },
 	[LOCK_LEAF_MONITOR] = { "leaf_monitor", true },
 };
 

@@ -34,6 +34,7 @@ enum lock_rank {
 	LOCK_VRAM,            /* vram.lock: buddy, buffer objects, LRU */
 	LOCK_DEVICE,          /* a device's own queue */
 	LOCK_LEAF,            /* takes nothing else */
+	LOCK_SYS_TASKS,       /* the list of threads; before that of mappings (monitor) */
 	LOCK_LEAF_MONITOR,    /* takes nothing else: pools, rings (monitor) */
 	LOCK_RANK_COUNT
 };

@@ -74,7 +74,7 @@ static int open_first(uint32_t masked)
 	int err;
 
 	*sys = (struct linux_sys){ .sys = { .ops = &linux_ops } };
-	lock_init(&sys->tasks_lock, LOCK_LEAF, "sys.tasks");
+	lock_init(&sys->tasks_lock, LOCK_SYS_TASKS, "sys.tasks");
 	lock_init(&sys->maps_lock, LOCK_LEAF_MONITOR, "sys.maps");
 	err = linux_pages_init();
 	if (err)

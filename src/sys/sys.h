@@ -243,7 +243,7 @@ struct sys_ops {
 	/* [sleep] *@busy: true if some thread of the process may be inside madvise() or
 	 * process_madvise() now, or it cannot be told. */
 	int (*madvise_in_flight)(struct sys *sys, bool *busy);
-	/* [sleep] *@found: true if some thread of the process sleeps in a call that takes
+	/* [any] *@found: true if some thread of the process sleeps in a call that takes
 	 * away what was mapped in @place, but an mremap() of @except: munmap(), mremap(),
 	 * and others that unmap. */
 	int (*unmap_in_flight)(struct sys *sys, struct span place, uint64_t except,

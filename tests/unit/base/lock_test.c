@@ -222,7 +222,8 @@ static void each_rank_has_a_name_and_the_mark_of_its_comment(void **state)
 {
 	uint32_t marks = 1u << LOCK_MM_EVENT | 1u << LOCK_GPUSVM_NOTIFIER |
 			 1u << LOCK_GPU_PT |
-			 1u << LOCK_MM_WORK | 1u << LOCK_LEAF_MONITOR;
+			 1u << LOCK_MM_WORK | 1u << LOCK_SYS_TASKS |
+			 1u << LOCK_LEAF_MONITOR;
 
 	(void)state;
 	for (uint32_t rank = 0; rank < LOCK_RANK_COUNT; rank++) {
