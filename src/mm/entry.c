@@ -163,6 +163,7 @@ void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *own
 	entry->owner = owner;
 	entry->frame = frame;
 	entry->remap_number = 0;
+	entry->doubted_from = 0;
 	entry->state = state;
 	entry->doubted = false;
 	entry->displaced = false;
@@ -187,6 +188,7 @@ static void split_in(struct mm *mm, struct interval_tree *tree, uint64_t addr)
 	tail->owner = entry->owner;
 	tail->frame = entry->frame + (addr - span.start);
 	tail->remap_number = entry->remap_number;
+	tail->doubted_from = entry->doubted_from;
 	tail->state = entry->state;
 	tail->doubted = false;
 	tail->displaced = entry->displaced;
@@ -242,6 +244,8 @@ static void drop_or_doubt(struct mm *mm, struct span span, uint64_t settled_coun
 
 		ASSERT(span_covers(span, gone));
 		if (entry->remap_number > settled_count) {
+			/* Of what left, the UNMAP is expected, and says nothing of this. */
+			entry->doubted_from = mm_left_first(mm, gone) ? 0 : span.start;
 			mm_entry_set_doubted(mm, entry, true);
 			entry = mm_entry_next(entry, span);
 			continue;
@@ -353,6 +357,8 @@ void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 		entry->remap_number = mm->remap_count;
 		if (entry->doubted)
 			mm_remap_doubt(mm, entry->node.span);
+		if (entry->doubted_from)
+			entry->doubted_from += to - from.start;
 		interval_tree_insert(&mm->entries, &entry->node);
 		list_push_back(&entry->owner->entries, &entry->owner_link);
 	}

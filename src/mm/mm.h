@@ -210,6 +210,7 @@ struct mm_entry {
 	struct mm_entry_owner *owner;
 	uint64_t frame;            /* bytes into the owner's allocation, of span.start */
 	uint64_t remap_number;     /* of the REMAP that brought it here; 0: taken here */
+	uint64_t doubted_from;     /* where it is doubted: start of what went, or 0 */
 	enum mm_entry_state state;
 	bool doubted;              /* an UNMAP named it that may be older: remap.c */
 	bool displaced;            /* it left span, and nobody told where to: remap.c */

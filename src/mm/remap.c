@@ -28,9 +28,11 @@
  * event_lock (U1). Nothing is served from a doubted entry: MOVE and COPY say -EAGAIN
  * as long as a message is owed, and who collects pages for an engine waits.
  *
- * It is wrong, too, where a registered mapping next to it grew over the place, in
- * place, between an munmap() of what arrived and the settling: growth is told by
- * nothing. docs/limits.md has it.
+ * It would be wrong, too, where a registered mapping in front of the place grew over
+ * it between an munmap() of what arrived and the settling: growth is told by nothing.
+ * But what grew starts in front of the place, and what arrived does not, unless the
+ * munmap() was of a part. Then the UNMAP is believed, for a part is what left late
+ * only where we had not known it to be mapped: else it is in mm.left, below.
  *
  * A REMAP is told late as well, and what arrived was told before:
  *
@@ -77,15 +79,28 @@ static int is_registered(struct mm *mm, uint64_t addr)
 	return err == -EAGAIN ? err : err == 0;
 }
 
+/* Is the mapping of @entry another, which has grown over the place of one that went? Then it
+ * starts before that place. Return: 1; 0; -errno of the look. */
+static int has_grown_over(struct mm *mm, const struct mm_entry *entry)
+{
+	struct sys_vma vma;
+	int err = mm->sys->ops->vma_query(mm->sys, entry->node.span.start, false, &vma);
+
+	return err ? err : vma.span.start < entry->doubted_from;
+}
+
 static int settle_entry(struct mm *mm, struct mm_entry *entry)
 {
 	struct span span = entry->node.span;
 	int lives = is_registered(mm, span.start);
+	int grown = 0;
 
 	lock_assert_held(&mm->event_lock);
-	if (lives < 0)
-		return lives;
-	if (lives) {
+	if (lives > 0)
+		grown = has_grown_over(mm, entry);
+	if (lives < 0 || grown < 0)
+		return -EAGAIN;
+	if (lives && !grown) {
 		mm_entry_set_doubted(mm, entry, false);
 		return 0;
 	}

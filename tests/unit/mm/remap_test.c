@@ -156,6 +156,52 @@ static void what_took_the_place_of_unmapped_pages_moves_on(void **state)
 	assert_int_equal(mm_entry_pages(f->mm), 0);
 }
 
+/* Nothing tells of the growth: what grew starts before the place that went. */
+static void what_grows_over_what_went_is_empty(void **state)
+{
+	struct fixture *f = *state;
+	struct span tail = span_make(OTHER + 2 * PAGE_BYTES, 2 * PAGE_BYTES);
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	fake_munmap_untold(f->fake, heap_span(6, 2)); /* until told, nothing settles */
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 4), OTHER, false), 0);
+	settle(f);
+	fake_munmap(f->fake, tail);
+	settle(f);
+	assert_int_equal(f->mm->doubted_count, 1);
+	fake_grow(f->fake, span_make(OTHER, 2 * PAGE_BYTES), 4 * PAGE_BYTES);
+	fake_tell(f->fake);
+	expect_settled(f);
+	expect_moved(f, OTHER, 0, 2);
+	assert_int_equal(cpu_read(f, tail.start), 0);
+	assert_int_equal(cpu_read(f, tail.start + PAGE_BYTES), 0);
+	assert_int_equal(f->owner.dropped_pages, 4);
+}
+
+/* The same, moved on before anything settles. */
+static void what_grew_over_what_went_is_empty_where_it_goes(void **state)
+{
+	struct fixture *f = *state;
+	struct span all = span_make(OTHER, 4 * PAGE_BYTES);
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	fake_munmap_untold(f->fake, heap_span(6, 2));
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 4), OTHER, false), 0);
+	settle(f);
+	fake_munmap(f->fake, span_make(OTHER + 2 * PAGE_BYTES, 2 * PAGE_BYTES));
+	settle(f);
+	fake_grow(f->fake, span_make(OTHER, 2 * PAGE_BYTES), span_bytes(all));
+	assert_int_equal(fake_mremap(f->fake, all, ELSEWHERE, false), 0);
+	settle(f);
+	fake_tell(f->fake);
+	expect_settled(f);
+	expect_moved(f, ELSEWHERE, 0, 2);
+	assert_int_equal(cpu_read(f, ELSEWHERE + 2 * PAGE_BYTES), 0);
+	assert_int_equal(cpu_read(f, ELSEWHERE + 3 * PAGE_BYTES), 0);
+}
+
 static void the_wait_has_an_end(void **state)
 {
 	struct fixture *f = *state;
@@ -310,6 +356,8 @@ int main(void)
 		TEST(what_arrived_with_dontunmap_stays),
 		TEST(of_two_that_left_the_first_is_told_first),
 		TEST(what_took_the_place_of_unmapped_pages_moves_on),
+		TEST(what_grows_over_what_went_is_empty),
+		TEST(what_grew_over_what_went_is_empty_where_it_goes),
 		TEST(the_wait_has_an_end),
 		TEST(nothing_comes_home_before_it_is_told),
 		TEST(a_fault_where_it_went_waits),
