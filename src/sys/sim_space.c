@@ -158,12 +158,12 @@ static int isolate(struct sim_process *process, struct span span, size_t max, si
 	return 0;
 }
 
-/* Join what can be joined in @span and at its ends. */
+/* Join what can be joined in @span and at its ends; what lies apart behind them stays so. */
 void sim_vma_merge(struct sim_process *process, struct span span)
 {
 	size_t i = sim_vma_index(process, span.start - 1);
 
-	while (i + 1 < process->vma_count && process->vmas[i].span.start < span.end) {
+	while (i + 1 < process->vma_count && process->vmas[i].span.end <= span.end) {
 		struct sim_vma *vma = &process->vmas[i];
 
 		if (joins(vma, vma + 1)) {

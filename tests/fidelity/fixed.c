@@ -536,6 +536,12 @@ static const struct {
 	  "t0 mprotect P0:2+6 read\n"
 	  "t0 madvise P0:2+6 dontneed\n"
 	  "t0 mlock P0:2+6\n" },
+	{ "mappings_join_where_one_changes_and_nowhere_else",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t1 mlock P0:7+2\n"
+	  "t1 mremap P0:7+2 P0:0+2 maymove,fixed,dontunmap\n"
+	  "t1 mmap P0:3+1 read,write\n"
+	  "t1 mmap P0:8+1 read,write\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
