@@ -37,8 +37,6 @@ static int move_check(struct sim_process *process, const struct sim_uffd *uffd,
 	struct sim_vma *d = sim_vma_at(process, dst.start);
 	const struct sim_vma *s = sim_vma_at(process, src.start);
 
-	if (process != sim_caller(process->sim))
-		return -EINVAL; /* only its own memory */
 	if (d)
 		sim_anon_prepare(process, d);
 	if (!d || !s)
@@ -112,9 +110,12 @@ int sim_do_uffd_move(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 		     uint64_t bytes, uint32_t flags, uint64_t *moved)
 {
 	struct sim_process *process = uffd->process;
-	int err = may_begin(uffd);
+	/* Only its own memory: that is asked before whether there is any. */
+	int err = uffd->changing ? -EAGAIN : process != sim_caller(sim) ? -EINVAL : 0;
 
 	SIM_MUST(IS_ALIGNED(dst | src | bytes, PAGE_BYTES) && bytes);
+	if (!err)
+		err = may_begin(uffd);
 	if (!err)
 		err = move_check(process, uffd, span_make(dst, bytes),
 				 span_make(src, bytes));

@@ -542,6 +542,15 @@ static const struct {
 	  "t1 mremap P0:7+2 P0:0+2 maymove,fixed,dontunmap\n"
 	  "t1 mmap P0:3+1 read,write\n"
 	  "t1 mmap P0:8+1 read,write\n" },
+	{ "a_dead_childs_userfaultfd_moves_nothing",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "m register u0 P0:0+16 wp,missing\n"
+	  "t0 fork\n"
+	  "m read u0\n"
+	  "m move u1 P0:7+1 A0:5+1 none\n"
+	  "c0 exit\n"
+	  "m move u1 P0:7+1 A0:5+1 none\n"
+	  "m copy u1 P0:7+1 3\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
