@@ -413,6 +413,7 @@ void sim_do_exit(struct sim_process *process);
 
 /* sim_program.c */
 int sim_do_madvise(struct sim_process *process, struct span span, enum sim_advice advice);
+void sim_fill_locked(struct sim_process *process, struct span span, bool waits);
 
 /* sim_access.c */
 int sim_do_access(struct sim *sim, enum sys_access_op op, uint64_t addr, void *buffer,

@@ -112,6 +112,9 @@ int sim_mremap(struct sim *sim, struct span old, uint64_t bytes, uint32_t flags,
 		sim->current->piece_count = 0;
 	if (!err)
 		err = do_mremap(sim, old, bytes, flags, &to, &call);
+	if (!err && bytes > span_bytes(old))
+		sim_fill_locked(sim_caller(sim),
+				(struct span){ to + span_bytes(old), to + bytes }, true);
 	sim_call_wait(sim, &call);
 	if (!err)
 		*out = to;
@@ -125,12 +128,34 @@ size_t sim_mremap_pieces(struct sim *sim, const struct span **pieces)
 	return sim->current->piece_count;
 }
 
+/* Private memory that is locked and becomes writable has pages of its own at once. */
+static int do_mprotect(struct sim_process *process, struct span span, uint32_t prot)
+{
+	struct span part = { span.start, span.start };
+	int err = 0;
+
+	while (!err && part.end < span.end) {
+		const struct sim_vma *vma = sim_vma_at(process, part.end);
+		bool fills;
+
+		if (!vma)
+			return -ENOMEM;
+		part = (struct span){ part.end, MIN(vma->span.end, span.end) };
+		fills = vma->flags & SIM_VMA_MLOCKED && !(vma->prot & SYS_PROT_WRITE) &&
+			prot & SYS_PROT_WRITE && vma->kind == SYS_VMA_ANON_PRIVATE;
+		err = sim_do_mprotect(process, part, prot);
+		if (!err && fills)
+			sim_fill_locked(process, part, false);
+	}
+	return err;
+}
+
 int sim_mprotect(struct sim *sim, struct span span, uint32_t prot)
 {
 	int err = SIM_ENTER(MPROTECT, span.start, span_bytes(span), prot);
 
 	if (!err)
-		err = is_valid(sim, span) ? sim_do_mprotect(sim_caller(sim), span, prot) :
+		err = is_valid(sim, span) ? do_mprotect(sim_caller(sim), span, prot) :
 					    -EINVAL;
 	return sim_leave(err, 0);
 }
@@ -301,6 +326,25 @@ static int set_flags(struct sim_process *process, struct span span, enum sim_adv
 	};
 
 	return sim_vma_set_flags(process, span, changes[advice].set, changes[advice].clear);
+}
+
+/* Memory that is locked is there at once: @span has come to it, or may be written now. As
+ * far as that goes; nobody is told of an error. Who holds the address space does not wait
+ * for a page. */
+void sim_fill_locked(struct sim_process *process, struct span span, bool waits)
+{
+	uint32_t fault_flags;
+
+	SIM_FOR_PAGES(addr, span) {
+		const struct sim_vma *vma = sim_vma_at(process, addr);
+		bool write = vma && vma->prot & SYS_PROT_WRITE;
+
+		if (!vma || !(vma->flags & SIM_VMA_MLOCKED))
+			return;
+		if (waits ? populate(process, span_make(addr, PAGE_BYTES), write) :
+			    sim_touch(process, addr, write, &fault_flags))
+			return;
+	}
 }
 
 /* What lies in one VMA. */

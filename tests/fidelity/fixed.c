@@ -551,6 +551,24 @@ static const struct {
 	  "c0 exit\n"
 	  "m move u1 P0:7+1 A0:5+1 none\n"
 	  "m copy u1 P0:7+1 3\n" },
+	{ "a_locked_mapping_that_grows_is_filled",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 mlock P0:1+3\n"
+	  "t0 mremap P0:1+1 P0:5+4 maymove,fixed\n"
+	  "t0 mmap P1:0+4 read\n"
+	  "t0 mlock P1:3+1\n"
+	  "t0 mremap P1:3+1 P1:5+3 maymove,fixed\n" },
+	{ "a_locked_mapping_that_may_be_written_now_is_filled",
+	  "t0 mmap P0:0+16 read,write\n"
+	  "t0 mprotect P0:2+12 read\n"
+	  "t0 mlock P0:6+2\n"
+	  "t0 mprotect P0:6+1 read,write\n"
+	  "t0 mprotect P0:0+12 read,write\n"
+	  "t0 mmap P1:0+8 none\n"
+	  "t0 mlock P1:0+8\n"
+	  "t0 mprotect P1:2+8 read,write\n"
+	  "m register u0 P1:0+2 missing\n"
+	  "t0 mprotect P1:0+2 read,write\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
