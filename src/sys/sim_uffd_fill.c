@@ -89,6 +89,14 @@ static bool moves_huge(struct sim_process *process, uint64_t dst, uint64_t src,
 	return true;
 }
 
+/* That is seen before it would be split. */
+static bool is_shared_huge(struct sim_process *process, uint64_t src)
+{
+	uint32_t flags = sim_flags_read(process, src);
+
+	return flags & SYS_PAGE_HUGE && flags & SIM_PAGE_SHARED && !(flags & SYS_PAGE_ZERO);
+}
+
 static int move_block(struct sim_process *process, uint64_t dst, uint64_t src)
 {
 	struct sim *sim = process->sim;
@@ -127,6 +135,8 @@ int sim_do_uffd_move(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 		} else if (moves_huge(process, d, s, bytes - *moved)) {
 			err = move_block(process, d, s);
 			*moved += err ? 0 : HUGE_BYTES;
+		} else if (is_shared_huge(process, s)) {
+			err = -EBUSY;
 		} else {
 			sim_split_block(process, s);
 			err = move_page(process, d, s, flags);

@@ -569,6 +569,14 @@ static const struct {
 	  "t0 mprotect P1:2+8 read,write\n"
 	  "m register u0 P1:0+2 missing\n"
 	  "t0 mprotect P1:0+2 read,write\n" },
+	{ "a_shared_huge_page_is_busy_and_stays_huge",
+	  "t0 mmap P1:0+1024 read,write\n"
+	  "t0 madvise P1:0+1024 hugepage\n"
+	  "t0 store P1:3+1 5\n"
+	  "m register u0 A0:0+1024 wp,missing\n"
+	  "t0 fork\n"
+	  "m move u0 A0:1+3 P1:6+3 none\n"
+	  "m move u0 A0:0+512 P1:0+512 none\n" },
 	{ "a_kick_ends_an_access",
 	  "t0 mmap P0:0+16 read,write\n"
 	  "m register u0 P0:0+16 wp,missing\n"
