@@ -191,7 +191,8 @@ struct usvm_device_ops {
 	/** copy() - [monitor or worker] only with USVM_DEVICE_OWN_MEMORY: copy between
 	 * device memory and @memory, present memory of usvm; synchronous; must not wait
 	 * for an engine that may fault. Several may run, of different spans. Return: 0 or
-	 * -EIO. */
+	 * -EIO: to the device, the pages stay at home; from it, each page is asked for once
+	 * more, alone, and one that fails again is lost: who touches it gets SIGBUS. */
 	int (*copy)(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
 		    bool to_device);
 

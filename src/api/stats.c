@@ -26,6 +26,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(events_unmap),	    MM_STAT(events_remove),
 	MM_STAT(events_remap),	    MM_STAT(events_fork),
 	MM_STAT(home_moved_pages),  MM_STAT(home_copied_pages),
+	MM_STAT(lost_pages),
 	MM_STAT(taken_pages),	    MM_STAT(filled_pages),
 	MM_STAT(busy_pages),	    MM_STAT(retries),
 	MM_STAT(stashed),	    MM_STAT(kicks),

@@ -225,14 +225,14 @@ static bool push_read(struct push *push)
 	return true;
 }
 
-/* Fill the buffer with page @at of @entry. */
-static void push_fill(struct push *push, struct mm_entry *entry, uint64_t at)
+/* Fill the buffer with page @at of @entry. Return: false if its contents cannot be had. */
+static bool push_fill(struct push *push, struct mm_entry *entry, uint64_t at)
 {
 	struct mm *mm = push->mm;
 	uint8_t *buffer = mm->sys->ops->pointer(mm->sys, mm->push_buffer, MM_PUSH_BYTES);
 
-	entry->owner->ops->read(entry->owner, entry->frame + at,
-				entry->state == MM_ENTRY_MOVING, buffer, PAGE_BYTES);
+	return !entry->owner->ops->read(entry->owner, entry->frame + at,
+					entry->state == MM_ENTRY_MOVING, buffer, PAGE_BYTES);
 }
 
 /* One page, or poison where the kernel cannot give the child one: what it lacks must not
@@ -242,10 +242,8 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 {
 	struct sys *sys = push->mm->sys;
 	uint64_t addr = entry->node.span.start + at;
-	bool poison = push->failed;
+	bool poison = !push_fill(push, entry, at) || push->failed;
 	int last = 0;
-
-	push_fill(push, entry, at);
 
 	for (uint32_t tries = 0; tries < MM_RETRY_MAX; tries++) {
 		uint64_t to = push_address(push, addr);
@@ -270,7 +268,7 @@ static void push_page(struct push *push, struct mm_entry *entry, uint64_t at)
 		}
 		if (push_read(push)) {
 			/* Anew: a push to a grandchild uses the buffer too. */
-			push_fill(push, entry, at);
+			poison = !push_fill(push, entry, at) || push->failed;
 			last = 0;
 			continue;
 		}

@@ -19,6 +19,11 @@
  *
  * COPY leaves the frame dirty and cannot tell a guard page, so it comes last
  * and only where page_scan shows none.
+ *
+ * A page whose contents the device cannot give back is not filled with something else: it
+ * is poisoned (mm_lose_locked()), and who touches it gets SIGBUS. The marker is there as
+ * a page is: it is inherited by children, moves with mremap(), goes with munmap() and
+ * MADV_DONTNEED, and MOVE refuses it with -EFAULT, so that no take touches it.
  */
 #include "mm/mm_internal.h"
 
@@ -137,6 +142,36 @@ static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirt
 	if (err && err != -EAGAIN)
 		base_host->die("usvm: a page on the device cannot come home\n");
 	return err;
+}
+
+int mm_lose_locked(struct mm *mm, uint64_t addr)
+{
+	struct span page = span_make(addr, PAGE_BYTES);
+	struct sys_vma vma;
+	int err = -ENOMEM;
+	int absent = 0;
+
+	lock_assert_held(&mm->event_lock);
+	if (!sys_has(mm->sys, SYS_FEATURE_POISON))
+		base_host->die("usvm: the device cannot give its pages back\n");
+	/* As return_page(). */
+	for (int i = 0; i < HOME_BUSY_TRIES &&
+			(err == -ENOMEM || (err == -ENOENT && absent++ == 0));
+	     i++)
+		err = mm->sys->ops->uffd_poison(mm->sys, mm->uffd, page);
+	if (err == -EAGAIN)
+		return err;
+	if (!err) {
+		mm_stat_add(&mm->stats.lost_pages, 1);
+		return 0;
+	}
+	if (err == -EEXIST && !page_has(mm, addr, SYS_PAGE_PRESENT)) {
+		mm_wake(mm, page); /* W1: a guard page, with which the contents died */
+		return 0;
+	}
+	if (err != -ENOENT || mm->sys->ops->vma_query(mm->sys, addr, false, &vma) != -ENOENT)
+		base_host->die("usvm: a page on the device cannot come home\n");
+	return 0;
 }
 
 /* How far a MOVE that said -EINVAL could go if it was for crossing a VMA's end. */

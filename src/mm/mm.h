@@ -186,8 +186,9 @@ struct mm_entry_ops {
 	void (*drop)(struct mm_entry_owner *owner, uint64_t frame, uint64_t bytes);
 
 	/** read() - [monitor] copy what the pages hold to @buffer (for a child of fork).
-	 * @moving: they are MOVING: what a take left at its destination counts */
-	void (*read)(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
+	 * @moving: they are MOVING: what a take left at its destination counts
+	 * Return: 0; -EIO they cannot be read. */
+	int (*read)(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
 		     uint64_t bytes);
 
 	/** empty() - [monitor] the last page of the owner is gone */
@@ -284,6 +285,16 @@ MUST_CHECK int mm_return_locked(struct mm *mm, struct span span, uint64_t source
 				uint64_t *done, bool *dirty);
 
 /**
+ * mm_lose_locked() - the contents of the page at @addr cannot be had back: poison it
+ *
+ * Who touches it gets SIGBUS, and an engine -EFAULT, until the memory is unmapped or
+ * discarded. Ends the process where the kernel has no UFFDIO_POISON.
+ * Context: [monitor], event_lock held. Never allocates.
+ * Return: 0, or -EAGAIN: an event is in flight, try again later.
+ */
+MUST_CHECK int mm_lose_locked(struct mm *mm, uint64_t addr);
+
+/**
  * mm_bring_home() - bring the device pages of a span home
  * @owner: only pages of this owner; NULL: of all
  * Context: [worker]; may sleep. Return: 0 (nothing of it is left on a device), -EBUSY.
@@ -355,6 +366,7 @@ struct mm_stats {
 	uint64_t events_unmap, events_remove, events_remap, events_fork;
 	uint64_t home_moved_pages; /* by MOVE */
 	uint64_t home_copied_pages; /* by COPY: read-only, mlocked, shared */
+	uint64_t lost_pages;       /* poisoned: the device could not give them back */
 	uint64_t taken_pages, filled_pages, busy_pages;
 	uint64_t retries;          /* an event was in flight */
 	uint64_t stashed;          /* faults remembered */

@@ -18,7 +18,9 @@
  *
  * Home, move mode: mm_return_locked() out of the frames. Copy mode: the device
  * copies to staging, under event_lock and without waiting for anything, and the
- * same call moves staging home. What could not go home stays on the device.
+ * same call moves staging home. What could not go home stays on the device. If the
+ * device cannot copy, each page is tried alone; those that fail again are lost, and
+ * no program reads something else instead of them.
  */
 #include "pagemap/pagemap_internal.h"
 
@@ -195,6 +197,31 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 	return err;
 }
 
+/* The device failed to copy @span: page by page. Return: as pagemap_bring_home(). */
+static int bring_home_singly(struct pagemap_devmem *devmem, struct span span, uint64_t frame,
+			     uint64_t *done, bool *dirty)
+{
+	struct pagemap *pagemap = devmem->pagemap;
+	struct mm *mm = pagemap->config.mm;
+	uint64_t source = pagemap_staging(pagemap, PAGEMAP_STAGING_HOME);
+
+	lock_assert_held(mm_event_lock(mm));
+	for (*done = 0; *done < span_bytes(span); *done += PAGE_BYTES) {
+		struct span page = span_make(span.start + *done, PAGE_BYTES);
+		uint64_t returned;
+		int err;
+
+		if (device_copy(pagemap, devmem->vram_offset + frame + *done, source,
+				PAGE_BYTES, false))
+			err = mm_lose_locked(mm, page.start); /* H1 */
+		else
+			err = mm_return_locked(mm, page, source, &returned, dirty);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
 		       uint64_t *done)
 {
@@ -204,8 +231,10 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 	uint64_t start = mm_trace_start(mm);
 	uint64_t source;
 	bool dirty = false;
+	int copy_err = 0;
 	int err;
 
+	lock_assert_held(mm_event_lock(mm));
 	if (!pagemap->config.copy) {
 		source = pagemap->frames + devmem->vram_offset + frame;
 	} else {
@@ -214,22 +243,24 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 
 		source = pagemap_staging(pagemap, huge ? PAGEMAP_STAGING_HOME_HUGE :
 							 PAGEMAP_STAGING_HOME);
-		if (device_copy(pagemap, devmem->vram_offset + frame, source,
-				span_bytes(span), false))
-			base_host->die("usvm: the device cannot give its pages back\n");
+		copy_err = device_copy(pagemap, devmem->vram_offset + frame, source,
+				       span_bytes(span), false);
 	}
-	lock_assert_held(mm_event_lock(mm));
-	err = mm_return_locked(mm, span, source, done, &dirty);
+	if (copy_err)
+		err = bring_home_singly(devmem, span, frame, done, &dirty);
+	else
+		err = mm_return_locked(mm, span, source, done, &dirty);
 	if (*done)
 		mm_trace(mm, TRACE_MIGRATE_TO_RAM, span.start, *done, 0, start);
 	return err;
 }
 
-void pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
-		  uint64_t bytes)
+int pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
+		 uint64_t bytes)
 {
 	struct pagemap_devmem *devmem = pagemap_owner_devmem(owner);
 	struct pagemap *pagemap = devmem->pagemap;
+	int err = 0;
 
 	if (!pagemap->config.copy) {
 		memcpy(buffer,
@@ -237,11 +268,15 @@ void pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, voi
 		       bytes);
 	} else if (moving) {
 		memcpy(buffer, pointer(pagemap, devmem->staging + frame, bytes), bytes);
-	} else if (pagemap->config.ops->copy(pagemap->config.owner,
-					     devmem->vram_offset + frame, buffer, bytes,
-					     false)) {
-		base_host->die("usvm: the device cannot give its pages back\n");
+	} else {
+		/* Twice, as on the way home. */
+		err = -EIO;
+		for (int i = 0; i < 2 && err; i++)
+			err = pagemap->config.ops->copy(pagemap->config.owner,
+							devmem->vram_offset + frame, buffer,
+							bytes, false);
 	}
+	return err ? -EIO : 0;
 }
 
 int pagemap_evict_to_ram(struct pagemap_devmem *devmem)

@@ -42,7 +42,7 @@ void pagemap_release_dead(struct mm_work *work);
 /* migrate.c: mm_entry_ops */
 int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
 		       uint64_t *done);
-void pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
-		  uint64_t bytes);
+int pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,
+		 uint64_t bytes);
 
 #endif

@@ -131,7 +131,8 @@ static void run_here(const char *spec)
 
 	before = usage_now();
 	give(&given, true);
-	script_run(spec, given.fault, relent, result);
+	script_run(spec, given.fault, given.fault && given.fault->loses && given.for_ever,
+		   relent, result);
 	for (size_t i = 0; i < COUNT(fault_table); i++)
 		outcome->calls[i] = calls_of(fault_table[i].call);
 	after = usage_now();
@@ -180,6 +181,8 @@ static const char *judge(int status)
 		return WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it exits";
 	if (outcome->result.failed)
 		return outcome->result.text;
+	if (fault && fault->loses && given.for_ever && given.nth == 1 && !outcome->result.lost)
+		return "no page was lost";
 	return fault && fault->ends ? "the process goes on" : NULL;
 }
 

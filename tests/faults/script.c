@@ -41,6 +41,8 @@ struct area {
 struct script {
 	struct script_result *result;
 	bool may_fail;
+	bool may_lose;
+	int probe; /* a file, to have the kernel read a page */
 	struct usvm *device;
 	struct usvm_vm *vm;
 	struct usvm_queue *queue;
@@ -64,7 +66,8 @@ static void fail(struct script *s, const char *format, ...)
 /* Return: it succeeded. */
 static bool went_well(struct script *s, const char *what, int err)
 {
-	if (err && !(s->may_fail && fault_is_documented(err)))
+	if (err && !(s->may_fail && fault_is_documented(err)) &&
+	    !(s->may_lose && err == -EFAULT))
 		fail(s, "%s gave %d", what, err);
 	return !err;
 }
@@ -118,6 +121,15 @@ static const char *look_at_page(const struct area *area, size_t page, uint64_t *
 	return NULL;
 }
 
+/* A touch of the program's own would be SIGBUS. */
+static bool is_lost(struct script *s, const struct area *area, size_t page)
+{
+	if (!s->may_lose || pwrite(s->probe, area->at + page * PAGE, 1, 0) == 1)
+		return false;
+	s->result->lost = true;
+	return true;
+}
+
 static void look(struct script *s, struct area *area, size_t first, size_t pages,
 		 const char *when)
 {
@@ -125,6 +137,7 @@ static void look(struct script *s, struct area *area, size_t first, size_t pages
 		const char *wrong;
 		uint64_t count;
 
+		area->gone[page] = area->gone[page] || is_lost(s, area, page);
 		if (area->gone[page])
 			continue;
 		wrong = look_at_page(area, page, &count);
@@ -268,16 +281,23 @@ static void leave(struct script *s, void (*relent)(void))
 		fail(s, "usvm_close() gave %d", err);
 }
 
-void script_run(const char *spec, bool may_fail, void (*relent)(void),
+static void *map_pages(size_t pages)
+{
+	return mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+}
+
+void script_run(const char *spec, bool may_fail, bool may_lose, void (*relent)(void),
 		struct script_result *result)
 {
-	struct script s = { .result = result, .may_fail = may_fail };
-	void *heap = aligned_alloc(PAGE, HEAP_PAGES * PAGE);
-	void *map = mmap(NULL, AREA_PAGES * PAGE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct script s = { .result = result, .may_fail = may_fail, .may_lose = may_lose };
+	/* What malloc() has beside it must not be lost. */
+	void *heap = may_lose ? map_pages(HEAP_PAGES) : aligned_alloc(PAGE, HEAP_PAGES * PAGE);
+	void *map = map_pages(AREA_PAGES);
 
 	*result = (struct script_result){ .failed = false };
-	if (!heap || map == MAP_FAILED) {
+	s.probe = memfd_create("probe", MFD_CLOEXEC);
+	if (!heap || heap == MAP_FAILED || map == MAP_FAILED || s.probe < 0) {
 		fail(&s, "no memory");
 		return;
 	}
@@ -289,8 +309,12 @@ void script_run(const char *spec, bool may_fail, void (*relent)(void),
 	}
 	look(&s, &s.heap, 0, HEAP_PAGES, "after the close");
 	look(&s, &s.map, 0, AREA_PAGES, "after the close");
+	close(s.probe);
 	munmap(map, AREA_PAGES * PAGE);
-	free(heap);
+	if (may_lose)
+		munmap(heap, HEAP_PAGES * PAGE);
+	else
+		free(heap);
 	forget(&s.heap);
 	forget(&s.map);
 }

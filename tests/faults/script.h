@@ -5,7 +5,8 @@
  * It always does the same: memory of malloc's and of mmap's goes to the device and comes
  * home by CPU faults, eviction, fork and close; some is unmapped, discarded and protected
  * there. Each call may fail with a documented error; the program goes on with what it has.
- * Each word that is read has to be one that was written.
+ * Each word that is read has to be one that was written, but where the device may lose
+ * pages: those may not be read at all.
  */
 #ifndef TESTS_FAULTS_SCRIPT_H
 #define TESTS_FAULTS_SCRIPT_H
@@ -16,6 +17,7 @@
 struct script_result {
 	bool failed;
 	bool on_device;  /* pages were seen there */
+	bool lost;       /* and some never came back */
 	char text[256];  /* what went wrong */
 };
 
@@ -23,9 +25,10 @@ struct script_result {
  * script_run() - once, from open to close
  * @spec: of usvm_open()
  * @may_fail: calls may; else each has to succeed
+ * @may_lose: the device may keep pages
  * @relent: called before a last usvm_close(), when one failed: nothing fails any more
  */
-void script_run(const char *spec, bool may_fail, void (*relent)(void),
+void script_run(const char *spec, bool may_fail, bool may_lose, void (*relent)(void),
 		struct script_result *result);
 
 #endif

@@ -119,6 +119,12 @@ static void check_memory(struct world *world)
 					 (unsigned long)addr);
 			continue;
 		}
+		if (sim_page(world->sim, sim_process(world->sim, 0), addr) & SIM_PAGE_POISON) {
+			if (!run_loses(world))
+				sim_fail(world->sim, "after the close %#lx is poisoned",
+					 (unsigned long)addr);
+			continue;
+		}
 		if (sim_peek(world->sim, sim_process(world->sim, 0), addr, &value))
 			value = 0;
 		if (!model_values_have(&values, value))

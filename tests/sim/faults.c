@@ -60,6 +60,7 @@ static uint64_t run_one(struct run_case *c, struct outcome *outcome,
 		.nth = nth,
 		.error = fault->error,
 		.for_ever = for_ever,
+		.loses = fault->loses && for_ever,
 	};
 
 	c->injection = &injection;

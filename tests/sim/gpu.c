@@ -125,7 +125,8 @@ static uint32_t put_add(uint32_t *at, uint64_t addr, uint64_t value)
 	return 7;
 }
 
-static void write_batch(struct job *job, uint64_t addr)
+/* Return: false: the page was lost. */
+static bool write_batch(struct job *job, uint64_t addr)
 {
 	uint32_t words[32] = { 0 };
 	uint32_t count = job->op->access_count - (job->has_fence ? 1 : 0);
@@ -142,9 +143,10 @@ static void write_batch(struct job *job, uint64_t addr)
 	}
 	words[length] = 0x0au << 23; /* MI_BATCH_BUFFER_END */
 	err = sim_copy_out(job->program->world->sim, addr, words, sizeof(words));
-	if (err)
+	if (err && !run_loses(job->program->world))
 		run_fail(job->program, "writing the batch at %#lx: %d", (unsigned long)addr,
 			 err);
+	return !err;
 }
 
 /* What the batch will do, and the user fence, begins when it is handed over. */
@@ -474,8 +476,11 @@ static int submit(struct job *job, struct usvm_queue *queue)
 			 (uint64_t)(job - job->program->jobs) * PAGE_BYTES;
 
 	if (op->type == OP_BATCH) {
-		write_batch(job, batch);
+		bool written = write_batch(job, batch);
+
 		begin_unseen(job);
+		if (!written)
+			return -EFAULT;
 		return usvm_submit_batch(queue,
 					 &(struct usvm_batch){
 						 .commands = (void *)(uintptr_t)batch,

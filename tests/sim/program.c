@@ -19,6 +19,10 @@ static void check_error(struct program *program, const struct model_access *acce
 
 static void end_failed(struct program *program, struct model_access *access, int err)
 {
+	if (run_loses(program->world)) {
+		model_unknown_end(program->world->model, access);
+		return;
+	}
 	check_error(program, access, err);
 	run_verdict(program, model_fail_end(program->world->model, access));
 }
@@ -106,8 +110,12 @@ static void dma(struct program *program, const struct op *op)
 	model_dma_begin(world->model, &access, op->addr, value);
 	err = sim_pin(world->sim, ALIGN_DOWN(op->addr, PAGE_BYTES), true, &pin);
 	if (err) {
-		check_error(program, &access, err);
-		run_verdict(program, model_dma_fail_end(world->model, &access));
+		const char *why = model_dma_fail_end(world->model, &access);
+
+		if (!run_loses(world)) {
+			check_error(program, &access, err);
+			run_verdict(program, why);
+		}
 		return;
 	}
 	for (int i = 0; i < 20; i++)

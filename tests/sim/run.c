@@ -73,9 +73,15 @@ void run_inject(struct world *world, bool on)
 		   injection->for_ever);
 }
 
+bool run_loses(const struct world *world)
+{
+	return world->spec->injection && world->spec->injection->loses;
+}
+
 bool run_tolerates(const struct world *world, int err)
 {
-	return world->spec->injection && fault_is_documented(err);
+	return world->spec->injection &&
+	       (fault_is_documented(err) || (err == -EFAULT && run_loses(world)));
 }
 
 static void note(struct program *program, const struct op *op)

@@ -74,6 +74,7 @@ struct injection {
 	uint64_t nth;
 	int error;
 	bool for_ever;
+	bool loses; /* contents of pages: who touches them gets SIGBUS */
 };
 
 struct run_spec {
@@ -133,6 +134,9 @@ void run_inject(struct world *world, bool on);
 
 /** run_tolerates() - a call was ordered to fail, and @err is an error that usvm documents */
 bool run_tolerates(const struct world *world, int err);
+
+/** run_loses() - pages may be lost for good: an access may fail where there is memory */
+bool run_loses(const struct world *world);
 
 /** run_hash() - a value that the same seed must give again */
 void run_hash(struct world *world, uint64_t value);

@@ -20,9 +20,11 @@ struct fault {
 	bool device;    /* of tests/device/faulty.h; else of the kernel */
 	const char *ends;    /* the process ends with these words */
 	const char *may_end; /* it may, when the call fails for ever */
+	bool loses; /* when it fails for ever, contents of pages are lost: SIGBUS */
 };
 
-/* docs/errors.md: what ends the process, for the contents are nowhere else. */
+/* docs/errors.md: what ends the process, for the contents are nowhere else; the first where
+ * the kernel cannot poison pages. */
 #define FAULT_LOST "usvm: the device cannot give its pages back"
 #define FAULT_STUCK "usvm: a page on the device cannot come home"
 
@@ -52,8 +54,8 @@ static const struct fault fault_table[] = {
 	{ .call = "fork_hooks", .error = ENOMEM },
 	{ .call = "check_signal_handlers", .error = ENOMEM },
 	{ .call = "copy_to_device", .error = EIO, .device = true },
-	{ .call = "copy_home", .error = EIO, .once_only = true, .device = true,
-	  .ends = FAULT_LOST },
+	{ .call = "copy_home", .error = EIO, .device = true, .loses = true,
+	  .may_end = FAULT_LOST },
 	{ .call = "vm_create", .error = ENOMEM, .device = true },
 	{ .call = "pt_prepare", .error = ENOMEM, .device = true },
 	{ .call = "fault_twice", .error = EIO, .device = true },

@@ -559,6 +559,25 @@ static void a_page_that_the_child_cannot_have_is_poisoned(void **state)
 	expect_tags(f, 0, 4);
 }
 
+/* Nor one whose contents the device does not give. */
+static void a_page_that_cannot_be_read_is_poisoned_in_the_child(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	take_first(f, 3);
+	f->owner.unreadable = true;
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	f->owner.unreadable = false;
+	fake_enter(f->fake, child);
+	for (uint64_t i = 0; i < 3; i++)
+		assert_true(fake_page(f->fake, heap(i)) & FAKE_PAGE_POISON);
+	fake_enter(f->fake, 0);
+	expect_tags(f, 0, 3);
+}
+
 static void more_children_than_the_collector_is_told_of_are_closed_too(void **state)
 {
 	struct fixture *f = *state;
@@ -601,6 +620,7 @@ int main(void)
 		TEST(a_child_that_changes_too_much_waits),
 		TEST(memory_that_a_fork_wipes_is_not_pushed),
 		TEST(a_page_that_the_child_cannot_have_is_poisoned),
+		TEST(a_page_that_cannot_be_read_is_poisoned_in_the_child),
 		TEST(more_children_than_the_collector_is_told_of_are_closed_too),
 	};
 

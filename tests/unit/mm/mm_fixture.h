@@ -21,6 +21,7 @@ struct owner {
 	uint64_t dropped_pages;
 	uint32_t empties;
 	bool dirty;
+	bool unreadable; /* a device that does not answer */
 };
 
 struct fixture {
@@ -52,12 +53,15 @@ static void owner_drop(struct mm_entry_owner *mm_owner, uint64_t frame UNUSED,
 	CONTAINER_OF(mm_owner, struct owner, owner)->dropped_pages += bytes >> PAGE_SHIFT;
 }
 
-static void owner_read(struct mm_entry_owner *mm_owner, uint64_t frame, bool moving UNUSED,
-		       void *buffer, uint64_t bytes)
+static int owner_read(struct mm_entry_owner *mm_owner, uint64_t frame, bool moving UNUSED,
+		      void *buffer, uint64_t bytes)
 {
 	struct owner *o = CONTAINER_OF(mm_owner, struct owner, owner);
 
+	if (o->unreadable)
+		return -EIO;
 	memcpy(buffer, o->f->sys->ops->pointer(o->f->sys, o->memory + frame, bytes), bytes);
+	return 0;
 }
 
 static void owner_empty(struct mm_entry_owner *mm_owner)

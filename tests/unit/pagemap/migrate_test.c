@@ -3,6 +3,7 @@
  * Migration in both modes: contents go and come, whatever the program does meanwhile.
  */
 #include "pagemap_fixture.h"
+#include "mm/mm_internal.h"
 
 static const struct span nothing = { 0, 0 };
 
@@ -372,25 +373,167 @@ static void a_device_that_cannot_copy_gives_everything_back(void **state)
 	expect_tags(f, 5, 3);
 }
 
-static void a_device_that_keeps_its_pages_is_loud(void **state)
+/* --- a device that cannot give pages back ---------------- */
+
+static uint64_t lost_pages(struct fixture *f)
+{
+	struct mm_stats stats;
+
+	mm_stats_read(f->mm, &stats);
+	return stats.lost_pages;
+}
+
+static void expect_poison(struct fixture *f, uint64_t page, bool poison)
+{
+	assert_int_equal(!!(fake_page(f->fake, heap(page)) & FAKE_PAGE_POISON), poison);
+}
+
+static void a_copy_home_that_fails_once_loses_nothing(void **state)
 {
 	struct fixture *f = *state;
+
+	for (uint64_t pages = 1; pages <= 8; pages += 7) {
+		migrate(f, 0, pages);
+		f->copy_fails_at = f->copies + 1;
+		assert_int_equal(mm_bring_home(f->mm, heap_span(0, pages), NULL), 0);
+		assert_int_equal(mm_entry_pages(f->mm), 0);
+		collect(f);
+		expect_tags(f, 0, pages);
+	}
+	assert_int_equal(lost_pages(f), 0);
+}
+
+/* Neither zeros nor what the device left in staging: SIGBUS. The pages beside it live. */
+static void a_page_that_the_device_lost_is_poisoned(void **state)
+{
+	struct fixture *f = *state;
+	struct pagemap_migration m;
+	struct pagemap_devmem *devmem;
+
+	migrate(f, 0, 8);
+	f->broken = span_make(3 * PAGE_BYTES, PAGE_BYTES);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 8), NULL), 0);
+	assert_int_equal(mm_entry_pages(f->mm), 0);
+	assert_int_equal(lost_pages(f), 1);
+	expect_tags(f, 0, 3);
+	expect_tags(f, 4, 4);
+	expect_poison(f, 2, false);
+	expect_poison(f, 3, true);
+	assert_int_equal(fake_touch(f->fake, heap(3), false), -EFAULT);
+	assert_int_equal(fake_touch(f->fake, heap(3), true), -EFAULT);
+
+	/* A take goes around it, with zeros asked for too. */
+	devmem = devmem_start(f, 1, 0, 8);
+	assert_int_equal(populate(devmem, 0, 8, heap_span(0, 8), &m), 0);
+	assert_int_equal(m.moved_pages, 7);
+	assert_int_equal(m.filled_pages, 0);
+	expect_poison(f, 3, true);
+	pagemap_devmem_put(devmem);
+	expect_tags(f, 0, 3);
+	expect_tags(f, 4, 4);
+	assert_int_equal(fake_touch(f->fake, heap(3), false), -EFAULT);
+	assert_int_equal(lost_pages(f), 1);
+}
+
+static void a_page_that_is_touched_and_lost_wakes_who_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	migrate(f, 0, 2);
+	f->broken = span_make(0, 2 * PAGE_BYTES);
+	assert_int_equal(fake_touch(f->fake, heap(1), false), -EAGAIN);
+	settle(f);
+	assert_int_equal(fake_blocked(f->fake, heap_span(0, 2)), 0);
+	assert_int_equal(fake_touch(f->fake, heap(1), false), -EFAULT);
+	assert_int_equal(lost_pages(f), 1); /* home_bytes: the other is not asked for yet */
+}
+
+/* What a kernel says to POISON meanwhile. */
+static void a_page_is_lost_once_whatever_happens_to_its_place(void **state)
+{
+	struct fixture *f = *state;
+
+	migrate(f, 0, 6);
+	f->broken = span_make(0, 6 * PAGE_BYTES);
+	fake_fail(f->fake, "uffd_poison", 1, EAGAIN);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 1), NULL), 0);
+	fake_fail(f->fake, "uffd_poison", 1, ENOMEM);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(1, 1), NULL), 0);
+	fake_fail(f->fake, "uffd_poison", 1, ENOENT);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(2, 1), NULL), 0);
+	for (uint64_t i = 0; i < 3; i++)
+		expect_poison(f, i, true);
+	assert_int_equal(lost_pages(f), 3);
+
+	/* Died as they would have natively: a guard page; memory of which nothing was told. */
+	assert_int_equal(fake_touch(f->fake, heap(3), false), -EAGAIN);
+	fake_guard(f->fake, heap_span(3, 1));
+	assert_int_equal(mm_bring_home(f->mm, heap_span(3, 1), NULL), 0);
+	assert_int_equal(fake_blocked(f->fake, heap_span(3, 1)), 0);
+	expect_poison(f, 3, false);
+	assert_int_equal(f->sys->ops->uffd_unregister(f->sys, f->mm->uffd,
+						      heap_span(4, 1)),
+			 0);
+	fake_munmap(f->fake, heap_span(4, 1));
+	assert_int_equal(mm_bring_home(f->mm, heap_span(4, 1), NULL), 0);
+	assert_int_equal(lost_pages(f), 3);
+	assert_int_equal(mm_entry_pages(f->mm), 1);
+}
+
+static void a_kernel_without_poison_is_not_left_with_zeros(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t features = f->sys->features;
 	bool died;
 
 	migrate(f, 0, 1);
-	f->copy_fails_at = f->copies + 1;
-	lock_acquire(mm_event_lock(f->mm));
-	FAKE_DIES(&died, {
-		struct pagemap_devmem *devmem = &f->devmems[0].devmem;
-		uint64_t done;
+	f->broken = span_make(0, PAGE_BYTES);
+	for (int i = 0; i < 2; i++) {
+		if (i == 0)
+			f->sys->features &= ~(uint32_t)SYS_FEATURE_POISON;
+		else
+			fake_fail_for_ever(f->fake, "uffd_poison", 1, ENOMEM);
+		lock_acquire(mm_event_lock(f->mm));
+		FAKE_DIES(&died, {
+			struct pagemap_devmem *devmem = &f->devmems[0].devmem;
+			uint64_t done;
 
-		if (devmem->zdd.owner.ops->bring_home(&devmem->zdd.owner, heap_span(0, 1), 0,
-						      &done))
-			died = false;
-	});
-	lock_release(mm_event_lock(f->mm));
-	assert_true(died);
+			if (devmem->zdd.owner.ops->bring_home(&devmem->zdd.owner,
+							      heap_span(0, 1), 0, &done))
+				died = false;
+		});
+		lock_release(mm_event_lock(f->mm));
+		assert_true(died);
+		f->sys->features = features;
+	}
+	fake_fail(f->fake, "uffd_poison", 1, 0);
+	f->broken = (struct span){ 0 };
 	expect_tags(f, 0, 1);
+}
+
+static void a_clone_of_what_the_device_lost_is_poisoned(void **state)
+{
+	struct fixture *f = *state;
+	int child;
+
+	migrate(f, 0, 4);
+	f->broken = span_make(PAGE_BYTES, PAGE_BYTES);
+	f->copy_fails_at = f->copies + 1; /* of the first page, once */
+	child = fake_fork(f->fake, false);
+	settle(f);
+	collect(f);
+	fake_enter(f->fake, child);
+	for (uint64_t i = 0; i < 4; i++) {
+		expect_poison(f, i, i == 1);
+		if (i != 1)
+			assert_int_equal(fake_tag(f->fake, heap(i)), tag_of(i));
+	}
+	fake_enter(f->fake, 0);
+	/* The parent's are on the device still, and that may come round. */
+	assert_int_equal(mm_entry_pages(f->mm), 4);
+	assert_int_equal(lost_pages(f), 0);
+	f->broken = (struct span){ 0 };
+	expect_tags(f, 0, 4);
 }
 
 static void huge_pages_stay_huge(void **state)
@@ -434,7 +577,12 @@ int main(void)
 		COPY_TEST(all_pages_are_unmapped_while_the_device_copies),
 		COPY_TEST(a_clone_while_the_device_copies_reads_staging),
 		COPY_TEST(a_device_that_cannot_copy_gives_everything_back),
-		COPY_TEST(a_device_that_keeps_its_pages_is_loud),
+		COPY_TEST(a_copy_home_that_fails_once_loses_nothing),
+		COPY_TEST(a_page_that_the_device_lost_is_poisoned),
+		COPY_TEST(a_page_that_is_touched_and_lost_wakes_who_waits),
+		COPY_TEST(a_page_is_lost_once_whatever_happens_to_its_place),
+		COPY_TEST(a_kernel_without_poison_is_not_left_with_zeros),
+		COPY_TEST(a_clone_of_what_the_device_lost_is_poisoned),
 		BOTH(huge_pages_stay_huge),
 	};
 

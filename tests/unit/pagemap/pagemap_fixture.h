@@ -32,6 +32,7 @@ struct fixture {
 	struct devmem devmems[DEVMEMS];
 	uint32_t copies;
 	uint32_t copy_fails_at; /* this one says -EIO; 0: none */
+	struct span broken;     /* device memory that says so whenever it is read */
 	void (*in_copy)(struct fixture *f);
 };
 
@@ -47,6 +48,10 @@ static int fixture_copy(void *owner, uint64_t vram_offset, void *memory, uint64_
 	assert_true(vram_offset + bytes <= VRAM_BYTES && bytes);
 	if (++f->copies == f->copy_fails_at)
 		return -EIO;
+	if (!to_device && span_overlaps(f->broken, span_make(vram_offset, bytes))) {
+		memset(memory, DIRT, bytes / 2);
+		return -EIO;
+	}
 	if (to_device)
 		memcpy(vram + vram_offset, memory, bytes);
 	else
