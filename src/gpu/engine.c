@@ -71,8 +71,9 @@ int engine_run_job(struct gpu_engine *engine, struct gpu_job *job)
 	int err;
 
 	/* Before active: it may wait for the monitor. */
-	if (host->engine_begin(host->usvm))
-		return -ECANCELED;
+	err = host->engine_begin(host->usvm);
+	if (err)
+		return err;
 
 	engine->job = job;
 	/* A full fence (on x86-64 the store is an exchange): see mmu.c. */

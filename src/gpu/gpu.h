@@ -60,7 +60,8 @@ struct gpu_job {
 	uint64_t user_fence_value;
 
 	/* Results, valid in done(). */
-	int error;              /* 0; a fault's; -EINVAL a bad command; -ECANCELED; -EPROTO */
+	int error;              /* 0; a fault's; -EINVAL a bad command; -ECANCELED; -ENODEV;
+				 * -EPROTO */
 	uint64_t fault_addr;    /* of a fault; with -EINVAL where the command stood */
 	uint32_t fault_access;
 
@@ -99,7 +100,8 @@ MUST_CHECK int gpu_queue_create(struct gpu *gpu, uint32_t vm, struct gpu_queue *
 /**
  * gpu_queue_submit() - append a job
  * Context: any thread; no page of the program is touched. Return: 0; -ECANCELED the
- * queue is banned or being destroyed (done() is not called then).
+ * queue is banned or being destroyed, -ENODEV it is banned because the device went away
+ * (done() is not called then).
  */
 MUST_CHECK int gpu_queue_submit(struct gpu_queue *queue, struct gpu_job *job);
 

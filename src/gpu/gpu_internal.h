@@ -55,6 +55,7 @@ struct gpu_queue {
 	struct list jobs;          /* struct gpu_job.node */
 	struct gpu_engine *engine; /* that runs a job of it; or NULL */
 	bool destroying;
+	bool device_gone; /* the job that banned it ended with -ENODEV */
 	struct wait idle; /* gpu_queue_destroy() waits */
 };
 
@@ -130,7 +131,8 @@ struct gpu {
  *
  * Context: [engine], outside sections; sleeps in faults.
  * Return: 0; what the fault was answered with (-EFAULT, -EPERM, ...), with job->fault_addr
- * and fault_access: the access is forbidden; -ECANCELED the job is to end.
+ * and fault_access: the access is forbidden; -ECANCELED the job is to end;
+ * -ENODEV the device went away.
  */
 MUST_CHECK int mmu_access(struct gpu_engine *engine, uint32_t op, uint64_t addr,
 			  void *buffer, uint32_t bytes);
@@ -155,7 +157,7 @@ static inline bool mmu_is_leaving(const struct gpu_engine *engine)
 /* --- command_streamer.c --------------------------------------------------------- */
 
 /** command_streamer_run() - the batch of engine->job, to its end. Context: [engine].
- * Return: 0; a fault's error, -ECANCELED as mmu_access(); -EINVAL, -EPROTO and
+ * Return: 0; a fault's error, -ECANCELED and -ENODEV as mmu_access(); -EINVAL, -EPROTO and
  * job->fault_addr: the command. */
 MUST_CHECK int command_streamer_run(struct gpu_engine *engine);
 

@@ -248,9 +248,9 @@ static void vram_access(uint32_t op, unsigned char *memory, void *buffer, uint32
 
 static int fail(struct gpu_engine *engine, uint32_t op, uint64_t addr, int err)
 {
-	/* The GPU or the process is closing: nobody is to blame. */
+	/* The process is closing, or the device went away: nobody is to blame. */
 	if (err == -ENODEV || err == -ECANCELED)
-		return -ECANCELED;
+		return err;
 	engine->job->fault_addr = addr;
 	engine->job->fault_access = access_of(op);
 	return err;
@@ -284,6 +284,8 @@ static int raise_fault(struct gpu_engine *engine, uint32_t op, uint64_t addr)
 	 * it. The store at the end is the fence that the proof above asks for. */
 	ATOMIC_STORE(&engine->active, 0);
 	err = host->fault(host->usvm, fault);
+	if (err)
+		ATOMIC_STORE_RELAXED(&engine->fault_pending, 0);
 	while (!err) {
 		uint32_t ticket = wait_ticket(&engine->wait);
 

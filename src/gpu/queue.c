@@ -69,6 +69,12 @@ int gpu_queue_create(struct gpu *gpu, uint32_t vm, struct gpu_queue **queue)
 	return 0;
 }
 
+/* How jobs end that are not run. */
+static int queue_error(const struct gpu_queue *queue)
+{
+	return queue->device_gone ? -ENODEV : -ECANCELED;
+}
+
 int gpu_queue_submit(struct gpu_queue *queue, struct gpu_job *job)
 {
 	struct gpu *gpu = queue->gpu;
@@ -83,7 +89,7 @@ int gpu_queue_submit(struct gpu_queue *queue, struct gpu_job *job)
 
 	lock_acquire(&gpu->queue_lock);
 	if (gpu->closing || queue->destroying || queue->banned) {
-		err = -ECANCELED;
+		err = queue_error(queue);
 	} else {
 		bool was_idle = list_is_empty(&queue->jobs) && !queue->engine;
 
@@ -118,7 +124,7 @@ bool queue_run_next(struct gpu *gpu, struct gpu_engine *engine)
 	struct list *node = list_pop_front(&gpu->ready);
 	struct gpu_queue *queue;
 	struct gpu_job *job;
-	int err = -ECANCELED;
+	int err;
 
 	if (!node)
 		return false;
@@ -127,6 +133,7 @@ bool queue_run_next(struct gpu *gpu, struct gpu_engine *engine)
 	job->fault_addr = 0;
 	job->fault_access = 0;
 	queue->engine = engine;
+	err = queue_error(queue);
 	if (!queue->banned && !queue->destroying && !gpu->closing)
 		engine->vm = queue_vm(gpu, queue);
 	ATOMIC_STORE_RELAXED(&engine->lane.stop, &gpu->stop);
@@ -137,6 +144,7 @@ bool queue_run_next(struct gpu *gpu, struct gpu_engine *engine)
 	lock_acquire(&gpu->queue_lock);
 	engine->vm = NULL;
 	/* Before done(): who learns of the error finds the queue banned. */
+	queue->device_gone |= err == -ENODEV;
 	if (err)
 		ATOMIC_STORE(&queue->banned, 1);
 

@@ -331,24 +331,59 @@ static void a_failed_job_bans_its_queue_and_no_other(void **state)
 	fake_stop(&fake);
 }
 
-static void a_closing_host_cancels(void **state)
+/* The jobs behind it in the queue end with it, and later ones are refused. */
+static void a_host_that_goes_away_ends_jobs(void **state)
 {
 	struct gpu_queue *queue;
-	struct fake_job job;
+	struct fake_job jobs[2];
 
 	(void)state;
 	start(1);
-	queue = fake_queue(&fake);
-	job_store(&job, fake_addr(0));
 	fake.fault_refused = -ENODEV;
-	assert_int_equal(fake_run(queue, &job), -ECANCELED);
-	gpu_queue_destroy(queue);
+	fake.begin_error = 0;
+	for (int i = 0; i < 2; i++) {
+		queue = fake_queue(&fake);
+		for (int j = 0; j < 2; j++)
+			job_store(&jobs[j], fake_addr(0));
+		assert_int_equal(gpu_queue_submit(queue, &jobs[0].job), 0);
+		assert_int_equal(fake_job_wait(&jobs[0]), -ENODEV);
+		assert_int_equal(jobs[0].job.fault_addr, 0);
+		assert_true(gpu_queue_is_banned(queue));
+		assert_int_equal(gpu_queue_submit(queue, &jobs[1].job), -ENODEV);
+		gpu_queue_destroy(queue);
+		assert_int_equal(fake.fault_count, 1);
+		fake.begin_error = -ENODEV; /* the second time: not even begun */
+	}
+	fake_stop(&fake);
+}
 
+static void wait_and_store(struct usvm_lane *lane, const void *args)
+{
+	const uint64_t *addrs = *(uint64_t *const *)args;
+
+	while (!ATOMIC_LOAD(&addrs[0]))
+		base_host->cpu_yield();
+	usvm_store64(lane, addrs[1], 1);
+}
+
+static void jobs_that_wait_end_as_the_one_before_when_the_host_goes(void **state)
+{
+	uint64_t args[2] = { 0, fake_addr(0) };
+	uint64_t *at = args;
+	struct gpu_queue *queue;
+	struct fake_job jobs[2];
+
+	(void)state;
+	start(1);
+	fake.fault_refused = -ENODEV;
 	queue = fake_queue(&fake);
-	job_store(&job, fake_addr(0));
-	fake.begin_error = -ENODEV;
-	assert_int_equal(fake_run(queue, &job), -ECANCELED);
-	assert_int_equal(fake.fault_count, 1);
+	fake_job_kernel(&fake, &jobs[0], wait_and_store, 1, &at, sizeof(at));
+	job_store(&jobs[1], fake_addr(0));
+	for (int j = 0; j < 2; j++)
+		assert_int_equal(gpu_queue_submit(queue, &jobs[j].job), 0);
+	ATOMIC_STORE(&args[0], 1);
+	for (int j = 0; j < 2; j++)
+		assert_int_equal(fake_job_wait(&jobs[j]), -ENODEV);
 	gpu_queue_destroy(queue);
 	fake_stop(&fake);
 }
@@ -508,7 +543,8 @@ int main(void)
 		cmocka_unit_test(queues_with_more_jobs_run_on_side_by_side),
 		cmocka_unit_test(the_user_fence_comes_last),
 		cmocka_unit_test(a_failed_job_bans_its_queue_and_no_other),
-		cmocka_unit_test(a_closing_host_cancels),
+		cmocka_unit_test(a_host_that_goes_away_ends_jobs),
+		cmocka_unit_test(jobs_that_wait_end_as_the_one_before_when_the_host_goes),
 		cmocka_unit_test(destroy_ends_an_endless_kernel),
 		cmocka_unit_test(destroy_ends_a_grid_that_touches_no_memory),
 		cmocka_unit_test(programs_and_the_monitor_share_no_lock),
