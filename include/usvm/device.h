@@ -224,8 +224,8 @@ struct usvm_device_host {
 	uint64_t vram_bytes;
 
 	/** fault() - [engine] ask for a page; returns at once; fault_done() answers.
-	 * Return: 0 accepted; -ENOENT no such vm; -ENODEV closing (no answer will come);
-	 * -EINVAL. */
+	 * Return: 0 accepted; -ENOENT no such vm; -ENODEV closing or unplugged (no answer
+	 * will come); -EINVAL. */
 	int (*fault)(struct usvm *usvm, struct usvm_device_fault *fault);
 
 	/** access() - [engine] reach a system page as the CPU would; may block, outside
@@ -241,7 +241,8 @@ struct usvm_device_host {
 		       int error);
 
 	/** engine_begin() - [engine] before each job: waits until no event is in flight
-	 * that the job could miss, and checks the signal handlers. Return: 0 or -ENODEV. */
+	 * that the job could miss, and checks the signal handlers. Return: 0 or -ENODEV, which
+	 * ends the job: usvm's handlers cannot be put back, or the device is unplugged. */
 	int (*engine_begin)(struct usvm *usvm);
 
 	/** engine_register() - [engine] once, at the start of each engine thread, before
@@ -284,6 +285,36 @@ enum {
 	USVM_SYSTEM_SIGNED_MIN = 11,
 	USVM_SYSTEM_SIGNED_MAX = 12,
 };
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/**
+ * usvm_device_unplug() - the device is going away, or is gone
+ * @device: what opened it; host->usvm to a device
+ *
+ * From the call on no fault of it is accepted, no page is taken, and vms, queues, jobs and
+ * prefetches to it are refused, all with -ENODEV. Its page tables are emptied, with the
+ * engines stopped: a job ends at its next access. Then every page comes home; CPU faults
+ * are answered meanwhile as ever, and until the call returns the device has to answer
+ * copy(). What copy() cannot give back is lost (mm_lost_pages). After it returned
+ * successfully device memory is not used any more.
+ *
+ * The other ops go on, for the handles stay: fences, queues, vms and the device are given
+ * back as ever, at any time afterwards, and usvm_close() calls detach(). Called again, it
+ * brings home what is left.
+ *
+ * Context: any thread but those that run an op of a device; may sleep. An engine calls it
+ * outside of sections.
+ * Return: 0; -EBUSY some pages would not come home, for lack of host memory: call it again,
+ * or they come as they are touched; -EBADF not a device; -EINVAL NULL; -ECHILD.
+ */
+int usvm_device_unplug(struct usvm *device);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

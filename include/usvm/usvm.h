@@ -149,7 +149,8 @@ enum usvm_vm_flag {
 /**
  * usvm_vm_create() - an address space on @device that mirrors the process's
  * @config: NULL: defaults
- * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -ENOSPC (64 a device).
+ * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -ENOSPC (64 a device),
+ * -ENODEV (the device is unplugged, see usvm_device_unplug() in usvm/device.h).
  */
 int usvm_vm_create(struct usvm *device, const struct usvm_vm_config *config,
 		   struct usvm_vm **vm);
@@ -180,7 +181,7 @@ struct usvm_queue_config {
 
 /** usvm_queue_create() - jobs of a queue run in order; queues run beside each other.
  * @config: NULL: defaults. Only on the model device (-EOPNOTSUPP elsewhere).
- * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -EOPNOTSUPP. */
+ * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD, -ENOMEM, -EOPNOTSUPP, -ENODEV. */
 int usvm_queue_create(struct usvm_vm *vm, const struct usvm_queue_config *config,
 		      struct usvm_queue **queue);
 
@@ -236,7 +237,7 @@ struct usvm_batch {
  * usvm_submit_kernel() - append a kernel to a queue
  * @fence: out: told the end; usvm_fence_put() it. NULL: none wanted.
  * Context: may sleep for a moment. Return: 0; -EINVAL; -ECANCELED the queue is banned;
- * -ENOMEM; -EBADF; -ECHILD.
+ * -ENODEV the device is unplugged; -ENOMEM; -EBADF; -ECHILD.
  */
 int usvm_submit_kernel(struct usvm_queue *queue, const struct usvm_kernel *kernel,
 		       struct usvm_fence **fence);
@@ -249,7 +250,7 @@ int usvm_submit_batch(struct usvm_queue *queue, const struct usvm_batch *batch,
  * usvm_fence_wait() - wait for the end of a job
  * Context: sleeps. Return: 0 the job succeeded; -ETIMEDOUT; else the job's error: -EFAULT
  * or -EPERM (see usvm_queue_status), -EINVAL a bad command, -EPROTO an endless batch,
- * -ECANCELED; -EBADF; -ECHILD.
+ * -ECANCELED, -ENODEV; -EBADF; -ECHILD.
  */
 int usvm_fence_wait(struct usvm_fence *fence, uint64_t timeout_ns);
 
@@ -276,7 +277,7 @@ enum usvm_place {
  *
  * Best effort, as a fault would: holes and memory that cannot migrate stay.
  * Context: sleeps. Return: 0; -EINVAL an empty or wrapping span; -EFAULT nothing in it
- * is mapped; -EBADF; -ECHILD; -ENOMEM.
+ * is mapped; -EBADF; -ECHILD; -ENOMEM; -ENODEV to a device that is unplugged.
  */
 int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes,
 		  enum usvm_place place);

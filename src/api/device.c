@@ -5,6 +5,8 @@
  *     open:   process; model GPU; device memory (worker); attach; stop engines when asked
  *     close:  everything home (worker); detach; device memory (worker); GPU; process
  *
+ *     unplug: any thread but the monitor (worker); handles stay until they are given back
+ *
  * attach() and detach() run on the thread that opens and closes: they make and
  * join threads, which touches the program's heap.
  */
@@ -106,6 +108,8 @@ static int attach(struct usvm *usvm)
 	err = mm_call(usvm->mm, create_device, &usvm, sizeof(usvm));
 	if (err)
 		return err;
+	/* The device may be unplugged from a thread of its own before the open returns. */
+	usvm->magic = API_MAGIC_DEVICE;
 	ops = usvm->device_config.ops;
 	err = ops->attach(usvm->device_config.device, &usvm->device->host);
 	if (err) {
@@ -184,7 +188,6 @@ static int open_common(const struct api_config *config,
 	}
 	if (err)
 		goto free_usvm;
-	usvm->magic = API_MAGIC_DEVICE;
 	mm_process_unlock();
 	*out = usvm;
 	return 0;
@@ -270,15 +273,35 @@ int usvm_close(struct usvm *usvm)
 	return 0;
 }
 
+static int unplug_device(void *argument)
+{
+	struct usvm *usvm = *(struct usvm **)argument;
+
+	return vm_device_unplug(usvm->device);
+}
+
+int usvm_device_unplug(struct usvm *usvm)
+{
+	int err = api_check(usvm, API_MAGIC_DEVICE);
+
+	if (err)
+		return err;
+	/* Among the faults: callers may all wait for jobs that only this ends. */
+	return mm_call_from_engine(usvm->mm, unplug_device, &usvm, sizeof(usvm));
+}
+
 int usvm_device_info(struct usvm *usvm, struct usvm_device_info *info)
 {
 	struct vram_stats stats;
 	int err = api_check(usvm, API_MAGIC_DEVICE);
+	const char *why_not;
 
 	if (err)
 		return err;
 	if (!info)
 		return -EINVAL;
+	why_not = vm_device_is_unplugged(usvm->device) ? "the device was unplugged" :
+							  usvm->why_not;
 	vm_device_vram(usvm->device, &stats);
 	memset(info, 0, sizeof(*info));
 	copy_text(info->name, sizeof(info->name), usvm->name);
@@ -286,10 +309,10 @@ int usvm_device_info(struct usvm *usvm, struct usvm_device_info *info)
 	info->vram_used_bytes = stats.used_bytes;
 	info->engine_count = usvm->gpu ? usvm->config.engine_count : 0;
 	info->copies = usvm->config.copy;
-	info->migrates = !usvm->why_not;
+	info->migrates = !why_not;
 	info->kernel_faults = sys_has(usvm->sys, SYS_FEATURE_KERNEL_FAULTS);
 	info->fork_events = sys_has(usvm->sys, SYS_FEATURE_EVENT_FORK);
-	if (usvm->why_not)
-		copy_text(info->why_not, sizeof(info->why_not), usvm->why_not);
+	if (why_not)
+		copy_text(info->why_not, sizeof(info->why_not), why_not);
 	return 0;
 }

@@ -129,6 +129,8 @@ static int submit_and_return(struct usvm_queue *queue, struct submit_args *a,
 	a->wanted = fence != NULL;
 	if (a->user_fence_addr % 8)
 		return -EINVAL;
+	if (vm_device_is_unplugged(queue->vm->usvm->device))
+		return -ENODEV;
 	err = mm_call(queue->vm->usvm->mm, submit, a, sizeof(*a));
 	if (!err && fence)
 		*fence = a->fence;

@@ -61,10 +61,8 @@ static int submit_fence(void *argument)
 static int host_engine_begin(struct usvm *usvm)
 {
 	struct mm *mm = usvm->mm;
-	int err;
-
-	err = usvm->sys->ops->check_signal_handlers(usvm->sys);
-	if (err)
+	if (vm_device_is_unplugged(usvm->device) ||
+	    usvm->sys->ops->check_signal_handlers(usvm->sys))
 		return -ENODEV;
 	/* Only an entry can make a job see a frame of an address that was reused. */
 	if (!mm_entry_pages(mm))

@@ -51,6 +51,8 @@ int usvm_queue_create(struct usvm_vm *vm, const struct usvm_queue_config *config
 		return -EINVAL;
 	if (!vm->usvm->gpu)
 		return -EOPNOTSUPP;
+	if (vm_device_is_unplugged(vm->usvm->device))
+		return -ENODEV;
 	err = mm_call(vm->usvm->mm, create_queue, &a, sizeof(a));
 	if (err)
 		return err;

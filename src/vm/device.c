@@ -6,9 +6,18 @@
  * faults become work, its accesses to system pages go through the guarded
  * accessor. Device memory is given out by vram, filled by the pagemap.
  *
+ * A device may go away before its end (vm_device_unplug()). From the moment it is marked
+ * no fault is accepted. Faults that are being served, and prefetches, hold the vm.lock of
+ * their vm from the look at the mark to the bind: once each vm.lock was taken after the
+ * mark, nothing maps or takes any more, no buffer object is pinned, and what the vms have
+ * mapped can be revoked for good. Then the pages come home like those that are evicted,
+ * with no notifier left to tell. The handles stay until they are given back.
+ *
  * The end: no vm is left; every buffer object is evicted, so every page is home;
  * the devmems' releases, which the collector may still be at, are waited for;
  * then nobody listens any more and the memory is given back.
+ *
+ * Upstream: drm_dev_unplug(), xe_device_remove().
  */
 #include "vm/vm_internal.h"
 
@@ -142,21 +151,28 @@ void vm_device_vram(struct vm_device *device, struct vram_stats *stats)
 	vram_stats_read(device->vram, stats);
 }
 
-/* The vm a fault is for, counted as pending. Return: 0, -ENODEV closing, -ENOENT. */
+/* The vm of a number, counted as pending; or NULL. */
+static struct vm *get_locked(struct vm_device *device, uint32_t id)
+	MUST_HOLD(&device->vms_lock);
+static struct vm *get_locked(struct vm_device *device, uint32_t id)
+{
+	struct vm *vm = id < VM_PER_DEVICE_MAX ? device->vms[id] : NULL;
+
+	if (vm)
+		ATOMIC_ADD(&vm->pending_work, 1);
+	return vm;
+}
+
+/* The vm a fault is for, counted as pending. Return: 0, -ENODEV closing or unplugged,
+ * -ENOENT. */
 int vm_get(struct vm_device *device, uint32_t id, struct vm **out)
 {
-	struct vm *vm = NULL;
-	int err = -ENOENT;
+	int err = -ENODEV;
 
 	lock_acquire(&device->vms_lock);
-	if (device->closing)
-		err = -ENODEV;
-	else if (id < VM_PER_DEVICE_MAX)
-		vm = device->vms[id];
-	if (vm) {
-		ATOMIC_ADD(&vm->pending_work, 1);
-		*out = vm;
-		err = 0;
+	if (!device->closing && !vm_device_is_unplugged(device)) {
+		*out = get_locked(device, id);
+		err = *out ? 0 : -ENOENT;
 	}
 	lock_release(&device->vms_lock);
 	return err;
@@ -172,4 +188,25 @@ void vm_pending_put(struct vm *vm)
 	ATOMIC_SUB(&vm->pending_work, 1);
 	wait_wake_all(&device->pending_wait);
 	lock_release(&device->vms_lock);
+}
+
+int vm_device_unplug(struct vm_device *device)
+{
+	lock_acquire(&device->vms_lock);
+	ATOMIC_STORE(&device->unplugged, 1);
+	lock_release(&device->vms_lock);
+	for (uint32_t id = 0; id < VM_PER_DEVICE_MAX; id++) {
+		struct vm *vm;
+
+		lock_acquire(&device->vms_lock);
+		vm = get_locked(device, id);
+		lock_release(&device->vms_lock);
+		if (!vm)
+			continue;
+		lock_acquire(&vm->lock);
+		vm_remove_ranges(vm);
+		lock_release(&vm->lock);
+		vm_pending_put(vm);
+	}
+	return vram_evict_all(device->vram);
 }

@@ -256,6 +256,8 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	vm_collect(vm);
 	if (vm->closed)
 		return -ECANCELED;
+	if (vm_device_is_unplugged(vm->device)) /* P1 */
+		return -ENODEV;
 	err = find_memory(s);
 	if (err)
 		return err;
@@ -288,7 +290,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 
 /*
  * Map the page of @addr for @access. *@handled_end (may be NULL): where the range that
- * was mapped ends. Return: 0; -EFAULT, -EPERM, -EACCES, -ECANCELED, -ENOMEM; -EBUSY after
+ * was mapped ends. Return: 0; -EFAULT, -EPERM, -EACCES, -ECANCELED, -ENODEV, -ENOMEM; -EBUSY after
  * VM_FAULT_TRIES.
  */
 int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_end)

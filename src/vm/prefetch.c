@@ -32,7 +32,7 @@ static int prefetch_step(struct vm *vm, struct span part, uint64_t *next)
 			*next = addr + PAGE_BYTES;
 	}
 	lock_release(&vm->lock);
-	return err == -ENOMEM || err == -ECANCELED ? err : 0;
+	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
 }
 
 int vm_prefetch(struct vm *vm, struct span span, bool to_device)
@@ -42,6 +42,8 @@ int vm_prefetch(struct vm *vm, struct span span, bool to_device)
 	bool any = false;
 	int err;
 
+	if (to_device && vm_device_is_unplugged(vm->device))
+		return -ENODEV;
 	while (addr < span.end) {
 		struct sys_vma vma;
 

@@ -95,7 +95,9 @@ static int id_claim(struct vm_device *device, struct vm *vm)
 
 	_Static_assert(VM_PER_DEVICE_MAX == 64, "a bit for each");
 	lock_acquire(&device->vms_lock);
-	if (~device->ids) {
+	if (vm_device_is_unplugged(device)) {
+		err = -ENODEV;
+	} else if (~device->ids) {
 		vm->id = (uint32_t)__builtin_ctzll(~device->ids);
 		device->ids |= 1ull << vm->id;
 		err = 0;
@@ -179,17 +181,26 @@ static void wait_for_pending(struct vm *vm)
 	lock_release(&device->vms_lock);
 }
 
-static void remove_all(struct vm *vm)
+/* Each is revoked with the engines stopped. */
+void vm_remove_ranges(struct vm *vm)
 {
 	struct span all = { 0, UINT64_MAX };
 	struct gpusvm_range *range;
+
+	lock_assert_held(&vm->lock);
+	vm_collect(vm);
+	while ((range = gpusvm_range_first(&vm->svm, all)))
+		gpusvm_range_remove(&vm->svm, range);
+}
+
+static void remove_all(struct vm *vm)
+{
+	struct span all = { 0, UINT64_MAX };
 	struct interval_node *node;
 
 	lock_acquire(&vm->lock);
 	vm->closed = true;
-	vm_collect(vm);
-	while ((range = gpusvm_range_first(&vm->svm, all)))
-		gpusvm_range_remove(&vm->svm, range);
+	vm_remove_ranges(vm);
 	while ((node = interval_tree_first(&vm->binds, all))) {
 		interval_tree_remove(&vm->binds, node);
 		pool_put(&vm->bind_pool, CONTAINER_OF(node, struct vm_bind, node));

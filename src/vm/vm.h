@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "base/compiler.h"
 #include "base/span.h"
 #include "gpusvm/gpusvm.h"
@@ -62,6 +63,7 @@ struct vm_device {
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */
 	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */
 	bool closing GUARDED_BY(&vms_lock);
+	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
 	struct wait pending_wait;           /* some vm's pending_work went down */
 };
 
@@ -79,6 +81,17 @@ MUST_CHECK int vm_device_create(struct mm *mm, const struct vm_device_config *co
 /** vm_device_quiesce_on() - the device is attached: stop its engines from now on. [worker] */
 void vm_device_quiesce_on(struct vm_device *device);
 
+/** vm_device_unplug() - the device is gone: no fault is served any more, nothing is taken;
+ * revoke all, bring everything home. [worker], not one that holds a vm.lock.
+ * Return: 0; -EBUSY something would not come home. */
+MUST_CHECK int vm_device_unplug(struct vm_device *device);
+
+/** vm_device_is_unplugged() - Context: any */
+static inline bool vm_device_is_unplugged(const struct vm_device *device)
+{
+	return ATOMIC_LOAD(&device->unplugged);
+}
+
 /** vm_device_drain() - no vm is left: bring everything home, stop listening. [worker]
  * Return: 0; -EBUSY something would not come home (the device stays usable). */
 MUST_CHECK int vm_device_drain(struct vm_device *device);
@@ -87,7 +100,8 @@ MUST_CHECK int vm_device_drain(struct vm_device *device);
 void vm_device_destroy(struct vm_device *device);
 
 /** vm_device_take_fault() - host->fault() of a device: queue it for a worker.
- * Context: [engine]. Return: 0; -ENOENT no such vm; -ENODEV closing; -EINVAL. */
+ * Context: [engine]. Return: 0; -ENOENT no such vm; -ENODEV closing or unplugged;
+ * -EINVAL. */
 int vm_device_take_fault(struct vm_device *device, struct usvm_device_fault *fault);
 
 /** vm_device_report() - host->report() of a device: an access failed that no fault did.
@@ -103,7 +117,7 @@ enum vm_flag {
 	VM_READ_ONLY = 1 << 1,
 };
 
-/** vm_create() - Return: 0, -ENOSPC, -ENOMEM. */
+/** vm_create() - Return: 0, -ENOSPC, -ENOMEM, -ENODEV. */
 MUST_CHECK int vm_create(struct vm_device *device, uint32_t flags, struct vm **vm);
 
 /** vm_destroy() - waits for faults that are being served; revokes all. The device runs no
@@ -120,7 +134,8 @@ MUST_CHECK int vm_bind_mirror(struct vm *vm, struct span span, bool read_only);
 /** vm_unbind() - Return: 0; -ENOENT no such bind; -EBUSY ranges live in it. */
 MUST_CHECK int vm_unbind(struct vm *vm, struct span span);
 
-/** vm_prefetch() - best effort. Return: 0, -EFAULT nothing in @span is mapped, -ENOMEM. */
+/** vm_prefetch() - best effort. Return: 0, -EFAULT nothing in @span is mapped, -ENOMEM;
+ * -ENODEV to a device that is unplugged. */
 MUST_CHECK int vm_prefetch(struct vm *vm, struct span span, bool to_device);
 
 /* Where a page is. */

@@ -66,6 +66,9 @@ int vm_get(struct vm_device *device, uint32_t id, struct vm **vm);
 void vm_pending_put(struct vm *vm);
 uint64_t vm_now_ns(const struct vm_device *device);
 
+/* vm.c */
+void vm_remove_ranges(struct vm *vm) MUST_HOLD(&vm->lock);
+
 /* svm_bo.c */
 extern const struct pagemap_devmem_ops vm_devmem_ops;
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **bo);

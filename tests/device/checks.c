@@ -499,6 +499,26 @@ static void close_brings_all_home(struct conformance *run)
 	munmap(memory, SPAN_BYTES);
 }
 
+/* An access of a device that is gone ends with an error, and its memory is what it was. */
+static void unplug_brings_all_home(struct conformance *run)
+{
+	void *memory = conformance_map(SPAN_BYTES);
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < SPAN_BYTES / PAGE_BYTES; i++)
+		conformance_store(run, word(memory, i), pattern(i));
+	CHECK(run, conformance_is_at(run, memory, SPAN_BYTES, USVM_PAGE_DEVICE),
+	      "not on the device after its stores");
+	CHECK(run, !usvm_device_unplug(run->device), "the device could not be unplugged");
+	CHECK(run, conformance_is_at(run, memory, SPAN_BYTES, USVM_PAGE_HOME),
+	      "something is still on it");
+	CHECK(run, conformance_access(run, CONFORMANCE_STORE, (uintptr_t)memory, &value),
+	      "an access of a device that is gone succeeded");
+	for (size_t i = 0; i < SPAN_BYTES / PAGE_BYTES; i++)
+		CHECK(run, *word(memory, i) == pattern(i), "something else after it is gone");
+	munmap(memory, SPAN_BYTES);
+}
+
 static void second_vm_sees_the_same(struct conformance *run)
 {
 	void *memory = conformance_map(SPAN_BYTES);
@@ -535,6 +555,7 @@ const struct check conformance_checks[] = {
 	{ "four_times_device_memory", four_times_device_memory, false, false },
 	{ "atomics_add_up", atomics_add_up, false, false },
 	{ "close_brings_all_home", close_brings_all_home, false, false },
+	{ "unplug_brings_all_home", unplug_brings_all_home, false, false },
 	{ "second_vm_sees_the_same", second_vm_sees_the_same, false, false },
 	{ 0 },
 };

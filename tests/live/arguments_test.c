@@ -164,6 +164,7 @@ static void refuse_device(const struct scene *s, void *handle, int expected)
 	if (handle)
 		REFUSED(s, expected, usvm_close(handle));
 	REFUSED(s, expected, usvm_device_info(handle, &info));
+	REFUSED(s, expected, usvm_device_unplug(handle));
 	REFUSED(s, expected, usvm_vm_create(handle, NULL, &vm));
 	REFUSED(s, expected, usvm_stats(handle, &stat, 1, &count));
 	REFUSED(s, expected, usvm_trace_read(handle, &event, 1, &count, &dropped));

@@ -82,6 +82,8 @@ static const struct usvm_device_host *real_host;
 static int held_engine_begin(struct usvm *usvm)
 {
 	__atomic_store_n(&only->engine_thread, (uint32_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+	if (only->unplugs)
+		only->unplug_result = usvm_device_unplug(usvm);
 	return real_host->engine_begin(usvm);
 }
 
@@ -127,6 +129,8 @@ static int held_copy(void *device, uint64_t offset, void *memory, uint64_t bytes
 
 	if (stay(to_device ? &held->hold_copy : &held->hold_home) && held->copy_error)
 		return held->copy_error;
+	if (!to_device && held->home_error)
+		return held->home_error;
 	return example_device_ops.copy(device, offset, memory, bytes, to_device);
 }
 

@@ -27,6 +27,9 @@ struct held {
 	uint32_t hold_worker;
 	uint32_t engine_thread; /* atomic: its id, once it has begun the access; else 0 */
 	int copy_error;         /* what a held copy returns; then nothing was copied */
+	int home_error;         /* what every copy from device memory returns, held or not */
+	bool unplugs;           /* the engine unplugs the device before its next access */
+	int unplug_result;
 	struct usvm_vm *vm;     /* the engine's */
 	unsigned char *own_memory;
 };

@@ -41,6 +41,11 @@ static int trace_read(void *handle)
 	return usvm_trace_read(handle, NULL, 0, &count, NULL);
 }
 
+static int device_unplug(void *handle)
+{
+	return usvm_device_unplug(handle);
+}
+
 static int close_device(void *handle)
 {
 	return usvm_close(handle);
@@ -150,6 +155,7 @@ static const struct {
 	{ "usvm_vm_create", DEVICE, vm_create, -EINVAL },
 	{ "usvm_stats", DEVICE, stats, -EINVAL },
 	{ "usvm_trace_read", DEVICE, trace_read, -EINVAL },
+	{ "usvm_device_unplug", DEVICE, device_unplug, -EINVAL },
 	{ "usvm_close", DEVICE, close_device, 0 },
 	{ "usvm_vm_mirror", VM, vm_mirror, -EINVAL },
 	{ "usvm_vm_unmirror", VM, vm_unmirror, -EINVAL },

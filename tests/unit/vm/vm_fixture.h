@@ -39,6 +39,7 @@ struct gpu {
 	void (*in_prepare)(struct fixture *f);
 	int prepare_error;
 	int vm_create_error;
+	int copy_error; /* of those home */
 	struct usvm_device_fault *late; /* of an older vm: raised in vm_create(), if there */
 	int late_error;                 /* what became of that */
 };
@@ -191,6 +192,8 @@ static int gpu_copy(void *device, uint64_t vram_offset, void *memory, uint64_t b
 
 	assert_non_null(gpu->memory);
 	assert_true(bytes && vram_offset + bytes <= VRAM_BYTES);
+	if (!to_device && gpu->copy_error)
+		return gpu->copy_error;
 	if (to_device)
 		memcpy(gpu->memory + vram_offset, memory, bytes);
 	else
