@@ -115,6 +115,9 @@ static void check_entry(struct world *world, const struct mm_entry *entry,
 		sim_fail(world->sim, "the entry at %#lx is of device memory that is gone",
 			 (unsigned long)entry->node.span.start);
 	slot = slot_of(world, devmem->pagemap);
+	if (slot >= 0 && world->seen[slot].gone)
+		sim_fail(world->sim, "the page at %#lx is on a device that was unplugged",
+			 (unsigned long)entry->node.span.start);
 	if (slot >= 0 &&
 	    !frames_set(&frames[slot], span_make(devmem->vram_offset + entry->frame, bytes)))
 		sim_fail(world->sim, "a frame of device memory has two pages, one is of %#lx",
@@ -298,6 +301,11 @@ void tables_check_vm(struct world *world, struct usvm_vm *vm, bool sweep)
 		.vm = vm,
 		.pt = &vm->usvm->gpu->vms[vm->vm->id]->pt,
 	};
+	int slot = slot_of(world, vm->usvm->device->pagemap);
+
+	if (slot >= 0 && world->seen[slot].gone && vm->vm->svm.range_count)
+		sim_fail(world->sim, "vm %u has ranges, and its device was unplugged",
+			 vm->vm->id);
 
 	check_ranges(&walk);
 	if (sweep)

@@ -168,6 +168,31 @@ static void begin_unseen(struct job *job)
 	}
 }
 
+/* --- devices that go away ---------------------------------------------------------- */
+
+static struct usvm *device_of(struct program *program)
+{
+	return program->own ? program->own : program->world->common;
+}
+
+static struct seen *seen_device(struct program *program)
+{
+	return &program->world->seen[program->own ? 1 + program->index : 0];
+}
+
+/* Calls may say so, and jobs end so. */
+static bool is_leaving(struct program *program, int err)
+{
+	return err == -ENODEV && seen_device(program)->leaves;
+}
+
+/* Once the call has returned, each of these fails. */
+static void expect_refused(struct program *program, const char *what, bool was_gone, int err)
+{
+	if (was_gone && !err)
+		run_fail(program, "%s succeeded, and the device was unplugged", what);
+}
+
 /* --- the end of a job -------------------------------------------------------------- */
 
 static void end_one(struct job *job, uint32_t index)
@@ -248,11 +273,12 @@ static void end_badly(struct job *job, int err)
 	const struct op *op = job->op;
 	struct model *model = job->program->world->model;
 	uint32_t count = op->access_count - (job->has_fence ? 1 : 0);
-	bool refused = err != -ECANCELED;
+	bool leaving = is_leaving(job->program, err);
+	bool refused = err != -ECANCELED && !leaving;
 	struct usvm_queue_status status = { 0 };
 	bool judged = !job->program->queue; /* the queue is gone, and what it knew */
 
-	if (run_tolerates(job->program->world, err)) {
+	if (leaving || run_tolerates(job->program->world, err)) {
 		refused = false;
 		judged = true;
 	} else if (err != -EFAULT && err != -EPERM && err != -ECANCELED) {
@@ -309,10 +335,10 @@ void gpu_wait_all(struct program *program)
 
 /* --- queues, vms, devices ------------------------------------------------------------ */
 
-/* False: it failed, and may, for a call was ordered to fail. */
+/* False: it failed, and may, for a call was ordered to fail or the device goes away. */
 static bool must(struct program *program, const char *what, int err)
 {
-	if (err && !run_tolerates(program->world, err))
+	if (err && !run_tolerates(program->world, err) && !is_leaving(program, err))
 		run_fail(program, "%s gave %d", what, err);
 	return !err;
 }
@@ -336,6 +362,7 @@ static void must_close(struct program *program)
 	if (err)
 		run_fail(program, "usvm_close() gave %d", err);
 	program->own = NULL;
+	seen_of(program)->leaves = seen_of(program)->gone = false;
 }
 
 /* The operation ends jobs that are under way. Its number says so, as it does not change
@@ -406,11 +433,6 @@ void gpu_leave(struct program *program)
 	must_close(program);
 }
 
-static struct usvm *device_of(struct program *program)
-{
-	return program->own ? program->own : program->world->common;
-}
-
 /* Blocks one by one, and as one what is below them. */
 static void mirror_pieces(struct program *program)
 {
@@ -431,6 +453,8 @@ static struct usvm_vm *vm_of(struct program *program)
 		.flags = program->read_only ? USVM_VM_READ_ONLY :
 			 program->pieces    ? USVM_VM_NO_MIRROR : 0,
 	};
+	bool was_gone;
+	int err;
 
 	if (program->vm)
 		return program->vm;
@@ -439,9 +463,10 @@ static struct usvm_vm *vm_of(struct program *program)
 		return program->world->common_vm;
 	program->patchy = 0;
 	program->unbound = 0;
-	if (must(program, "usvm_vm_create()",
-		 usvm_vm_create(device_of(program), &config, &program->vm)) &&
-	    program->pieces)
+	was_gone = seen_device(program)->gone;
+	err = usvm_vm_create(device_of(program), &config, &program->vm);
+	expect_refused(program, "usvm_vm_create()", was_gone, err);
+	if (must(program, "usvm_vm_create()", err) && program->pieces)
 		mirror_pieces(program);
 	seen_of(program)->vm = program->vm;
 	return program->vm;
@@ -451,6 +476,8 @@ static struct usvm_queue *queue_of(struct program *program)
 {
 	struct usvm_queue_status status;
 	struct usvm_vm *vm;
+	bool was_gone;
+	int err;
 
 	if (program->queue) {
 		must(program, "usvm_queue_status()", usvm_queue_status(program->queue, &status));
@@ -459,9 +486,12 @@ static struct usvm_queue *queue_of(struct program *program)
 		drop_queue(program);
 	}
 	vm = vm_of(program);
-	if (vm)
-		must(program, "usvm_queue_create()",
-		     usvm_queue_create(vm, NULL, &program->queue));
+	if (!vm)
+		return NULL;
+	was_gone = seen_device(program)->gone;
+	err = usvm_queue_create(vm, NULL, &program->queue);
+	expect_refused(program, "usvm_queue_create()", was_gone, err);
+	must(program, "usvm_queue_create()", err);
 	return program->queue;
 }
 
@@ -505,12 +535,14 @@ static void run_job(struct program *program, const struct op *op)
 {
 	struct job *job = &program->jobs[program->job_next];
 	struct usvm_queue *queue;
+	bool was_gone;
 	int err;
 
 	wait_job(job);
 	queue = queue_of(program);
 	if (!queue)
 		return;
+	was_gone = seen_device(program)->gone;
 	program->job_next = (program->job_next + 1) % JOBS_MAX;
 	*job = (struct job){
 		.program = program,
@@ -519,8 +551,10 @@ static void run_job(struct program *program, const struct op *op)
 		.read_only = program->read_only,
 	};
 	err = submit(job, queue);
-	if (err == -ECANCELED || run_tolerates(program->world, err)) {
-		/* An earlier job failed just now, or there is no memory. */
+	expect_refused(program, "submit", was_gone, err);
+	if (err == -ECANCELED || is_leaving(program, err) ||
+	    run_tolerates(program->world, err)) {
+		/* An earlier job failed just now, there is no memory, or no device. */
 		end_badly(job, err);
 		return;
 	}
@@ -533,12 +567,15 @@ static void run_job(struct program *program, const struct op *op)
 static void prefetch(struct program *program, const struct op *op)
 {
 	struct usvm_vm *vm = vm_of(program);
+	bool was_gone = seen_device(program)->gone;
 	int err;
 
 	if (!vm)
 		return;
 	err = usvm_prefetch(vm, (void *)(uintptr_t)op->addr, op->bytes,
 			    op->flags & OP_TO_DEVICE ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
+	if (op->flags & OP_TO_DEVICE)
+		expect_refused(program, "usvm_prefetch()", was_gone, err);
 
 	run_hash(program->world, (uint64_t)(int64_t)err);
 	if (err != -EFAULT)
@@ -614,6 +651,17 @@ static void new_device(struct program *program, const struct op *op)
 	seen_of(program)->device = program->own;
 }
 
+static void unplug(struct program *program, const struct op *op)
+{
+	struct seen *seen = seen_device(program);
+
+	if (op->flags & OP_OWN && !program->own)
+		return;
+	seen->leaves = true;
+	if (must(program, "usvm_device_unplug()", usvm_device_unplug(device_of(program))))
+		seen->gone = true;
+}
+
 void gpu_run_op(struct program *program, const struct op *op)
 {
 	switch (op->type) {
@@ -645,6 +693,9 @@ void gpu_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_DEVICE:
 		new_device(program, op);
+		break;
+	case OP_UNPLUG:
+		unplug(program, op);
 		break;
 	default:
 		run_fail(program, "no such operation of the GPU");

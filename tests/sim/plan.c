@@ -113,6 +113,19 @@ static const struct profile profiles[] = {
 		.tight = true,
 		.own = true,
 	},
+	{
+		.name = "unplug",
+		.summary = "devices go away under kernels, and new ones come",
+		.weight = { [OP_LOAD] = 30, [OP_STORE] = 30, [OP_ADD] = 10,
+			    [OP_READ_CALL] = 3, [OP_WRITE_CALL] = 3, [OP_MMAP] = 4,
+			    [OP_MUNMAP] = 5, [OP_MREMAP] = 4, [OP_MADVISE] = 10,
+			    [OP_FORK] = 2, [OP_KERNEL] = 60, [OP_BATCH] = 5,
+			    [OP_WAIT] = 6, [OP_PREFETCH] = 25, [OP_QUERY] = 4,
+			    [OP_QUEUE] = 4, [OP_VM] = 6, [OP_DEVICE] = 25, [OP_BIND] = 6,
+			    [OP_UNPLUG] = 20 },
+		.vram_blocks_max = 3,
+		.hot_pages = 10,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -448,6 +461,9 @@ static void draw_op(struct drawer *d, struct op *op)
 	case OP_DEVICE:
 		op->flags |= one_in(d, 3) ? 0 : OP_OWN;
 		break;
+	case OP_UNPLUG:
+		op->flags |= one_in(d, 6) ? 0 : OP_OWN;
+		break;
 	default:
 		draw_call(d, op);
 		break;
@@ -547,6 +563,7 @@ const char *op_name(enum op_type type)
 		[OP_BATCH] = "batch", [OP_WAIT] = "wait", [OP_PREFETCH] = "prefetch",
 		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
 		[OP_DEVICE] = "new device", [OP_BIND] = "unmirror",
+		[OP_UNPLUG] = "unplug",
 	};
 
 	return names[type];
@@ -652,6 +669,9 @@ int op_format(const struct op *op, char *buffer, size_t bytes)
 	case OP_DEVICE:
 		return snprintf(buffer, bytes, "new device%s",
 				op->flags & OP_OWN ? "" : ": the common one");
+	case OP_UNPLUG:
+		return snprintf(buffer, bytes, "unplug%s",
+				op->flags & OP_OWN ? " one's own" : "");
 	default:
 		return snprintf(buffer, bytes, "%s %s", op_name(op->type), place);
 	}

@@ -55,6 +55,7 @@ enum op_type {
 	OP_VM,     /* the same for its vm */
 	OP_DEVICE, /* the same for a device of the thread's own */
 	OP_BIND,   /* take the mirror of a block from the thread's vm, and give it back */
+	OP_UNPLUG, /* the thread's own device, or the common one, goes away */
 	OP_COUNT
 };
 
@@ -66,7 +67,8 @@ enum op_flag {
 	OP_NOREPLACE = 1 << 4,  /* MMAP */
 	OP_ON = 1 << 5,         /* MLOCK; BIND: and give it back */
 	OP_SHARED = 1 << 6,     /* MMAP: shared anonymous memory */
-	OP_OWN = 1 << 7,        /* DEVICE: open one of the thread's own; else the common one */
+	OP_OWN = 1 << 7,        /* DEVICE: open one of the thread's own; else the common one;
+				 * UNPLUG: only one's own */
 	OP_FENCE = 1 << 8,      /* KERNEL, BATCH: with a user fence, the last access */
 	OP_READ_ONLY = 1 << 9,  /* VM, BIND */
 	OP_UNMAPS = 1 << 10,    /* FORK: the child unmaps, too */

@@ -102,6 +102,8 @@ struct run_result {
 struct seen {
 	struct usvm *device; /* NULL: none, or it is being opened or closed */
 	struct usvm_vm *vm;
+	bool leaves;         /* usvm_device_unplug() was called */
+	bool gone;           /* and has returned 0 */
 	uint32_t touched;    /* of check.c */
 };
 
