@@ -244,9 +244,11 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 		return -EAGAIN;
 	if (dontfork)
 		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTFORK);
-	if (err == -ENOMEM) /* a part is unmapped by now; the event is on its way */
+	/* A part is unmapped by now; the event is on its way. The rest was changed, and is
+	 * given back: it will not be remembered as it is. */
+	if (err == -ENOMEM && inherit_span(mm, span))
 		return -EAGAIN;
-	if (err)
+	if (err && err != -ENOMEM)
 		return err;
 	/* Splits of neighbours need nodes; a VMA seen with other borders before replaces
 	 * what it meets. What it was it still is: REGISTER takes nothing away. */
@@ -260,7 +262,7 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 	}
 	mm_registration_forget(mm, span);
 	remember(mm, span, now);
-	return 0;
+	return err ? -EAGAIN : 0;
 }
 
 /*

@@ -181,6 +181,29 @@ static void fork_inherits_what_mremap_moved(void **state)
 	fake_enter(f->fake, 0);
 }
 
+static void unmap_a_part(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (!strcmp(op, "advise") && !f->test[0]++)
+		fake_munmap(f->fake, heap_span(2, 2));
+}
+
+/* A part went while the mapping was kept from children: the rest is theirs. */
+static void fork_inherits_what_lost_a_part_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	f->fake->op_hook = unmap_a_part;
+	f->fake->yield_hook = settle_hook;
+	assert_int_equal(take_pages(f, 0, 2), 2);
+	f->fake->op_hook = NULL;
+	f->fake->yield_hook = NULL;
+	settle(f);
+	expect_in(f, fake_fork(f->fake, true), 4, 4);
+}
+
 /* Growth is told by nothing. What was added is kept from children as the rest is. */
 static void fork_inherits_what_grew_in_place(void **state)
 {
@@ -609,6 +632,7 @@ int main(void)
 		TEST_WITHOUT(a_clone_that_nobody_tells_of_does_not_inherit_device_pages),
 		TEST_WITHOUT(fork_inherits_all_the_same),
 		TEST_WITHOUT(fork_inherits_what_mremap_moved),
+		TEST_WITHOUT(fork_inherits_what_lost_a_part_meanwhile),
 		TEST_WITHOUT(fork_inherits_what_grew_in_place),
 		TEST_WITHOUT(fork_inherits_when_mappings_can_be_looked_at_again),
 		TEST_WITHOUT(what_grew_and_is_used_in_place_is_inherited_too),
