@@ -229,6 +229,8 @@ void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
 	mm->doubted_count += doubted ? 1u : (uint64_t)-1;
 	if (doubted)
 		mm_remap_doubt(mm, entry->node.span);
+	else
+		entry->doubted_from = 0;
 }
 
 static void drop_or_doubt(struct mm *mm, struct span span, uint64_t settled_count)

@@ -136,8 +136,10 @@ static void handle_remove(struct mm *mm, struct span span)
 static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 {
 	struct span to = span_make(to_addr, span_bytes(from));
+	bool gone;
 
 	lock_assert_held(&mm->event_lock);
+	gone = mm_changed_since(mm, mm->settled_seq, to);
 	mm_stat_add(&mm->stats.events_remap, 1);
 	mm_log_locked(mm, from);
 	mm_log_locked(mm, to);
@@ -150,6 +152,8 @@ static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
 	mm_quarantine_clear(mm, to);
 	if (!PLANTED(REMAP_DROPS))
 		mm_entry_rekey(mm, from, to_addr);
+	if (gone)
+		mm_remap_doubt_all(mm, to); /* U1 */
 	mm_registration_follow(mm, from, to);
 	if (!PLANTED(WAKE_GONE))
 		mm_wake(mm, from); /* W1 */

@@ -10,10 +10,12 @@
  *
  *     munmap(A) of one thread                 REMAP B -> A    UNMAP A
  *     mremap(A -> X), told twice   REMAP A -> X    REMAP B -> A    UNMAP A
+ *     mmap() over what arrived                     UNMAP A         REMAP B -> A
  *
  * The UNMAP is about what left A, not about what arrived since. A munmap() of
  * what arrived looks the same. So an entry that came by a REMAP is not dropped
- * at an UNMAP but *doubted*, and the kernel is asked once it can know:
+ * at an UNMAP but *doubted*, as is one that arrives where an UNMAP was read since all was
+ * settled, and the kernel is asked once it can know:
  *
  *     ZEROPAGE on a page that is there says -EAGAIN as long as any message is
  *     owed, from before the change that it tells of. Else all is settled: what
@@ -60,6 +62,9 @@
 
 #include "base/assert.h"
 
+/* Each may need a node, and few are reserved. The rest is for the next time. */
+#define SETTLED_AT_ONCE (MM_EVENT_NODES / 4)
+
 /* Has anybody changed the address space and not told yet? */
 bool mm_message_is_owed(struct mm *mm)
 {
@@ -70,36 +75,58 @@ bool mm_message_is_owed(struct mm *mm)
 	return mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done) == -EAGAIN;
 }
 
-/* Is the mapping at @addr registered? Return: 1; 0; -EAGAIN a message is owed. */
-static int is_registered(struct mm *mm, uint64_t addr)
+/* Is all of @span mapped and registered? Return: 1; 0; -EAGAIN a message is owed. */
+static int is_registered(struct mm *mm, struct span span)
 {
-	int err = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd,
-						  span_make(addr, PAGE_BYTES), false);
+	int err = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, span, false);
 
 	return err == -EAGAIN ? err : err == 0;
 }
 
 /* Is the mapping of @entry another, which has grown over the place of one that went? Then it
- * starts before that place. Return: 1; 0; -errno of the look. */
-static int has_grown_over(struct mm *mm, const struct mm_entry *entry)
+ * starts before that place, and @span ends with it. Return: 1; 0; -errno of the look. */
+static int has_grown_over(struct mm *mm, const struct mm_entry *entry, struct span *span)
 {
 	struct sys_vma vma;
-	int err = mm->sys->ops->vma_query(mm->sys, entry->node.span.start, false, &vma);
+	int err = mm->sys->ops->vma_query(mm->sys, span->start, false, &vma);
 
-	return err ? err : vma.span.start < entry->doubted_from;
+	if (err || vma.span.start >= entry->doubted_from)
+		return err;
+	span->end = MIN(span->end, vma.span.end);
+	return 1;
+}
+
+/* The first part of @span that is registered, or is not. Return: as above, of it. */
+static int find_part(struct mm *mm, struct span *span)
+{
+	struct span page = span_make(span->start, PAGE_BYTES);
+	int lives = is_registered(mm, *span);
+	int next;
+
+	if (lives)
+		return lives;
+	lives = is_registered(mm, page);
+	for (next = lives; next == lives && page.end < span->end;) {
+		page = span_make(page.end, PAGE_BYTES);
+		next = is_registered(mm, page);
+	}
+	if (next >= 0 && next != lives)
+		span->end = page.start;
+	return MIN(lives, next) < 0 ? -EAGAIN : lives;
 }
 
 static int settle_entry(struct mm *mm, struct mm_entry *entry)
 {
 	struct span span = entry->node.span;
-	int lives = is_registered(mm, span.start);
+	int lives = find_part(mm, &span);
 	int grown = 0;
 
 	lock_assert_held(&mm->event_lock);
 	if (lives > 0)
-		grown = has_grown_over(mm, entry);
+		grown = has_grown_over(mm, entry, &span);
 	if (lives < 0 || grown < 0)
 		return -EAGAIN;
+	mm_entry_split(mm, span.end);
 	if (lives && !grown) {
 		mm_entry_set_doubted(mm, entry, false);
 		return 0;
@@ -117,6 +144,7 @@ static int settle_entry(struct mm *mm, struct mm_entry *entry)
 bool mm_remap_settle(struct mm *mm)
 {
 	struct mm_entry *entry;
+	uint32_t tries = SETTLED_AT_ONCE;
 
 	lock_assert_held(&mm->event_lock);
 	if (mm->settled_count == mm->remap_count && !mm->doubted_count)
@@ -124,6 +152,7 @@ bool mm_remap_settle(struct mm *mm)
 	if (mm_message_is_owed(mm))
 		return false;
 	mm->settled_count = mm->remap_count;
+	mm->settled_seq = mm->event_seq;
 	/* Nobody told where to: it was unmapped, or it is not known that it was. */
 	mm_entry_drop_displaced(mm, (struct span){ 0, UINT64_MAX });
 	mm_left_forget(mm);
@@ -132,11 +161,21 @@ bool mm_remap_settle(struct mm *mm)
 		while (entry && !entry->doubted)
 			entry = mm_entry_next(entry, mm->doubt);
 		ASSERT(entry);
-		if (settle_entry(mm, entry))
+		if (!tries-- || settle_entry(mm, entry))
 			return false;
 	}
 	mm->doubt = (struct span){ 0, 0 };
 	return true;
+}
+
+/* A REMAP brought what is in @span, and may be older than an UNMAP of it. */
+void mm_remap_doubt_all(struct mm *mm, struct span span)
+{
+	struct mm_entry *entry = mm_entry_first(mm, span);
+
+	lock_assert_held(&mm->event_lock);
+	for (; entry; entry = mm_entry_next(entry, span))
+		mm_entry_set_doubted(mm, entry, true);
 }
 
 /* Entries in @span may be in doubt from now on. */

@@ -116,7 +116,7 @@ void fake_munmap(struct fake_sys *fake, struct span span);
 /* fake_munmap_untold() - munmap() by a thread that is preempted before it queues its message:
  * fake_tell() does, once */
 void fake_munmap_untold(struct fake_sys *fake, struct span span);
-/** fake_mremap_untold() - the same of mremap(), to where nothing is registered */
+/* fake_mremap_untold() - the same of mremap(), to where nothing is */
 void fake_mremap_untold(struct fake_sys *fake, struct span from, uint64_t to);
 void fake_tell(struct fake_sys *fake);
 /* fake_mremap() - REMAP, then (when the caller ran) UNMAP, unless @dontunmap. -EFAULT: @from

@@ -420,6 +420,31 @@ static void an_unmap_told_late_spares_what_arrived_meanwhile(void **state)
 	assert_int_equal(mm_entry_pages(f->mm), 0);
 }
 
+/* What arrived is mapped over, and that is told before the REMAP is. */
+static void what_arrived_and_was_mapped_over_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	fake_munmap(f->fake, heap_span(4, 4));
+	settle(f);
+	assert_int_equal(f->owner.dropped_pages, 4);
+	fake_mremap_untold(f->fake, heap_span(0, 4), heap(4));
+	fake_map(f->fake, heap_span(5, 2), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	fake_set_tag(f->fake, heap(5), 900);
+	settle(f);
+	fake_tell(f->fake);
+	settle(f);
+	assert_int_equal(stats_of(f).events_remap, 1);
+	assert_int_equal(f->owner.dropped_pages, 6);
+	assert_int_equal(mm_entry_pages(f->mm), 2);
+	assert_int_equal(cpu_read(f, heap(4)), tag_of(0));
+	assert_int_equal(cpu_read(f, heap(5)), 900);
+	assert_int_equal(cpu_read(f, heap(7)), tag_of(3));
+	expect_nothing_pending(f);
+}
+
 /* Both UNMAPs come before anything is settled: that of what arrived is one of them. */
 static void what_arrived_and_left_again_is_dropped(void **state)
 {
@@ -627,6 +652,7 @@ int main(void)
 		TEST(two_mremaps_are_followed_in_order),
 		TEST(the_unmap_of_what_left_spares_what_arrived),
 		TEST(an_unmap_told_late_spares_what_arrived_meanwhile),
+		TEST(what_arrived_and_was_mapped_over_is_dropped),
 		TEST(what_arrived_and_left_again_is_dropped),
 		TEST(nothing_is_registered_before_all_is_settled),
 		TEST(an_unmap_after_a_mremap_that_kept_its_mapping_is_believed),
