@@ -426,6 +426,7 @@ void sim_swap_some(struct sim *sim);
 extern const struct base_host_ops sim_host_ops;
 void sim_yield_point(void);
 void sim_call_point(void);
+void sim_half_way(void);
 int sim_block(struct sim *sim, const char *what, uint64_t addr, uint64_t timeout_ns);
 void sim_wake(struct sim *sim, struct sim_thread *thread);
 struct sim_thread *sim_thread_new(struct sim *sim, struct sim_process *process,

@@ -132,7 +132,7 @@ int sim_fork(struct sim *sim, uint32_t flags, const char *name, void (*run)(void
 		return sim_leave(err, 0);
 	if (hooks && sim->hooks.prepare)
 		sim->hooks.prepare();
-	sim_yield_point();
+	sim_half_way();
 	child = sim_do_fork(sim->current->process, &call);
 	sim->current->forking = child;
 	sim_call_wait(sim, &call); /* it does not run until then */

@@ -246,7 +246,7 @@ static int discard(struct sim_process *process, const struct sim_vma *vma,
 		if (!sim->current && sim->outside)
 			return 0; /* sim_outside_finish_removes() */
 		sim_call_wait(sim, &call);
-		sim_call_point();
+		sim_half_way();
 		vma = sim_vma_at(process, part->start);
 		if (!vma)
 			return -ENOMEM;

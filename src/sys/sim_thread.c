@@ -349,6 +349,19 @@ void sim_call_point(void)
 	sim_yield_point();
 }
 
+/* In a call, between two steps of the kernel's: others come between seldom, but do. */
+void sim_half_way(void)
+{
+	struct sim *sim = sim_now;
+
+	if (sim->config.policy == SIM_POLICY_STARVE && !sim->config.schedule && sim->current &&
+	    !sim->quiet && !prng_below(&sim->schedule_prng, sim->config.freeze_1_in * 2)) {
+		freeze(sim, sim->current);
+		sim->countdown = 1;
+	}
+	sim_yield_point();
+}
+
 int sim_block(struct sim *sim, const char *what, uint64_t addr, uint64_t timeout_ns)
 {
 	struct sim_thread *self = sim->current;

@@ -178,7 +178,7 @@ void sim_call_wait(struct sim *sim, struct sim_call *call)
 
 		event->waiter = self;
 		self->event = event;
-		sim_call_point();
+		sim_half_way();
 		sim_event_tell(sim, event);
 		while (event->state != SIM_EVENT_READ)
 			sim_block(sim, event_name(event->event.type),

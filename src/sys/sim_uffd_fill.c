@@ -122,11 +122,16 @@ int sim_do_uffd_move(struct sim *sim, struct sim_uffd *uffd, uint64_t dst, uint6
 	int err = uffd->changing ? -EAGAIN : process != sim_caller(sim) ? -EINVAL : 0;
 
 	SIM_MUST(IS_ALIGNED(dst | src | bytes, PAGE_BYTES) && bytes);
+	/* The kernel looks for the VMAs before it looks for messages under its lock: what
+	 * an mremap() has just taken away is -ENOENT, not -EAGAIN (A6). */
+	sim_half_way();
 	if (!err)
 		err = may_begin(uffd);
 	if (!err)
 		err = move_check(process, uffd, span_make(dst, bytes),
 				 span_make(src, bytes));
+	if (!err)
+		err = may_begin(uffd);
 	while (!err && *moved < bytes) {
 		uint64_t d = dst + *moved, s = src + *moved;
 

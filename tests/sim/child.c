@@ -38,6 +38,11 @@ static void check_value(struct child *child, uint32_t index, uint64_t value)
 	int own = find_own(child, index);
 
 	run_hash(child->program->world, value);
+	if (own < 0 && ALIGN_DOWN(child->op->access[index].addr, PAGE_BYTES) == child->discarded) {
+		if (value)
+			child_fail(child, index, "a value that it discarded", value);
+		return;
+	}
 	if (own >= 0 && child->own[own] != value)
 		child_fail(child, index, "lost what it wrote itself", value);
 	if (own < 0 && !child->values[index].may_succeed)
@@ -101,6 +106,17 @@ static bool is_shared(const struct child *child, uint32_t index)
 	return child->values[index].may_share;
 }
 
+/* Before it has looked: what it lacks may be on its way to it. */
+static void child_discard(struct child *child)
+{
+	struct sim *sim = child->program->world->sim;
+	uint64_t page = ALIGN_DOWN(child->op->access[0].addr, PAGE_BYTES);
+
+	if (!is_shared(child, 0) &&
+	    !sim_madvise(sim, span_make(page, PAGE_BYTES), SIM_ADVICE_DONTNEED))
+		child->discarded = page;
+}
+
 static void child_main(void *arg)
 {
 	struct child *child = arg;
@@ -111,6 +127,8 @@ static void child_main(void *arg)
 		model_values(world->model, op->access[i].addr, child->fork_start, true,
 			     &child->values[i]);
 	model_let_go(world->model, child->slot);
+	if (op->flags & OP_UNMAPS && op->number % 2)
+		child_discard(child);
 	for (uint32_t i = 0; i < op->access_count; i++) {
 		if (!is_shared(child, i))
 			child_access(child, i);

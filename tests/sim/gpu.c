@@ -26,6 +26,12 @@ static void note_access(struct job *job, const struct op_access *access)
 	sim_trace_note(job->program->world->sim, what[access->type], 2, names, args);
 }
 
+/* S1: what the program had overwritten when the job was submitted, the job does not see. */
+static void begun(const struct job *job, struct model_access *access)
+{
+	access->since = MAX(access->since, job->submitted);
+}
+
 static void bulk_read(struct usvm_lane *lane, struct job *job, uint64_t addr)
 {
 	struct world *world = job->program->world;
@@ -33,8 +39,10 @@ static void bulk_read(struct usvm_lane *lane, struct job *job, uint64_t addr)
 	uint64_t page = ALIGN_DOWN(addr, PAGE_BYTES);
 
 	_Static_assert(MODEL_WORDS <= ARRAY_SIZE(words), "the words of the model, and more");
-	for (uint32_t i = 0; i < MODEL_WORDS; i++)
+	for (uint32_t i = 0; i < MODEL_WORDS; i++) {
 		model_load_begin(world->model, &job->bulk[i], page + 8 * i, true);
+		begun(job, &job->bulk[i]);
+	}
 	usvm_read(lane, words, page, sizeof(words));
 	for (uint32_t i = 0; i < MODEL_WORDS; i++)
 		run_verdict(job->program, model_load_end(world->model, &job->bulk[i], words[i]));
@@ -56,25 +64,30 @@ static void kernel_access(struct usvm_lane *lane, struct job *job, uint32_t inde
 	switch (a->type) {
 	case ACCESS_LOAD:
 		model_load_begin(model, access, a->addr, true);
+		begun(job, access);
 		old = usvm_load64(lane, a->addr);
 		run_hash(job->program->world, old);
 		run_verdict(job->program, model_load_end(model, access, old));
 		break;
 	case ACCESS_STORE:
 		model_store_begin(model, access, a->addr, value, true);
+		begun(job, access);
 		usvm_store64(lane, a->addr, value);
 		run_verdict(job->program, model_store_end(model, access));
 		break;
 	case ACCESS_ADD:
 		value = plan_add(job->op, index);
 		model_add_begin(model, access, a->addr, value, true);
+		begun(job, access);
 		old = usvm_atomic_add64(lane, a->addr, value);
 		run_hash(job->program->world, old);
 		run_verdict(job->program, model_add_end(model, access, old));
 		break;
 	case ACCESS_EXCHANGE:
 		model_load_begin(model, &job->bulk[0], a->addr, true);
+		begun(job, &job->bulk[0]);
 		model_store_begin(model, access, a->addr, value, true);
+		begun(job, access);
 		old = usvm_atomic_exchange64(lane, a->addr, value);
 		run_hash(job->program->world, old);
 		run_verdict(job->program, model_load_end(model, &job->bulk[0], old));
@@ -156,6 +169,7 @@ static void begin_unseen(struct job *job)
 	struct model *model = job->program->world->model;
 	uint32_t first = op->type == OP_BATCH ? 0 : op->access_count - 1;
 
+	job->submitted = model_now(model);
 	if (op->type != OP_BATCH && !job->has_fence)
 		return;
 	for (uint32_t i = first; i < op->access_count; i++) {

@@ -15,6 +15,7 @@
  *
  * A GPU sees an old page until the call that takes it away has returned: its accesses
  * that begin during such a call count from the call's begin, and its writes are maybes.
+ * But before a job begins no message is in flight: its accesses count from its submission.
  *
  * The real thread is one, so the order of all begins and ends is known exactly.
  * A read that only one write explains also tells that this write has happened.
@@ -48,7 +49,8 @@ struct model;
 struct model_access {
 	uint64_t addr;
 	uint64_t start;
-	uint64_t since;  /* what was there then may be seen; before start for a GPU */
+	uint64_t since;  /* what was there then may be seen; before start for a GPU, whose
+			  * caller may say better */
 	uint64_t number; /* of its write; 0: it is a load */
 	uint64_t add;    /* of an addition */
 	uint32_t slot;   /* the model's */

@@ -126,6 +126,18 @@ static const struct profile profiles[] = {
 		.vram_blocks_max = 3,
 		.hot_pages = 10,
 	},
+	{
+		.name = "race",
+		.summary = "three threads, each call half way while others do theirs, on two pages",
+		.weight = { [OP_LOAD] = 50, [OP_STORE] = 70, [OP_MMAP] = 40,
+			    [OP_MUNMAP] = 30, [OP_MREMAP] = 30, [OP_MADVISE] = 40,
+			    [OP_FORK] = 6, [OP_KERNEL] = 60, [OP_WAIT] = 5,
+			    [OP_PREFETCH] = 60 },
+		.vram_blocks_max = 2,
+		.hot_pages = 2,
+		.tight = true,
+		.races = true,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -194,12 +206,15 @@ static uint32_t draw_features(struct drawer *d)
 }
 
 /* Who runs when. Of a generator of its own. */
-static void draw_schedule(uint64_t seed, struct sim_config *sim)
+static void draw_schedule(struct drawer *d, uint64_t seed, struct sim_config *sim)
 {
 	struct prng prng;
 
 	prng_seed(&prng, seed ^ 0x7363686564756c65u);
-	if (prng_below(&prng, 3))
+	/* fork() is another thing where no message tells of it. */
+	if (d->profile->weight[OP_FORK] > 20 && prng_below(&prng, 6) == 0)
+		sim->features &= ~(uint32_t)SYS_FEATURE_EVENT_FORK;
+	if (prng_below(&prng, 3) && !d->profile->races)
 		return;
 	sim->policy = SIM_POLICY_STARVE;
 	sim->preempt_1_in = 8u << prng_below(&prng, 5);
@@ -222,7 +237,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	setting->threads = 1 + (uint32_t)below(d, PLAN_THREADS_MAX - 1);
 	setting->own = d->profile->own;
 	if (d->profile->tight)
-		setting->threads = MAX(setting->threads, 2u);
+		setting->threads = MAX(setting->threads, d->profile->races ? 3u : 2u);
 	snprintf(setting->device, sizeof(setting->device),
 		 "model:vram=%uM,engines=%u,mode=%s,home=%s", (unsigned int)vram * 2,
 		 (unsigned int)engines, mode, home);
@@ -234,7 +249,7 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	sim->policy = one_in(d, 3) ? SIM_POLICY_PRIORITY : SIM_POLICY_RANDOM;
 	sim->preempt_1_in = 2u << below(d, 6);
 	sim->change_count = 2 + (uint32_t)below(d, 20);
-	draw_schedule(seed, sim);
+	draw_schedule(d, seed, sim);
 	draw_odds(d, &sim->odds);
 	if (one_in(d, 2))
 		sim->exclusion = span_make(BATCHES_START, BATCHES_BYTES);

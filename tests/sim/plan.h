@@ -119,6 +119,7 @@ struct profile {
 	uint32_t hot_pages; /* most accesses go to so many */
 	bool own;           /* each thread moves its own memory, and no other */
 	bool tight;         /* all of them in 64 KiB, and calls are of a few pages */
+	bool races;         /* and schedules that starve, always */
 };
 
 struct plan {

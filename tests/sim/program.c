@@ -121,6 +121,9 @@ static void dma(struct program *program, const struct op *op)
 	for (int i = 0; i < 20; i++)
 		sim_yield(world->sim, NULL);
 	sim_pin_write(world->sim, pin, offset, &value, 8);
+	/* A page may be pinned for as long as the GPU needs to give it up. */
+	if (op->number % 4 == 0)
+		gpu_wait_all(program);
 	for (int i = 0; i < 20; i++)
 		sim_yield(world->sim, NULL);
 	sim_pin_read(world->sim, pin, offset, &seen, 8);

@@ -28,6 +28,7 @@ struct job {
 	struct usvm_fence *fence;
 	struct model_access access[PLAN_ACCESSES_MAX];
 	struct model_access bulk[MODEL_WORDS];
+	uint64_t submitted; /* the model's moment */
 	uint32_t done;    /* accesses of a kernel */
 	bool in_access;   /* a kernel is in the next */
 	bool has_fence;   /* the last access is the user fence */
@@ -44,6 +45,7 @@ struct child {
 	struct model_values values[PLAN_ACCESSES_MAX];
 	uint64_t own[PLAN_ACCESSES_MAX]; /* what the child wrote itself */
 	bool has_own[PLAN_ACCESSES_MAX];
+	uint64_t discarded; /* a page; 0: none */
 	bool active;
 };
 
