@@ -246,6 +246,8 @@ struct mm_take {
 	uint64_t filled_pages;        /* out: were holes */
 	uint64_t busy_pages;          /* out: stayed: pinned or shared */
 	bool huge;                    /* out: a huge page was among them */
+
+	struct mm_take *next;         /* of mm.breaking */
 };
 
 /**

@@ -91,6 +91,7 @@ struct mm {
 	uint64_t event_seq;          /* atomic reads: how many were logged */
 	uint64_t remap_count;        /* REMAPs: the newest number */
 	uint64_t settled_count;      /* up to which every UNMAP that is older was read */
+	struct mm_take *breaking;    /* takes that write to shared pages now */
 	uint64_t settled_seq;        /* event_seq, when that was found out */
 	uint64_t remove_count;       /* REMOVEs that quarantined: the newest number */
 	uint64_t remove_settled;     /* as settled_count */
@@ -227,6 +228,7 @@ static inline void mm_stat_add(uint64_t *stat, uint64_t count)
 bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+int mm_take_yield(struct mm *mm, uint64_t addr) MUST_HOLD(&mm->event_lock);
 void mm_remap_doubt_all(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 struct mm_registration *mm_left_first(struct mm *mm, struct span span)
 	MUST_HOLD(&mm->event_lock);

@@ -91,6 +91,8 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 	if (entry->state == MM_ENTRY_MOVING) {
 		if (PLANTED(MONITOR_WAITS))
 			mm_moving_wait(mm, mm_moving_ticket(mm));
+		if (mm_take_yield(mm, addr))
+			mm_stash(mm, addr, write);
 		return;
 	}
 	span = home_span(entry, addr);

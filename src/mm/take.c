@@ -25,6 +25,9 @@
  *
  * -EBUSY is a page that a fork made shared, or that is pinned for DMA. A write
  * that changes nothing breaks the sharing; what stays busy stays HOME (law 11).
+ * That write may sleep in a fault while pages that were taken before are MOVING. An
+ * mremap() can bring one of those to where it writes, and nobody but the taker would
+ * end its fault: so the monitor gives it back, for its copy has not begun.
  */
 #include "mm/mm_internal.h"
 
@@ -314,7 +317,7 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 /* Write to the busy pages without changing them: a sharing that a fork left is broken.
  * They are known to be present; the kernel writes, and a fault on the way is served
  * by the monitor, for we hold nothing. */
-static void break_sharing(struct mm *mm, const struct mm_take *take, const struct take_map *map)
+static void write_to_busy(struct mm *mm, const struct mm_take *take, const struct take_map *map)
 {
 	uint64_t pages = span_pages(take->span);
 
@@ -331,6 +334,22 @@ static void break_sharing(struct mm *mm, const struct mm_take *take, const struc
 		if (mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_POPULATE_WRITE))
 			return;
 	}
+}
+
+static void break_sharing(struct mm *mm, struct mm_take *take, const struct take_map *map)
+{
+	struct mm_take **at;
+
+	mm_lock(mm);
+	take->next = mm->breaking;
+	mm->breaking = take;
+	mm_unlock(mm, 0);
+	write_to_busy(mm, take, map);
+	mm_lock(mm);
+	for (at = &mm->breaking; *at != take; at = &(*at)->next)
+		;
+	*at = take->next;
+	mm_unlock(mm, 0);
 }
 
 /* One attempt. Return: as mm_take(), or -EAGAIN: again from the start. */
@@ -423,17 +442,52 @@ int mm_take(struct mm *mm, struct mm_take *take)
 	return err;
 }
 
+/* Wherever the page is by now, its frame says that it was ours. */
+static bool is_moving_for(const struct mm_take *take, const struct mm_entry *entry)
+{
+	return entry->owner == take->owner && entry->state == MM_ENTRY_MOVING &&
+	       entry->frame >= take->frame &&
+	       entry->frame < take->frame + span_bytes(take->span);
+}
+
 static struct mm_entry *first_moving(const struct mm_take *take)
 {
 	LIST_FOR_EACH(node, &take->owner->entries) {
 		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
 
-		/* Wherever the page is by now, its frame says that it was ours. */
-		if (entry->state == MM_ENTRY_MOVING && entry->frame >= take->frame &&
-		    entry->frame < take->frame + span_bytes(take->span))
+		if (is_moving_for(take, entry))
 			return entry;
 	}
 	return NULL;
+}
+
+/* Somebody sleeps at @addr, on a page that is MOVING: perhaps its taker. Return: 0;
+ * -EAGAIN: an event is in flight. */
+int mm_take_yield(struct mm *mm, uint64_t addr)
+{
+	struct mm_entry *entry;
+	struct mm_take *take = mm->breaking;
+	uint64_t done = 0;
+	bool dirty = false;
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	if (!take)
+		return 0;
+	mm_entry_split(mm, addr);
+	mm_entry_split(mm, addr + PAGE_BYTES);
+	entry = mm_entry_first(mm, span_make(addr, PAGE_BYTES));
+	while (take && !is_moving_for(take, entry))
+		take = take->next;
+	if (!take)
+		return 0;
+	if (entry->doubted)
+		return -EAGAIN;
+	err = mm_return_locked(mm, entry->node.span,
+			       take->destination + (entry->frame - take->frame), &done,
+			       &dirty);
+	mm_entry_shrink(mm, entry, done);
+	return err;
 }
 
 void mm_take_abort(struct mm *mm, struct mm_take *take)

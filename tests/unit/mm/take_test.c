@@ -536,6 +536,37 @@ static void a_take_that_is_cut_short_has_what_it_took(void **state)
 }
 
 /* Shared by a fork that is over: a write that changes nothing makes it movable. */
+/* The page that was taken comes to where the sharing is about to be broken. */
+static void bring_it_to_the_busy_one(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (strcmp(op, "advise") || f->test[0]++)
+		return;
+	assert_int_equal(fake_mremap(f->fake, heap_span(0, 1), heap(1), false), 0);
+	settle(f);
+	assert_int_equal(fake_touch(f->fake, heap(1), true), -EAGAIN);
+	settle(f);
+	assert_int_equal(fake_blocked(f->fake, HEAP_VMA), 0);
+}
+
+static void a_taker_does_not_wait_for_its_own_page(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 2);
+
+	heap_fill(f, 0, 2);
+	fake_page_set(f->fake, heap_span(1, 1), FAKE_PAGE_SHARED);
+	take.moving = true;
+	f->fake->op_hook = bring_it_to_the_busy_one;
+	assert_int_equal(mm_take(f->mm, &take), -ENOENT);
+	f->fake->op_hook = NULL;
+	assert_int_equal(f->test[0], 1);
+	mm_take_finish(f->mm, &take);
+	settle(f);
+	assert_int_equal(cpu_read(f, heap(1)), tag_of(0));
+}
+
 static void sharing_is_broken_by_a_write(void **state)
 {
 	struct fixture *f = *state;
@@ -683,6 +714,7 @@ int main(void)
 		TEST(an_event_that_nobody_reads_ends_in_ebusy),
 		TEST(a_move_that_lies_took_what_it_took),
 		TEST(a_take_that_is_cut_short_has_what_it_took),
+		TEST(a_taker_does_not_wait_for_its_own_page),
 		TEST(sharing_is_broken_by_a_write),
 		TEST(pinned_pages_stay_after_three_tries_and_others_go),
 		TEST(a_frame_that_a_dead_page_left_is_emptied_first),
