@@ -341,6 +341,13 @@ void model_values(struct model *model, uint64_t addr, uint64_t start, bool in_ch
 		add_value(values, 0);
 }
 
+bool model_has_changed(const struct model *model, uint64_t addr, uint64_t since)
+{
+	const struct page *page = model_page(model, addr);
+
+	return page->changing || page->change_end > since;
+}
+
 bool model_values_have(const struct model_values *values, uint64_t value)
 {
 	for (size_t i = 0; i < values->count; i++) {

@@ -155,6 +155,8 @@ void model_state_is(struct model *model, uint64_t addr, uint32_t state);
  * in a child that was forked in that time */
 void model_values(struct model *model, uint64_t addr, uint64_t start, bool in_child,
 		  struct model_values *values);
+/** model_has_changed() - was a page, since @since, in a call that takes it away? */
+bool model_has_changed(const struct model *model, uint64_t addr, uint64_t since);
 bool model_values_have(const struct model_values *values, uint64_t value);
 
 /** model_hold() - keep what a read from @start on could see, until model_let_go() */

@@ -46,6 +46,7 @@ struct child {
 	uint64_t own[PLAN_ACCESSES_MAX]; /* what the child wrote itself */
 	bool has_own[PLAN_ACCESSES_MAX];
 	uint64_t discarded; /* a page; 0: none */
+	bool is_late[PLAN_ACCESSES_MAX]; /* what it lacks may be dropped before it is known */
 	bool active;
 };
 
