@@ -71,7 +71,8 @@ static int move_page(struct sim_process *process, uint64_t dst, uint64_t src,
 		return -EBUSY;
 	sim_split_large(process, src);
 	sim_carry(process, dst, process, src);
-	*sim_flags(process, dst) &= (uint16_t)~SIM_PAGE_WP;
+	/* It is dirty afterwards, so what MADV_FREE said of it is over. */
+	*sim_flags(process, dst) &= (uint16_t)~(SIM_PAGE_WP | SIM_PAGE_LAZY);
 	sim_page_erase(process, src);
 	return sim_odd(sim, sim->config.odds.move_lies) ? -EEXIST : 0;
 }
@@ -108,7 +109,7 @@ static int move_block(struct sim_process *process, uint64_t dst, uint64_t src)
 		return -EBUSY;
 	for (uint64_t i = 0; i < HUGE_BYTES; i += PAGE_BYTES) {
 		sim_carry(process, dst + i, process, src + i);
-		*sim_flags(process, dst + i) &= (uint16_t)~SIM_PAGE_WP;
+		*sim_flags(process, dst + i) &= (uint16_t)~(SIM_PAGE_WP | SIM_PAGE_LAZY);
 		sim_page_erase(process, src + i);
 	}
 	return sim_odd(sim, sim->config.odds.move_lies) ? -EEXIST : 0;
