@@ -171,6 +171,11 @@ def main():
 # library or of the simulator moves the seeds (--seeds), and costs a few seconds here.
 KNOWN = {
     'LEAVE_EARLY': ('tight', 100001),
+    'FILL_AHEAD': ('race', 1),
+    'GATE_OPEN': ('race', 491),
+    'PUSH_NO_EDITS': ('race', 1409),
+    'BUSY_FOREVER': ('fork', 422),
+    'REMOVE_TAKEN': ('race', 2110),
     'MONITOR_TOUCHES': ('life', 4),
     'ACCESS_LOCKED': ('tight', 111),
     'STACKS_TAKEN': ('gpu', 12),
@@ -205,7 +210,7 @@ SLOW = {
     'ENTER_BLIND', 'WAKE_GONE', 'WAKE_TAKEN',
     'REVOKE_TAKE', 'DRAIN_NOTHING', 'NOTIFY_LATE', 'EVICT_EARLY',
     'BO_REVIVED', 'TAKE_STALE_VMA', 'RESUME_EARLY', 'FRAME_DIRTY',
-    'FRAME_USED', 'HOME_NO_COPY',
+    'FRAME_USED', 'HOME_NO_COPY', 'TAKE_ONE_QUERY',
 }
 
 if __name__ == '__main__':

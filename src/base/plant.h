@@ -19,7 +19,9 @@
 	P(MONITOR_WAITS, "law 2", "the monitor waits until a page is not MOVING")        \
 	P(STACKS_TAKEN, "law 3", "memory on the list of what never migrates is taken")   \
 	P(TAKE_STALE_VMA, "law 4, R1", "no look for events since the VMA query")         \
+	P(TAKE_ONE_QUERY, "law 4, R2", "no second VMA query after REGISTER")                   \
 	P(FILL_TWO_STEPS, "law 5, E2", "event_lock dropped between look and ZEROPAGE")   \
+	P(FILL_AHEAD, "law 5, E2", "holes behind a hole are filled over entries")              \
 	P(STASH_FORGETS, "law 6, W2", "a fault that cannot be answered now is forgotten") \
 	P(RESUME_EARLY, "law 7, Q1", "engines run before the message is processed")      \
 	P(STOP_NO_WAIT, "law 7, Q2", "engines inside a section are not waited for")      \
@@ -32,12 +34,16 @@
 	P(HOME_TWO_STEPS, "law 9, E1", "event_lock dropped before an entry goes")        \
 	P(EVICT_DROPS, "law 10", "eviction drops the pages")                             \
 	P(PUSH_NOTHING, "law 10", "a raw clone's child gets no device pages")            \
+	P(PUSH_NO_EDITS, "law 10", "what the child unmaps meanwhile is not followed")          \
+	P(GATE_OPEN, "G1", "pages are taken while a fork is under way")                        \
 	P(LIE_BELIEVED, "law 11, F1", "a page that MOVE denies is not looked for")       \
 	P(FRAME_DIRTY, "law 11, F1", "frames are not emptied before a MOVE")             \
 	P(FRAME_USED, "law 11", "a frame whose page moved elsewhere is used again")      \
+	P(BUSY_FOREVER, "laws 11, 18", "a page that stays busy is tried for ever")             \
 	P(HOME_LIE_BELIEVED, "law 12", "EEXIST on the way home is believed")             \
 	P(HOME_NO_COPY, "law 12", "read-only memory is woken, not copied home")          \
 	P(REMOVE_KEEPS, "law 13", "DONTNEED leaves what is on the device")               \
+	P(REMOVE_TAKEN, "law 13, D1", "a page that DONTNEED named is taken")                   \
 	P(WAKE_GONE, "law 14, W1", "nobody is woken where memory is gone")               \
 	P(WAKE_TAKEN, "law 14, W1", "who slept on a MOVING page is not woken")           \
 	P(REVOKE_TAKE, "law 16, Q3", "translations live when pages are taken")           \

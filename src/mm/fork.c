@@ -174,6 +174,8 @@ static uint64_t push_address(const struct push *push, uint64_t addr)
 
 static void push_edit(struct push *push, struct span span, uint64_t to)
 {
+	if (PLANTED(PUSH_NO_EDITS))
+		return;
 	if (push->edit_count == PUSH_EDITS_MAX) {
 		push->stuck = true;
 		return;

@@ -175,7 +175,7 @@ static void fill_ahead(struct mm *mm, uint64_t addr)
 	uint64_t done = 0;
 
 	lock_assert_held(&mm->event_lock);
-	if (next)
+	if (next && !PLANTED(FILL_AHEAD))
 		span.end = next->node.span.start;
 	if (span_is_empty(span))
 		return;

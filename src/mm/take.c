@@ -103,6 +103,8 @@ static bool next_piece(struct mm *mm, struct span span, const struct take_map *m
 			start = entry->node.span.end;
 			continue;
 		}
+		if (PLANTED(REMOVE_TAKEN))
+			q = NULL;
 		if (q && q->span.start <= start) { /* D1 */
 			start = q->span.end;
 			continue;
@@ -266,7 +268,7 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 
 	if (TAKE_NEVER)
 		return 0;
-	if (mm->gate_closed) /* G1 */
+	if (mm->gate_closed && !PLANTED(GATE_OPEN)) /* G1 */
 		return -EBUSY;
 	/* Again: who bound a system PTE since the first time must not keep it. */
 	if (!PLANTED(REVOKE_TAKE))
@@ -291,7 +293,7 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 	uint32_t flags;
 	int err;
 
-	if (ATOMIC_LOAD(&mm->gate_closed))
+	if (ATOMIC_LOAD(&mm->gate_closed) && !PLANTED(GATE_OPEN))
 		return -EBUSY;
 	err = mm_vma_find(mm, take->span.start, false, vma, &flags);
 	if (err)
@@ -307,6 +309,8 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 		return err == -ENOMEM ? err : -EOPNOTSUPP;
 	if (mm_span_excluded(mm, take->span))
 		return -EOPNOTSUPP;
+	if (PLANTED(TAKE_ONE_QUERY))
+		return 0;
 	err = mm_vma_find(mm, take->span.start, false, &again, NULL); /* R2 */
 	if (err || again.span.start != vma->span.start || again.span.end != vma->span.end ||
 	    again.prot != vma->prot || again.kind != vma->kind)
@@ -431,7 +435,8 @@ int mm_take(struct mm *mm, struct mm_take *take)
 				err = -EBUSY;
 			else
 				base_host->cpu_yield();
-		} else if (!err && take->busy_pages && busy_tries++ < TAKE_BUSY_TRIES) {
+		} else if (!err && take->busy_pages &&
+			   (busy_tries++ < TAKE_BUSY_TRIES || PLANTED(BUSY_FOREVER))) {
 			break_sharing(mm, take, &map);
 			continue;
 		}
