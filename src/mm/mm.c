@@ -90,6 +90,7 @@ static void init_tables(struct mm *mm)
 	interval_tree_init(&mm->quarantine);
 	list_init(&mm->quiesce);
 	wait_init(&mm->moving_wait);
+	wait_init(&mm->event_wait);
 	wait_init(&mm->start_wait);
 	pool_init(&mm->node_pool, sizeof(union mm_node), "mm.nodes");
 	mm_work_list_init(&mm->work, "mm.work");

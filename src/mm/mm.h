@@ -231,6 +231,13 @@ uint64_t mm_entry_pages(struct mm *mm); /* of all owners; advisory */
 uint32_t mm_moving_ticket(struct mm *mm);
 void mm_moving_wait(struct mm *mm, uint32_t ticket);
 
+/** mm_event_ticket(), mm_event_wait() - after -EAGAIN: let who has a message in flight tell
+ * it, and the monitor read it. The first MM_EVENT_YIELDS tries (@tries counts from 0) give the
+ * processor away; later ones sleep until a message was handled since the ticket was drawn, or
+ * a millisecond has passed. Context: [worker], no monitor lock at the wait. */
+uint32_t mm_event_ticket(struct mm *mm);
+void mm_event_wait(struct mm *mm, uint32_t ticket, uint32_t tries);
+
 /* --- taking and giving back ----------------------------------------------------------- */
 
 /* The result of one mm_take(), and what it was asked. */
@@ -319,9 +326,10 @@ enum mm_vma_flag {
 MUST_CHECK int mm_vma_find(struct mm *mm, uint64_t addr, bool or_next, struct sys_vma *vma,
 			   uint32_t *flags);
 
-/** mm_vma_watch() - be told of changes of the private anonymous VMA that holds @addr,
- * without touching its faults. Best effort. Context: [worker]. */
-void mm_vma_watch(struct mm *mm, const struct sys_vma *vma);
+/** mm_vma_watch() - be told of changes of the private anonymous VMA @vma, without touching
+ * its faults. Context: [worker]. Return: 0 also where nothing can be told of; -EAGAIN a
+ * message is in flight. */
+MUST_CHECK int mm_vma_watch(struct mm *mm, const struct sys_vma *vma);
 
 /* --- the arena -------------------------------------------------------------------------- */
 

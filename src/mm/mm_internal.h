@@ -33,6 +33,9 @@
 /* A take gives up sooner: to leave the pages at home is always right, and the caller
  * holds a driver lock meanwhile. */
 #define MM_TAKE_TRIES 64
+/* Tries of mm_event_wait() that do not sleep, and how long the others do at most. */
+#define MM_EVENT_YIELDS 16
+#define MM_EVENT_WAIT_NS 1000000
 /* After so many answers of "an event is in flight" a submit fence takes an empty queue
  * for an answer, so that a storm of events does not stop every job. */
 #define MM_FENCE_TRIES 256
@@ -109,6 +112,7 @@ struct mm {
 	struct mm_stats stats;
 
 	struct wait moving_wait; /* moving_pages went down */
+	struct wait event_wait;  /* a message was handled */
 
 	/* Nodes of every tree here: one size, so that one reservation covers an event. */
 	struct pool node_pool;

@@ -40,6 +40,20 @@ void mm_wake(struct mm *mm, struct span span)
 	(void)err;
 }
 
+uint32_t mm_event_ticket(struct mm *mm)
+{
+	return wait_ticket(&mm->event_wait);
+}
+
+/* Who is to tell, or to read, may wait for the other processor: to yield ours is not enough. */
+void mm_event_wait(struct mm *mm, uint32_t ticket, uint32_t tries)
+{
+	if (tries < MM_EVENT_YIELDS)
+		base_host->cpu_yield();
+	else
+		wait_sleep(&mm->event_wait, ticket, MM_EVENT_WAIT_NS);
+}
+
 void mm_stash(struct mm *mm, uint64_t addr, bool write)
 {
 	if (mm->stash_count == MM_STASH_MAX) {
@@ -258,6 +272,8 @@ bool mm_monitor_step(struct mm *mm)
 	INVARIANT(mm_entry_check(mm));
 	ATOMIC_SUB(&mm->monitor_nodes, mm->nodes_taken);
 	mm_unlock(mm, mm->nodes_taken);
+	if (!err)
+		wait_wake_all(&mm->event_wait);
 	return mm_zeros_prepare(mm) || err == 0;
 }
 

@@ -427,6 +427,8 @@ int mm_take(struct mm *mm, struct mm_take *take)
 		return -EOPNOTSUPP;
 
 	for (;;) {
+		uint32_t ticket = mm_event_ticket(mm);
+
 		memset(&map, 0, sizeof(map));
 		err = take_once(mm, take, &map);
 		take->busy_pages = count_busy(&map);
@@ -434,7 +436,7 @@ int mm_take(struct mm *mm, struct mm_take *take)
 			if (++tries > MM_TAKE_TRIES)
 				err = -EBUSY;
 			else
-				base_host->cpu_yield();
+				mm_event_wait(mm, ticket, tries);
 		} else if (!err && take->busy_pages &&
 			   (busy_tries++ < TAKE_BUSY_TRIES || PLANTED(BUSY_FOREVER))) {
 			break_sharing(mm, take, &map);

@@ -302,11 +302,10 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	return err;
 }
 
-void mm_vma_watch(struct mm *mm, const struct sys_vma *vma)
+int mm_vma_watch(struct mm *mm, const struct sys_vma *vma)
 {
 	if (mm->uffd < 0 || vma->kind != SYS_VMA_ANON_PRIVATE)
-		return;
-	/* Best effort: without it a range that was unmapped is found at its next fault. */
-	if (mm_vma_register(mm, vma, SYS_REGISTER_WP))
-		return;
+		return 0;
+	/* Where it cannot be, a range that was unmapped is found at its next fault. */
+	return mm_vma_register(mm, vma, SYS_REGISTER_WP) == -EAGAIN ? -EAGAIN : 0;
 }

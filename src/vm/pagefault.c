@@ -13,6 +13,11 @@
  *     notifier lock: still true? write the entries            N1
  *     else from the top
  *
+ * Memory that is used in place is watched all the same, so that its end is heard of. Where
+ * messages are in flight without a pause that is given up after VM_WATCH_TRIES: its entries
+ * are then those of the CPU's mapping at each access, as ever, but last until the next
+ * invalidation.
+ *
  * The loop is bounded (law 18), and every failure is recorded in the vm's list and
  * told to the engine. Write permission is checked for device pages as for others
  * (L4). The type of access counts: a read needs a readable VMA only (L8).
@@ -40,6 +45,7 @@ struct service {
 	struct sys_vma vma;
 	bool migrates;  /* the memory can move, and the policy wants it to */
 	struct gpusvm_range *range;
+	uint32_t watch_tries;
 };
 
 static bool wants_write(uint32_t access)
@@ -283,8 +289,9 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 		return *migrate_tries ? -EAGAIN : -EACCES;
 	/* To hear of its end, also where nothing was taken: the VMA may be newer than what was
 	 * registered there. */
-	if (!s->migrates || find_place(s) == PLACE_HOME)
-		mm_vma_watch(vm->device->mm, &s->vma);
+	if ((!s->migrates || find_place(s) == PLACE_HOME) &&
+	    mm_vma_watch(vm->device->mm, &s->vma) && s->watch_tries++ < VM_WATCH_TRIES)
+		return -EAGAIN;
 	return get_pages_and_bind(s);
 }
 
@@ -302,9 +309,13 @@ int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_
 
 	lock_assert_held(&vm->lock);
 	for (uint32_t tries = 0; err == -EAGAIN && tries < VM_FAULT_TRIES; tries++) {
+		uint32_t ticket = mm_event_ticket(vm->device->mm);
+
 		if (tries)
 			vm_stat_add(&vm->device->stats, VM_STAT_RETRIES, 1);
 		err = service_once(&s, &migrate_tries);
+		if (err == -EAGAIN)
+			mm_event_wait(vm->device->mm, ticket, tries);
 	}
 	if (err)
 		return err == -EAGAIN ? -EBUSY : err;

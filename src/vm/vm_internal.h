@@ -13,6 +13,7 @@
 /* How often a fault starts again from the top before it is answered with -EBUSY (law 18).
  * Each time something was invalidated in between. */
 #define VM_FAULT_TRIES 1000
+#define VM_WATCH_TRIES 64
 /* How often migration is tried for an access that device memory alone can serve. */
 #define VM_MIGRATE_TRIES 3
 /* Holes around a fault that are taken as zeros when their block is in use already. */

@@ -82,7 +82,7 @@ static void without_a_userfaultfd_there_is_an_mm_that_takes_nothing(void **state
 		assert_int_equal(mm_arena_create(mm, HUGE_BYTES, &arena), -EOPNOTSUPP);
 		assert_int_equal(mm_vma_find(mm, HEAP, false, &vma, &flags), 0);
 		assert_int_equal(flags, 0);
-		mm_vma_watch(mm, &vma);
+		assert_int_equal(mm_vma_watch(mm, &vma), 0);
 		mm_submit_fence(mm);
 		mm_destroy(mm);
 		assert_int_equal(fake_destroy(fake), 0);

@@ -247,7 +247,7 @@ static void what_grew_and_is_used_in_place_is_inherited_too(void **state)
 	take_first(f, 4);
 	fake_grow(f->fake, HEAP_VMA, span_bytes(HEAP_VMA) + MIB(2));
 	assert_int_equal(mm_vma_find(f->mm, HEAP, false, &vma, NULL), 0);
-	mm_vma_watch(f->mm, &vma);
+	assert_int_equal(mm_vma_watch(f->mm, &vma), 0);
 	child = fake_fork(f->fake, true);
 	expect_in(f, child, 0, 4);
 }

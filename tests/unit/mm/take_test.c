@@ -356,7 +356,7 @@ static void watching_registers_for_events_only(void **state)
 
 	assert_int_equal(mm_vma_find(f->mm, heap(3), false, &vma, &flags), 0);
 	assert_int_equal(flags, MM_VMA_MIGRATES);
-	mm_vma_watch(f->mm, &vma);
+	assert_int_equal(mm_vma_watch(f->mm, &vma), 0);
 	assert_int_equal(fake_registered(f->fake, HEAP), SYS_REGISTER_WP);
 	assert_int_equal(fake_touch(f->fake, heap(3), true), 0);
 	fake_munmap(f->fake, heap_span(0, 1));

@@ -177,7 +177,7 @@ static void register_other(struct fixture *f)
 
 	fake_map(f->fake, span_make(OTHER, PAGE_BYTES), SYS_VMA_ANON_PRIVATE, READ_WRITE);
 	assert_int_equal(mm_vma_find(f->mm, OTHER, false, &vma, NULL), 0);
-	mm_vma_watch(f->mm, &vma);
+	assert_int_equal(mm_vma_watch(f->mm, &vma), 0);
 }
 
 /* Each time that it could be bound, something is invalidated. */

@@ -123,6 +123,38 @@ static void a_mapping_where_busy_pages_were_is_registered(void **state)
 	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
 }
 
+static void tell(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (base_host->self()->held_count > 1)
+		return;
+	if (f->test[0]++ == 20)
+		fake_tell(f->fake);
+	settle(f);
+}
+
+static void it_is_registered_also_where_a_message_is_owed(void **state)
+{
+	const struct span other = span_make(FAKE_BASE + MIB(64), PAGE_BYTES);
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 512);
+	fake_page_set(f->fake, heap_span(0, 512), FAKE_PAGE_PINNED);
+	fake_map(f->fake, other, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	assert_int_equal(gpu_read(f, other.start), 0);
+	assert_int_equal(gpu_read(f, heap(20)), tag_of(20));
+	fake_munmap(f->fake, HEAP_VMA);
+	fake_map(f->fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	settle(f);
+	heap_fill(f, 0, 512);
+	fake_munmap_untold(f->fake, other);
+	f->fake->yield_hook = tell;
+	assert_int_equal(gpu_read(f, heap(40)), tag_of(40));
+	assert_true(f->test[0] > 20);
+	assert_true(fake_registered(f->fake, heap(40)) & SYS_REGISTER_WP);
+}
+
 /* --- holes ---------------- */
 
 static void an_empty_block_is_taken_whole_as_zeros(void **state)
@@ -479,6 +511,7 @@ int main(void)
 		TEST(memory_that_does_not_migrate_is_mapped_as_far_as_its_range_goes),
 		BOTH(busy_pages_are_used_in_place_and_their_neighbours_get_their_chance),
 		BOTH(a_mapping_where_busy_pages_were_is_registered),
+		BOTH(it_is_registered_also_where_a_message_is_owed),
 		BOTH(an_empty_block_is_taken_whole_as_zeros),
 		BOTH(of_a_block_in_use_only_the_holes_around_are_taken),
 		BOTH(twice_what_fits_goes_through_device_memory),
