@@ -172,10 +172,8 @@ def main():
 KNOWN = {
     'LEAVE_EARLY': ('tight', 100001),
     'FILL_AHEAD': ('race', 1),
-    'GATE_OPEN': ('race', 491),
     'PUSH_NO_EDITS': ('race', 1409),
     'BUSY_FOREVER': ('fork', 422),
-    'REMOVE_TAKEN': ('race', 2110),
     'MONITOR_TOUCHES': ('life', 4),
     'ACCESS_LOCKED': ('tight', 111),
     'STACKS_TAKEN': ('gpu', 12),
@@ -210,7 +208,8 @@ SLOW = {
     'ENTER_BLIND', 'WAKE_GONE', 'WAKE_TAKEN',
     'REVOKE_TAKE', 'DRAIN_NOTHING', 'NOTIFY_LATE', 'EVICT_EARLY',
     'BO_REVIVED', 'TAKE_STALE_VMA', 'RESUME_EARLY', 'FRAME_DIRTY',
-    'FRAME_USED', 'HOME_NO_COPY', 'TAKE_ONE_QUERY',
+    'FRAME_USED', 'HOME_NO_COPY', 'TAKE_ONE_QUERY', 'GATE_OPEN',
+    'REMOVE_TAKEN',
 }
 
 if __name__ == '__main__':
