@@ -144,6 +144,7 @@ struct usvm_vm_config {
 enum usvm_vm_flag {
 	USVM_VM_NO_MIRROR = 1 << 0, /* mirrors nothing at first; see usvm_vm_mirror() */
 	USVM_VM_READ_ONLY = 1 << 1, /* the mirror allows no writes */
+	USVM_VM_AUTORESET = 1 << 2, /* what is unmapped has no advice any more: usvm_advise() */
 };
 
 /**
@@ -162,7 +163,7 @@ int usvm_vm_destroy(struct usvm_vm *vm);
 /**
  * usvm_vm_mirror() - add an address-mirror bind: GPU address = CPU address
  * @addr, @bytes: multiples of 4096
- * @flags: 0 or USVM_VM_READ_ONLY
+ * @flags: USVM_VM_READ_ONLY, USVM_VM_AUTORESET
  * Context: may sleep. Return: 0, -EINVAL, -EBUSY (overlaps a bind), -EBADF, -ECHILD,
  * -ENOMEM.
  */
@@ -268,12 +269,13 @@ int usvm_run_batch(struct usvm_queue *queue, const struct usvm_batch *batch);
 enum usvm_place {
 	USVM_PLACE_SYSTEM = 0,
 	USVM_PLACE_DEVICE = 1,
+	USVM_PLACE_ADVISED = 2, /* prefetch: where usvm_advise() said, piece by piece */
 };
 
 /**
  * usvm_prefetch() - move memory and map it, ahead of its use
  * @addr, @bytes: any; widened to pages
- * @place: to the VM's device, or home
+ * @place: to the VM's device, or home, or each piece where it should be
  *
  * Best effort, as a fault would: holes and memory that cannot migrate stay.
  * Context: sleeps. Return: 0; -EINVAL an empty or wrapping span; -EFAULT nothing in it
@@ -281,6 +283,75 @@ enum usvm_place {
  */
 int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes,
 		  enum usvm_place place);
+
+enum usvm_location {
+	USVM_LOCATION_DEFAULT = 0,   /* the VM's device, as migrate= says */
+	USVM_LOCATION_SYSTEM = 1,    /* at home, used in place */
+	USVM_LOCATION_DEVICE = 2,    /* a device; another than the VM's: used in place */
+	USVM_LOCATION_ELSEWHERE = 3, /* queries only: a device, another than the VM's */
+};
+
+enum usvm_atomic {
+	USVM_ATOMIC_UNDEFINED = 0, /* as GLOBAL */
+	USVM_ATOMIC_DEVICE = 1,    /* of engines only */
+	USVM_ATOMIC_GLOBAL = 2,    /* of engines and the CPU */
+	USVM_ATOMIC_CPU = 3,       /* of the CPU only: one of an engine fails, -EACCES */
+};
+
+/* What a program says about memory. All zero is what nobody said anything about. */
+struct usvm_attributes {
+	uint32_t location;  /* enum usvm_location */
+	uint32_t atomic;    /* enum usvm_atomic */
+	uint32_t pat_index; /* kept and told, no more */
+	uint32_t reserved;  /* 0 */
+	struct usvm *device; /* LOCATION_DEVICE: which; NULL: the VM's. Else NULL. */
+};
+
+enum usvm_attribute {
+	USVM_ATTRIBUTE_LOCATION = 1 << 0, /* location and device */
+	USVM_ATTRIBUTE_ATOMIC = 1 << 1,
+	USVM_ATTRIBUTE_PAT = 1 << 2,
+};
+
+/**
+ * usvm_advise() - say where memory should be, and who uses atomics in it
+ * @addr, @bytes: multiples of 4096
+ * @which: enum usvm_attribute: those of @attributes that are meant; the others stay
+ *
+ * Advice belongs to addresses of the VM: it may be given before memory is mapped there, and
+ * stays when that is unmapped, unless the VM was made with USVM_VM_AUTORESET. It ends with
+ * the mirror. It moves nothing: faults and prefetches to USVM_PLACE_ADVISED follow it. Pages
+ * that should be at home and are on the device stay until the CPU touches them.
+ *
+ * Atomics of an engine whose device has them in its own memory only (system_atomics=no)
+ * take the pages there, wherever they should be, and fail with -EACCES if they do not come.
+ *
+ * Context: may sleep. Return: 0, also where nothing is mirrored; -EINVAL; -EBADF (of @vm, or
+ * the device); -ECHILD; -ENOMEM. Upstream: DRM_IOCTL_XE_MADVISE.
+ */
+int usvm_advise(struct usvm_vm *vm, const void *addr, size_t bytes, uint32_t which,
+		const struct usvm_attributes *attributes);
+
+/* Memory in a row with the same attributes. */
+struct usvm_advised {
+	uint64_t addr;
+	uint64_t bytes;
+	struct usvm_attributes attributes;
+};
+
+/**
+ * usvm_advise_query() - what was said about memory
+ * @addr, @bytes: any
+ * @advised: out: the pieces that meet the span, in order, as far as they go, also outside
+ *   of it; at most @max. NULL with 0: only @count
+ * @count: out: how many there are
+ *
+ * Memory that is not mirrored has none.
+ * Context: may sleep. Return: 0, -EINVAL, -EBADF, -ECHILD.
+ * Upstream: DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS.
+ */
+int usvm_advise_query(struct usvm_vm *vm, const void *addr, size_t bytes,
+		      struct usvm_advised *advised, size_t max, size_t *count);
 
 enum usvm_page_state {
 	USVM_PAGE_UNMAPPED = 0, /* no VMA there */

@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/host.h"
+#include "vm/attr.h"
 
 struct vm_args {
 	struct usvm *usvm;
@@ -56,10 +57,12 @@ int usvm_vm_create(struct usvm *usvm, const struct usvm_vm_config *config,
 		return -EINVAL;
 	if (config) {
 		if (config->reserved ||
-		    config->flags & ~(uint32_t)(USVM_VM_NO_MIRROR | USVM_VM_READ_ONLY))
+		    config->flags & ~(uint32_t)(USVM_VM_NO_MIRROR | USVM_VM_READ_ONLY |
+						USVM_VM_AUTORESET))
 			return -EINVAL;
 		a.flags = (config->flags & USVM_VM_NO_MIRROR ? VM_NO_MIRROR : 0u) |
-			  (config->flags & USVM_VM_READ_ONLY ? VM_READ_ONLY : 0u);
+			  (config->flags & USVM_VM_READ_ONLY ? VM_READ_ONLY : 0u) |
+			  (config->flags & USVM_VM_AUTORESET ? VM_AUTORESET : 0u);
 	}
 	err = mm_call(usvm->mm, create_vm, &a, sizeof(a));
 	if (err)
@@ -101,8 +104,16 @@ int usvm_vm_destroy(struct usvm_vm *vm)
 static int mirror(void *argument)
 {
 	struct vm_args *a = argument;
+	bool autoreset = a->flags & VM_AUTORESET;
+	int err = autoreset ? vm_attr_listen(a->vm) : 0;
 
-	return vm_bind_mirror(a->vm, a->span, a->flags & VM_READ_ONLY);
+	if (!err)
+		err = vm_bind_mirror(a->vm, a->span, a->flags & VM_READ_ONLY);
+	if (err || !autoreset)
+		return err;
+	err = vm_attr_set_default(a->vm, a->span, 0, true);
+	/* Another thread has taken it away already. */
+	return err == -ENOENT ? 0 : err;
 }
 
 static int unmirror(void *argument)
@@ -129,10 +140,12 @@ int usvm_vm_mirror(struct usvm_vm *vm, const void *addr, size_t bytes, uint32_t 
 
 	if (err)
 		return err;
-	if ((flags & ~(uint32_t)USVM_VM_READ_ONLY) || !make_span(addr, bytes, &a.span))
+	if ((flags & ~(uint32_t)(USVM_VM_READ_ONLY | USVM_VM_AUTORESET)) ||
+	    !make_span(addr, bytes, &a.span))
 		return -EINVAL;
 	a.vm = vm->vm;
-	a.flags = flags & USVM_VM_READ_ONLY ? VM_READ_ONLY : 0u;
+	a.flags = (flags & USVM_VM_READ_ONLY ? VM_READ_ONLY : 0u) |
+		  (flags & USVM_VM_AUTORESET ? VM_AUTORESET : 0u);
 	return mm_call(vm->usvm->mm, mirror, &a, sizeof(a));
 }
 
@@ -153,7 +166,7 @@ static int prefetch(void *argument)
 {
 	struct vm_args *a = argument;
 
-	return vm_prefetch(a->vm, a->span, a->flags == USVM_PLACE_DEVICE);
+	return vm_prefetch(a->vm, a->span, (enum vm_place)a->flags);
 }
 
 int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes, enum usvm_place place)
@@ -163,7 +176,10 @@ int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes, enum usvm_
 
 	if (err)
 		return err;
-	if ((place != USVM_PLACE_SYSTEM && place != USVM_PLACE_DEVICE) ||
+	_Static_assert((int)USVM_PLACE_DEVICE == (int)VM_PLACE_DEVICE &&
+			       (int)USVM_PLACE_ADVISED == (int)VM_PLACE_ADVISED,
+		       "the same numbers");
+	if ((uint32_t)place > USVM_PLACE_ADVISED ||
 	    !make_span(addr, bytes, &a.span) || a.span.end > 1ull << 47)
 		return -EINVAL;
 	a.vm = vm->vm;

@@ -72,6 +72,7 @@ int vm_unbind(struct vm *vm, struct span span)
 	else if (gpusvm_has_mapping(&vm->svm, span))
 		err = -EBUSY;
 	if (!err) {
+		vm_attr_forget(vm, span);
 		interval_tree_remove(&vm->binds, &bind->node);
 		pool_put(&vm->bind_pool, bind);
 	}

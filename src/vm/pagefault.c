@@ -42,8 +42,10 @@ struct service {
 	uint64_t addr;
 	uint32_t access;
 	struct vm_bind *bind;
+	struct vm_attr_piece advice;
 	struct sys_vma vma;
-	bool migrates;  /* the memory can move, and the policy wants it to */
+	bool can_move;  /* the memory can, and the device takes some */
+	bool migrates;  /* and it should: the policy, or the access */
 	struct gpusvm_range *range;
 	uint32_t watch_tries;
 };
@@ -58,6 +60,17 @@ static bool needs_device(const struct service *s)
 {
 	return s->access == USVM_ACCESS_ATOMIC &&
 	       (s->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS);
+}
+
+/* The attributes want pages to come to the vm's device. */
+static bool prefers_device(const struct service *s)
+{
+	return vm_attr_is_here(s->vm, &s->advice.attr);
+}
+
+static bool is_prefetch(const struct service *s)
+{
+	return s->access == USVM_ACCESS_PREFETCH || s->access == VM_ACCESS_TO_DEVICE;
 }
 
 static int find_memory(struct service *s)
@@ -80,11 +93,14 @@ static int find_memory(struct service *s)
 	if (!(s->vma.prot & SYS_PROT_READ) ||
 	    (wants_write(s->access) && !(s->vma.prot & SYS_PROT_WRITE)))
 		return -EPERM;
-	s->migrates = (flags & MM_VMA_MIGRATES) &&
-		      vm->device->config.migrate != VM_MIGRATE_NEVER;
-	if (needs_device(s) && !s->migrates)
+	vm_attr_find(vm, s->bind, s->addr, &s->advice);
+	if (s->access == USVM_ACCESS_ATOMIC && s->advice.attr.atomic == VM_ATOMIC_CPU)
 		return -EACCES;
-	return 0;
+	s->can_move = (flags & MM_VMA_MIGRATES) &&
+		      vm->device->config.migrate != VM_MIGRATE_NEVER;
+	s->migrates = s->can_move && (needs_device(s) || s->access == VM_ACCESS_TO_DEVICE ||
+				      prefers_device(s));
+	return needs_device(s) && !s->can_move ? -EACCES : 0;
 }
 
 static bool is_writable(const struct service *s)
@@ -97,7 +113,7 @@ static bool is_writable(const struct service *s)
  * a range of which only the first page is on the device. */
 static bool wants_move(const struct service *s)
 {
-	return s->access == USVM_ACCESS_PREFETCH && s->migrates;
+	return is_prefetch(s) && s->migrates;
 }
 
 /* Another engine's fault, or an earlier one, mapped the page already. */
@@ -150,10 +166,10 @@ static bool is_left_alone(const struct service *s)
 	return true;
 }
 
-/* Where a run of system pages is bound. */
+/* Where a run of system pages is bound. All of what is to stay where it is. */
 static struct span system_part(const struct service *s, struct span run)
 {
-	if (!s->migrates)
+	if (!s->can_move || !prefers_device(s))
 		return run;
 	return span_intersect(run, span_block(s->addr, VM_FILL_BYTES));
 }
@@ -167,6 +183,8 @@ static uint32_t run_flags(const struct service *s, const struct gpusvm_page_run 
 	if (!is_writable(s))
 		return flags;
 	flags |= USVM_PTE_WRITE;
+	if (s->advice.attr.atomic == VM_ATOMIC_CPU)
+		return flags;
 	if (run->vram || !(s->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS))
 		flags |= USVM_PTE_ATOMIC;
 	return flags;
@@ -267,7 +285,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	err = find_memory(s);
 	if (err)
 		return err;
-	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, s->bind->node.span,
+	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, s->advice.span,
 					  &s->range);
 	if (err)
 		return err;

@@ -2,8 +2,9 @@
 /*
  * DOC: Prefetch
  *
- * To the device: what a fault on each range of the span would do, ahead of it.
- * To the system: bring home. Both skip holes in the address space and memory
+ * To the device: what a fault on each range of the span would do, ahead of it, whatever
+ * the attributes say. To the system: bring home. As advised: either, piece by piece of
+ * the attributes. All skip holes in the address space and memory
  * that is not bound, and leave what cannot move where it is.
  *
  * Upstream: DRM_XE_VM_BIND_OP_PREFETCH; ours goes on behind VMAs that are not
@@ -13,54 +14,73 @@
 
 #include <errno.h>
 
-/* The range over the first address of @part that is bound; @part lies in one VMA.
- * *@next: where to go on. */
-static int prefetch_step(struct vm *vm, struct span part, uint64_t *next)
+/* What one step found to do outside of vm.lock. */
+struct step {
+	struct span home;
+	uint64_t next; /* where to go on */
+};
+
+/* The range over the first address of @part that is bound; @part lies in one VMA. */
+static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
+			 struct step *step)
 {
+	struct vm_attr_piece piece;
 	struct vm_bind *bind;
 	int err = 0;
 
-	*next = part.end;
+	*step = (struct step){ .next = part.end };
 	lock_acquire(&vm->lock);
 	bind = vm_bind_next(vm, part);
 	if (bind) {
 		uint64_t addr = MAX(part.start, bind->node.span.start);
 
-		err = vm_service(vm, addr, USVM_ACCESS_PREFETCH, next);
-		/* What may not be read may not anywhere in its VMA. Else the next page. */
-		if (err && err != -EPERM)
-			*next = addr + PAGE_BYTES;
+		vm_attr_find(vm, bind, addr, &piece);
+		if (place == VM_PLACE_ADVISED && !vm_attr_is_here(vm, &piece.attr)) {
+			step->home = span_intersect((struct span){ addr, part.end },
+						    piece.span);
+			step->next = step->home.end;
+		} else {
+			err = vm_service(vm, addr, VM_ACCESS_TO_DEVICE, &step->next);
+			/* What may not be read may not anywhere in its VMA. Else the next
+			 * page. */
+			if (err && err != -EPERM)
+				step->next = addr + PAGE_BYTES;
+		}
 	}
 	lock_release(&vm->lock);
+	if (!span_is_empty(step->home))
+		return mm_bring_home(vm->device->mm, step->home, NULL);
 	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
 }
 
-int vm_prefetch(struct vm *vm, struct span span, bool to_device)
+int vm_prefetch(struct vm *vm, struct span span, enum vm_place place)
 {
 	struct mm *mm = vm->device->mm;
 	uint64_t addr = span.start;
 	bool any = false;
 	int err;
 
-	if (to_device && vm_device_is_unplugged(vm->device))
+	if (place == VM_PLACE_DEVICE && vm_device_is_unplugged(vm->device))
 		return -ENODEV;
 	while (addr < span.end) {
 		struct sys_vma vma;
+		struct step step;
 
 		if (mm_vma_find(mm, addr, true, &vma, NULL) || vma.span.start >= span.end)
 			break;
 		any = true;
 		addr = MAX(addr, vma.span.start);
-		if (!to_device) {
+		if (place == VM_PLACE_SYSTEM) {
 			addr = MIN(vma.span.end, span.end);
 			continue;
 		}
 		err = prefetch_step(vm, (struct span){ addr, MIN(vma.span.end, span.end) },
-				    &addr);
+				    place, &step);
 		if (err)
 			return err;
+		addr = step.next;
 	}
 	if (!any)
 		return -EFAULT;
-	return to_device ? 0 : mm_bring_home(mm, span, NULL);
+	return place == VM_PLACE_SYSTEM ? mm_bring_home(mm, span, NULL) : 0;
 }

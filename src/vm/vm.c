@@ -79,6 +79,7 @@ static struct vm *vm_alloc(struct vm_device *device)
 	lock_init(&vm->fault_lock, LOCK_LEAF, "vm.fault_lock");
 	interval_tree_init(&vm->binds);
 	pool_init(&vm->bind_pool, sizeof(struct vm_bind), "vm.binds");
+	vm_attr_init(vm);
 	mm_work_init(&vm->collect_work, vm_collect_work);
 	vm->pages = base_host->pages_alloc(scratch_bytes());
 	if (!vm->pages) {
@@ -148,8 +149,11 @@ int vm_create(struct vm_device *device, uint32_t flags, struct vm **out)
 	err = device->config.ops->vm_create(device->config.device, vm->id);
 	if (err)
 		goto release_id;
-	if (!(flags & VM_NO_MIRROR))
+	if (!(flags & VM_NO_MIRROR)) {
 		err = vm_bind_mirror(vm, all, flags & VM_READ_ONLY);
+		if (!err && (flags & VM_AUTORESET))
+			err = vm_attr_set_default(vm, all, 0, true);
+	}
 	if (err)
 		goto destroy_device_vm;
 	id_show(vm);
@@ -201,10 +205,12 @@ static void remove_all(struct vm *vm)
 	lock_acquire(&vm->lock);
 	vm->closed = true;
 	vm_remove_ranges(vm);
+	vm_attr_forget(vm, all);
 	while ((node = interval_tree_first(&vm->binds, all))) {
 		interval_tree_remove(&vm->binds, node);
 		pool_put(&vm->bind_pool, CONTAINER_OF(node, struct vm_bind, node));
 	}
+	vm_attr_stop(vm);
 	lock_release(&vm->lock);
 }
 
@@ -223,6 +229,7 @@ void vm_destroy(struct vm *vm)
 	/* Nothing queues a collection any more; one that is queued must end. */
 	wait_for_pending(vm);
 	gpusvm_fini(&vm->svm);
+	vm_attr_fini(vm);
 	pool_fini(&vm->bind_pool);
 	vm_free(vm);
 }
@@ -251,4 +258,5 @@ void vm_check(struct vm *vm)
 {
 	mm_check(vm->device->mm);
 	vram_check(vm->device->vram);
+	vm_attr_check(vm);
 }

@@ -115,6 +115,7 @@ void vm_device_vram(struct vm_device *device, struct vram_stats *stats);
 enum vm_flag {
 	VM_NO_MIRROR = 1 << 0,
 	VM_READ_ONLY = 1 << 1,
+	VM_AUTORESET = 1 << 2, /* of the mirror that it is born with; see vm/attr.h */
 };
 
 /** vm_create() - Return: 0, -ENOSPC, -ENOMEM, -ENODEV. */
@@ -134,9 +135,15 @@ MUST_CHECK int vm_bind_mirror(struct vm *vm, struct span span, bool read_only);
 /** vm_unbind() - Return: 0; -ENOENT no such bind; -EBUSY ranges live in it. */
 MUST_CHECK int vm_unbind(struct vm *vm, struct span span);
 
+enum vm_place {
+	VM_PLACE_SYSTEM,
+	VM_PLACE_DEVICE,
+	VM_PLACE_ADVISED, /* where each piece should be: vm/attr.h */
+};
+
 /** vm_prefetch() - best effort. Return: 0, -EFAULT nothing in @span is mapped, -ENOMEM;
  * -ENODEV to a device that is unplugged. */
-MUST_CHECK int vm_prefetch(struct vm *vm, struct span span, bool to_device);
+MUST_CHECK int vm_prefetch(struct vm *vm, struct span span, enum vm_place place);
 
 /* Where a page is. */
 struct vm_page_info {

@@ -8,6 +8,7 @@
 #include "base/interval_tree.h"
 #include "base/list.h"
 #include "base/pool.h"
+#include "vm/attr.h"
 #include "vm/vm.h"
 
 /* How often a fault starts again from the top before it is answered with -EBUSY (law 18).
@@ -18,6 +19,9 @@
 #define VM_MIGRATE_TRIES 3
 /* Holes around a fault that are taken as zeros when their block is in use already. */
 #define VM_FILL_BYTES KIB(64)
+
+/* Beside enum usvm_access: a prefetch to the device, whatever the attributes say. */
+#define VM_ACCESS_TO_DEVICE (USVM_ACCESS_PREFETCH + 1)
 
 /* Spans whose pages were all pinned, remembered so that not every fault finds it out. */
 #define VM_BUSY_MAX 16
@@ -33,6 +37,8 @@ struct vm_busy {
 struct vm_bind {
 	struct interval_node node;
 	bool read_only;
+	bool autoreset;     /* attributes go with what is unmapped */
+	uint32_t pat_index; /* the default */
 };
 
 struct vm {
@@ -42,6 +48,7 @@ struct vm {
 	struct gpusvm svm;
 	struct interval_tree binds;      /* under lock */
 	struct pool bind_pool;
+	struct vm_attr_table attrs;
 	struct gpusvm_pages *pages;      /* scratch, under lock */
 	bool closed;                     /* under lock */
 	struct vm_busy busy[VM_BUSY_MAX]; /* under lock; the oldest gives way */

@@ -25,7 +25,7 @@ void api_vm_create(struct api *api)
 	struct api_handle h = api_handle(api, API_DEVICE);
 	struct api_slot *slot = api_free_slot(api, API_VM);
 	uint32_t how = fuzz_take8(&api->in);
-	struct usvm_vm_config config = { .flags = how & 3 };
+	struct usvm_vm_config config = { .flags = (how & 3) | (how >> 1 & 4) };
 	struct usvm_vm *vm = API_UNTOUCHED;
 	int wanted = h.error;
 	int err;
@@ -34,7 +34,7 @@ void api_vm_create(struct api *api)
 		config.flags = (uint32_t)fuzz_take(&api->in, 4);
 	else if (how >= 0xd0)
 		config.reserved = how & 1;
-	if (!wanted && (!slot || config.reserved || config.flags > 3))
+	if (!wanted && (!slot || config.reserved || config.flags > 7))
 		wanted = -EINVAL;
 	err = usvm_vm_create(h.handle, how & 4 && !wanted ? NULL : &config,
 			     slot ? &vm : NULL);
@@ -71,8 +71,8 @@ void api_mirror(struct api *api)
 
 	flags = flags < 0xc0 ? (flags & 1) * USVM_VM_READ_ONLY :
 			       (uint32_t)fuzz_take(&api->in, 4);
-	if (!wanted && ((flags & ~(uint32_t)USVM_VM_READ_ONLY) || !is_span(addr, bytes) ||
-			(addr | bytes) % API_PAGE))
+	if (!wanted && ((flags & ~(uint32_t)(USVM_VM_READ_ONLY | USVM_VM_AUTORESET)) ||
+			!is_span(addr, bytes) || (addr | bytes) % API_PAGE))
 		wanted = -EINVAL;
 	err = usvm_vm_mirror(h.handle, pointer(addr), bytes, flags);
 	if (wanted)
@@ -110,7 +110,7 @@ void api_prefetch(struct api *api)
 
 	if (!api_memory_may_move(addr, bytes))
 		return;
-	if (!wanted && (place > USVM_PLACE_DEVICE || !is_span(addr, bytes)))
+	if (!wanted && (place > USVM_PLACE_ADVISED || !is_span(addr, bytes)))
 		wanted = -EINVAL;
 	err = usvm_prefetch(h.handle, pointer(addr), bytes, (enum usvm_place)place);
 	if (wanted)

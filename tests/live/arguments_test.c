@@ -348,7 +348,7 @@ static void bad_arguments_of_a_device_are_refused(void **state)
 	REFUSED(&s, -EINVAL, usvm_trace_read(live->gpu, NULL, 1, &count, NULL));
 	REFUSED(&s, -ENOENT, usvm_trace_read(live->gpu, &event, 1, &count, NULL));
 	REFUSED(&s, -EINVAL, usvm_vm_create(live->gpu, NULL, NULL));
-	for (uint32_t bit = 2; bit < 32; bit++)
+	for (uint32_t bit = 3; bit < 32; bit++)
 		REFUSED(&s, -EINVAL, usvm_vm_create(live->gpu, &(struct usvm_vm_config){
 			.flags = 1u << bit }, &vm));
 	REFUSED(&s, -EINVAL, usvm_vm_create(live->gpu, &(struct usvm_vm_config){
@@ -418,7 +418,7 @@ static void bad_arguments_of_a_vm_are_refused(void **state)
 	for (uint32_t bit = 0; bit < 32; bit++) {
 		REFUSED(&s, -EINVAL, usvm_queue_create(live->vm, &(struct usvm_queue_config){
 			.flags = 1u << bit }, &queue));
-		if (1u << bit != USVM_VM_READ_ONLY)
+		if (!(1u << bit & (USVM_VM_READ_ONLY | USVM_VM_AUTORESET)))
 			REFUSED(&s, -EINVAL, usvm_vm_mirror(live->vm, s.at, LIVE_PAGE,
 							    1u << bit));
 	}
@@ -429,7 +429,7 @@ static void bad_arguments_of_a_vm_are_refused(void **state)
 	REFUSED(&s, -EINVAL, usvm_query(live->vm, BEYOND, &info));
 	REFUSED(&s, -EINVAL, usvm_query(live->vm, (void *)UINTPTR_MAX, &info));
 	REFUSED(&s, -EINVAL, usvm_query_span(live->vm, s.at, LIVE_PAGE, NULL));
-	REFUSED(&s, -EINVAL, usvm_prefetch(live->vm, s.at, LIVE_PAGE, (enum usvm_place)2));
+	REFUSED(&s, -EINVAL, usvm_prefetch(live->vm, s.at, LIVE_PAGE, (enum usvm_place)3));
 	REFUSED(&s, -EINVAL, usvm_prefetch(live->vm, s.at, LIVE_PAGE, (enum usvm_place)-1));
 	munmap(nowhere, LIVE_PAGE);
 	REFUSED(&s, -EFAULT, usvm_prefetch(live->vm, nowhere, LIVE_PAGE, USVM_PLACE_SYSTEM));

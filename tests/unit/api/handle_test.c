@@ -73,6 +73,19 @@ static int prefetch(void *handle)
 	return usvm_prefetch(handle, pointer(place), PAGE_BYTES, USVM_PLACE_DEVICE);
 }
 
+static int advise(void *handle)
+{
+	return usvm_advise(handle, pointer(place), PAGE_BYTES, USVM_ATTRIBUTE_ATOMIC,
+			   &(struct usvm_attributes){ 0 });
+}
+
+static int advise_query(void *handle)
+{
+	size_t count;
+
+	return usvm_advise_query(handle, pointer(place), PAGE_BYTES, NULL, 0, &count);
+}
+
 static int query(void *handle)
 {
 	struct usvm_page_info info;
@@ -161,6 +174,8 @@ static const struct {
 	{ "usvm_vm_unmirror", VM, vm_unmirror, -EINVAL },
 	{ "usvm_queue_create", VM, queue_create, -EINVAL },
 	{ "usvm_prefetch", VM, prefetch, -EINVAL },
+	{ "usvm_advise", VM, advise, -EINVAL },
+	{ "usvm_advise_query", VM, advise_query, -EINVAL },
 	{ "usvm_query", VM, query, -EINVAL },
 	{ "usvm_query_span", VM, query_span, -EINVAL },
 	{ "usvm_faults", VM, faults, -EINVAL },

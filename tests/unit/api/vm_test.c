@@ -45,7 +45,7 @@ static void create_vms(void *arg)
 	(void)arg;
 	CHECK(!usvm_open(NULL, &device));
 	CHECK(usvm_vm_create(device, NULL, NULL) == -EINVAL);
-	CHECK(usvm_vm_create(device, &(struct usvm_vm_config){ .flags = 4 }, &vm) == -EINVAL);
+	CHECK(usvm_vm_create(device, &(struct usvm_vm_config){ .flags = 8 }, &vm) == -EINVAL);
 	CHECK(usvm_vm_create(device, &(struct usvm_vm_config){ .reserved = 1 }, &vm) ==
 	      -EINVAL);
 	CHECK(!usvm_vm_create(device, &config, &vm));
@@ -113,7 +113,7 @@ static void move_pages(void *arg)
 	(void)arg;
 	CHECK(usvm_prefetch(o.vm, start, 0, USVM_PLACE_DEVICE) == -EINVAL);
 	CHECK(usvm_prefetch(o.vm, start, SIZE_MAX, USVM_PLACE_DEVICE) == -EINVAL);
-	CHECK(usvm_prefetch(o.vm, start, 1, (enum usvm_place)2) == -EINVAL);
+	CHECK(usvm_prefetch(o.vm, start, 1, (enum usvm_place)3) == -EINVAL);
 	CHECK(usvm_prefetch(o.vm, BEHIND_ALL, 2 * PAGE_BYTES, USVM_PLACE_DEVICE) == -EINVAL);
 	CHECK(usvm_prefetch(o.vm, pointer(SIM_START + MIB(512)), 1, USVM_PLACE_DEVICE) ==
 	      -EFAULT);
