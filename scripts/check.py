@@ -66,9 +66,10 @@ CHECK_STEPS = [
     Step('bench --smoke', 'test', 'build', 'bench', 6),
     Step('sim', 'test', 'build', 'sim', 30),
     Step('fidelity', 'test', 'build', 'fidelity', 12),
+    Step('matrix', 'test', 'build', 'matrix', 30),
     Step('plants', 'test', 'build', 'plants', 25),
     Step('fuzz corpus', 'test', 'build', 'fuzz', 3),
-    Step('stress', 'test', 'build', 'stress', 50),
+    Step('stress', 'test', 'build', 'stress', 47),
     Step('debug: compile', 'compile', 'build-debug', '', 40),
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
     Step('debug: live', 'test', 'build-debug', 'live', 45),
@@ -77,7 +78,7 @@ CHECK_STEPS = [
     Step('plant: compile', 'compile', 'build-plant', '', 30),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
-    Step(f'live, {mask}', 'test', 'build', 'live', 6 if mask in HOME_MASKS else 16, mask)
+    Step(f'live, {mask}', 'test', 'build', 'live', 5 if mask in HOME_MASKS else 13, mask)
     for mask in FEATURE_MASKS
 ]
 
