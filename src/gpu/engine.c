@@ -52,12 +52,12 @@ static int run_kernel(struct gpu_engine *engine)
 static int run_in_vm(struct gpu_engine *engine, const struct gpu_job *job)
 {
 	uint64_t fence = job->user_fence_value;
-	int err;
+	int err = 0;
 
 	mmu_adopt_vm(engine);
 	if (job->type == GPU_JOB_KERNEL)
 		err = run_kernel(engine);
-	else
+	else if (job->type == GPU_JOB_BATCH)
 		err = command_streamer_run(engine);
 	if (err || !job->user_fence_addr)
 		return err;

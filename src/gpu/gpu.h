@@ -36,6 +36,7 @@ struct gpu_config {
 enum gpu_job_type {
 	GPU_JOB_KERNEL,
 	GPU_JOB_BATCH,
+	GPU_JOB_FENCE, /* nothing but the user fence, if any */
 };
 
 #define GPU_KERNEL_ARGS_MAX 256
@@ -65,6 +66,7 @@ struct gpu_job {
 	uint64_t fault_addr;    /* of a fault; with -EINVAL where the command stood */
 	uint32_t fault_access;
 
+	void *submitter;        /* not looked at */
 	/* [engine] The job is over; may free it. Must not block on another job. */
 	void (*done)(struct gpu_job *job);
 };
