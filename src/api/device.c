@@ -11,6 +11,7 @@
  * join threads, which touches the program's heap.
  */
 #include "api/api_internal.h"
+#include "api/device.h"
 
 #include <errno.h>
 #include <string.h>
@@ -315,4 +316,19 @@ int usvm_device_info(struct usvm *usvm, struct usvm_device_info *info)
 	if (why_not)
 		copy_text(info->why_not, sizeof(info->why_not), why_not);
 	return 0;
+}
+
+struct mm *api_device_mm(struct usvm *usvm)
+{
+	return usvm->mm;
+}
+
+struct vm_device *api_device_vm(struct usvm *usvm)
+{
+	return usvm->device;
+}
+
+struct gpu *api_device_gpu(struct usvm *usvm)
+{
+	return usvm->gpu;
 }
