@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Address spaces
+ *
+ * A client's address space is a vm that mirrors nothing until it is told to. Each has a
+ * queue of binds of its own. It is gone for the client at VM_DESTROY, and for good when its
+ * last queue is.
+ *
+ * Upstream: xe_vm_create_ioctl(), xe_vm_destroy_ioctl(), xe_vm_get_property_ioctl().
+ */
+#include "xe/xe_internal.h"
+
+#include <errno.h>
+
+struct vm_args {
+	struct vm_device *device;
+	struct vm *vm;
+};
+
+static int create_vm(void *argument)
+{
+	struct vm_args *a = argument;
+
+	return vm_create(a->device, VM_NO_MIRROR, &a->vm);
+}
+
+static int destroy_vm(void *argument)
+{
+	struct vm_args *a = argument;
+
+	vm_destroy(a->vm);
+	return 0;
+}
+
+/* A vm's own bind queue has no reference to it: its memory goes with the vm's. */
+static void free_bind_queue(struct xe_vm *vm)
+{
+	if (!vm->bind_queue)
+		return;
+	xe_queue_kill(vm->bind_queue);
+	xe_object_put(&vm->bind_queue->object);
+}
+
+static void destroy(struct xe_object *object)
+{
+	struct xe_vm *vm = xe_vm_of(object);
+	struct vm_args a = { vm->card->device, vm->vm };
+
+	free_bind_queue(vm);
+	if (vm->vm)
+		mm_call(vm->card->mm, destroy_vm, &a, sizeof(a));
+	xe_free(vm->card, vm, sizeof(*vm));
+}
+
+static int make_vm(struct xe_file *file, uint32_t flags, struct xe_vm **out)
+{
+	struct xe_card *card = file->card;
+	struct vm_args a = { card->device, NULL };
+	struct xe_vm *vm = xe_alloc(card, sizeof(*vm));
+	int err;
+
+	if (!vm)
+		return -ENOMEM;
+	vm->object.references = 1;
+	vm->object.destroy = destroy;
+	vm->card = card;
+	vm->file = file;
+	vm->flags = flags;
+	list_init(&vm->jobs);
+	err = mm_call(card->mm, create_vm, &a, sizeof(a));
+	if (!err) {
+		vm->vm = a.vm;
+		err = xe_queue_make(card, vm, XE_ENGINE_VM_BIND, 1, &vm->bind_queue);
+	}
+	if (vm->bind_queue)
+		vm->bind_queue->is_own = true;
+	if (err) {
+		xe_object_put(&vm->object);
+		return err;
+	}
+	*out = vm;
+	return 0;
+}
+
+static bool flags_are_valid(uint32_t flags)
+{
+	const uint32_t known = XE_VM_SCRATCH_PAGE | XE_VM_LR_MODE | XE_VM_FAULT_MODE |
+			       XE_VM_NO_OVERCOMMIT;
+
+	if (flags & ~known)
+		return false;
+	if ((flags & XE_VM_FAULT_MODE) && !(flags & XE_VM_LR_MODE))
+		return false;
+	return !(flags & XE_VM_NO_OVERCOMMIT) || (flags & XE_VM_FAULT_MODE);
+}
+
+int xe_ioctl_vm_create(struct xe_file *file, void *argument)
+{
+	struct xe_vm_create *args = argument;
+	struct xe_vm *vm;
+	int err;
+
+	if (args->extensions || args->reserved[0] || args->reserved[1] ||
+	    !flags_are_valid(args->flags))
+		return -EINVAL;
+	err = make_vm(file, args->flags, &vm);
+	if (err)
+		return err;
+	err = xe_file_insert(file, XE_KIND_VM, &vm->object, &args->vm);
+	if (err)
+		xe_object_put(&vm->object);
+	return err;
+}
+
+int xe_ioctl_vm_destroy(struct xe_file *file, void *argument)
+{
+	const struct xe_vm_destroy *args = argument;
+	struct xe_object *object;
+	struct xe_vm *vm;
+	bool is_busy;
+
+	if (args->pad || args->reserved[0] || args->reserved[1])
+		return -EINVAL;
+	object = xe_file_find(file, XE_KIND_VM, args->vm);
+	if (!object)
+		return -ENOENT;
+	vm = xe_vm_of(object);
+	/* Long running without faults: its queues have to be preempted to unmap. */
+	is_busy = xe_vm_is_lr(vm) && !xe_vm_faults(vm) && ATOMIC_LOAD(&vm->queues);
+	xe_object_put(object);
+	if (is_busy)
+		return -EBUSY;
+	object = xe_file_remove(file, XE_KIND_VM, args->vm);
+	if (!object)
+		return -ENOENT;
+	ATOMIC_STORE(&vm->closed, 1);
+	xe_object_put(object);
+	xe_queues_bury(file->card);
+	return 0;
+}
+
+/* --- properties -------------------------------------------------------------------- */
+
+static struct xe_vm_fault describe(const struct vm_fault_record *record)
+{
+	return (struct xe_vm_fault){
+		.addr = ALIGN_DOWN(record->addr, PAGE_BYTES),
+		.precision_bytes = PAGE_BYTES,
+		.access = (uint8_t)MIN(record->access, (uint32_t)USVM_ACCESS_ATOMIC),
+		.type = record->error == -EFAULT ? 0 :
+			record->access == USVM_ACCESS_ATOMIC ? 2 : 1,
+	};
+}
+
+static int read_faults(struct xe_file *file, struct xe_vm *vm, struct xe_vm_get_property *args)
+{
+	struct vm_fault_record records[VM_FAULTS_KEPT];
+	size_t count = vm_faults(vm->vm, records, VM_FAULTS_KEPT);
+	uint32_t bytes = (uint32_t)(count * sizeof(struct xe_vm_fault));
+	int err = 0;
+
+	if (!args->bytes) {
+		args->bytes = bytes;
+		return 0;
+	}
+	if (args->bytes > bytes || args->bytes % sizeof(struct xe_vm_fault))
+		return -EINVAL;
+	for (size_t i = 0; i < args->bytes / sizeof(struct xe_vm_fault) && !err; i++) {
+		struct xe_vm_fault fault = describe(&records[i]);
+
+		err = xe_copy_out(file->card, args->data + i * sizeof(fault), &fault,
+				  sizeof(fault));
+	}
+	return err;
+}
+
+int xe_ioctl_vm_get_property(struct xe_file *file, void *argument)
+{
+	struct xe_vm_get_property *args = argument;
+	struct xe_object *object;
+	int err;
+
+	if (args->extensions || args->pad || args->reserved[0] || args->reserved[1] ||
+	    args->reserved[2])
+		return -EINVAL;
+	object = xe_file_find(file, XE_KIND_VM, args->vm);
+	if (!object)
+		return -ENOENT;
+	err = args->property == XE_VM_PROPERTY_FAULTS ?
+		      read_faults(file, xe_vm_of(object), args) :
+		      -EINVAL;
+	xe_object_put(object);
+	return err;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * xe/xe.h - a virtual Xe card: what the layer above sees of it.
+ *
+ * A card is opened once in a process; a file is one open() of its node and owns what a
+ * client makes through it: address spaces, queues, sync objects. An ioctl is called by
+ * the client's thread, with the client's pointer, as the kernel would be.
+ *
+ *     shim                 xe                              vm, gpu
+ *     ioctl(fd, ...)  ---> xe_ioctl(file, ...)
+ *                          copies in, checks,
+ *                          mm_call() ---- worker --------> vm_create(), binds, ...
+ *                          or gpu_queue_submit() --------> engine
+ *                          copies out
+ *
+ * In a child of fork all of this is wiped: xe_is_forked() tells; the child opens again.
+ */
+#ifndef XE_XE_H
+#define XE_XE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+struct xe_card;
+struct xe_file;
+
+struct xe_card_config {
+	const char *profile;  /* "bmg" or "cri"; NULL: the first */
+	uint64_t vram_bytes;  /* a multiple of 2 MiB; 0: 256 MiB */
+	uint32_t index;       /* N of /dev/dri/cardN */
+	/* A line for the log: what was refused and why. NULL: none wanted. */
+	void (*log)(const char *text);
+};
+
+/**
+ * xe_card_open() - the card, and the library's threads behind it
+ * Context: a program's thread, one at a time; may sleep. Return: 0; -EINVAL no such
+ * profile; what usvm_open() returns.
+ */
+MUST_CHECK int xe_card_open(const struct xe_card_config *config, struct xe_card **card);
+
+/** xe_card_close() - every file is closed; NULL is accepted. Context: as open. */
+void xe_card_close(struct xe_card *card);
+
+/** xe_is_forked() - this is a child of the process that opened a card: what it opened is no
+ * more. Context: any. */
+bool xe_is_forked(void);
+
+/** xe_process_forget() - after xe_is_forked() said so: this process has opened nothing yet */
+void xe_process_forget(void);
+
+/** xe_file_open() - Context: a program's thread. Return: 0, -ENOMEM. */
+MUST_CHECK int xe_file_open(struct xe_card *card, struct xe_file **file);
+
+/** xe_file_close() - ends its jobs, destroys what it owns. Context: a program's thread;
+ * may sleep; no call on @file is at work. */
+void xe_file_close(struct xe_file *file);
+
+/**
+ * xe_ioctl() - one ioctl of a client
+ * @request: as ioctl(2)'s; matched by number, extended with zeros by size
+ * @argument: the client's pointer; may be wrong
+ * Context: a program's thread that holds no lock; may sleep.
+ * Return: 0 or -errno.
+ */
+MUST_CHECK int xe_ioctl(struct xe_file *file, uint64_t request, uint64_t argument);
+
+/** xe_stats_text() - gtN/stats: lines "name: value". Context: any.
+ * Return: bytes written, at most @bytes. */
+size_t xe_stats_text(struct xe_card *card, char *text, size_t bytes);
+
+#endif
