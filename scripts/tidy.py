@@ -102,7 +102,7 @@ BANNED = [
     # names, where they are banned, what to use
     (r'pthread_(?:mutex|rwlock|cond|spin|barrier)_\w+', in_layers_but('base', 'sys'),
      'use struct lock (base/lock.h) and base/wait.h'),
-    (r'mmap|munmap|mremap|mprotect|madvise|ioctl|syscall', in_layers_but('sys'),
+    (r'mmap|munmap|mremap|mprotect|madvise|ioctl|syscall', in_layers_but('sys', 'shim'),
      'only sys makes system calls: use struct sys_ops'),
     (r'u?sleep|nanosleep|clock_nanosleep', everywhere_but_sys,
      'wait for the event, not for the clock'),
@@ -112,7 +112,10 @@ BANNED = [
      'use a function that knows the size'),
     (r'malloc|calloc|realloc|free|aligned_alloc|posix_memalign|strdup|strndup',
      in_layers_but(), 'the program\'s heap may be on the device: use base/pool.h'),
-    (r'printf|fprintf|vprintf|vfprintf|dprintf|puts|fputs|putchar|fputc|perror|fopen',
+    # shim stands in front of the C library: a program's fopen() is one of its functions.
+    (r'fopen', in_layers_but('shim'),
+     'the library has no stdio: use base/trace.h or base/text.h'),
+    (r'printf|fprintf|vprintf|vfprintf|dprintf|puts|fputs|putchar|fputc|perror',
      in_layers_but(), 'the library has no stdio: use base/trace.h or base/text.h'),
 ]
 # Not a member (x.free), not a declaration's part of a longer name.

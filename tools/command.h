@@ -25,6 +25,7 @@ struct command {
 
 extern const struct command demo_command;
 extern const struct command doctor_command;
+extern const struct command run_command;
 extern const struct command sim_command;
 
 /**

@@ -48,6 +48,8 @@ def test_usage():
                       ['demo', '--vram', '2MB'], ['demo', '--vram', '1025G'],
                       ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
                       ['doctor', '--dance'], ['doctor', 'x'],
+                      ['run'], ['run', '--dance', 'true'], ['run', '--vram', '3M', 'true'],
+                      ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)
@@ -59,6 +61,7 @@ def test_usage():
             (['--help'], ['demo', 'doctor', '--version']),
             (['demo', '--help'], ['--mode', '--vram', '--trace', '--require-migration']),
             (['doctor', '--help'], ['--json']),
+            (['run', '--help'], ['--profile', '--cards', '--vram', 'USVM_LOG']),
             (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)
         check(f'{" ".join(arguments)}: names what there is',

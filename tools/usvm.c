@@ -20,6 +20,7 @@
 static const struct command *const commands[] = {
 	&demo_command,
 	&doctor_command,
+	&run_command,
 	&sim_command,
 };
 

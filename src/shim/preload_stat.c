@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Functions that look
+ *
+ * stat() and its kin say "character device" of a node; links that lead through the shadow
+ * tree are told as if they did not.
+ */
+#include "shim/shim_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+char *__realpath_chk(const char *path, char *resolved, size_t bytes);
+
+_Static_assert(sizeof(struct stat) == sizeof(struct stat64), "one layout for both");
+
+static int pretend(int result, struct stat *st)
+{
+	if (!result)
+		shim_pretend(st);
+	return result;
+}
+
+SHIM_EXPORT int stat(const char *path, struct stat *st)
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return pretend(shim_real()->stat(shim_path(path, buffer), st), st);
+}
+
+SHIM_EXPORT int stat64(const char *path, struct stat64 *st)
+{
+	return stat(path, (struct stat *)(void *)st);
+}
+
+SHIM_EXPORT int lstat(const char *path, struct stat *st)
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return pretend(shim_real()->lstat(shim_path(path, buffer), st), st);
+}
+
+SHIM_EXPORT int lstat64(const char *path, struct stat64 *st)
+{
+	return lstat(path, (struct stat *)(void *)st);
+}
+
+SHIM_EXPORT int fstat(int fd, struct stat *st)
+{
+	return pretend(shim_real()->fstat(fd, st), st);
+}
+
+SHIM_EXPORT int fstat64(int fd, struct stat64 *st)
+{
+	return fstat(fd, (struct stat *)(void *)st);
+}
+
+SHIM_EXPORT int fstatat(int dir, const char *path, struct stat *st, int flags)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path_at(dir, path, buffer);
+
+	if (real)
+		dir = AT_FDCWD;
+	return pretend(shim_real()->fstatat(dir, real ? real : path, st, flags), st);
+}
+
+SHIM_EXPORT int fstatat64(int dir, const char *path, struct stat64 *st, int flags)
+{
+	return fstatat(dir, path, (struct stat *)(void *)st, flags);
+}
+
+SHIM_EXPORT int access(const char *path, int mode)
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return shim_real()->access(shim_path(path, buffer), mode);
+}
+
+SHIM_EXPORT int faccessat(int dir, const char *path, int mode, int flags)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path_at(dir, path, buffer);
+
+	if (real)
+		dir = AT_FDCWD;
+	return shim_real()->faccessat(dir, real ? real : path, mode, flags);
+}
+
+/* The whole link, then what of it fits. */
+static ssize_t read_link(int dir, const char *path, char *to, size_t bytes)
+{
+	char link[SHIM_PATH_MAX];
+	ssize_t length = shim_real()->readlinkat(dir, path, link, sizeof(link));
+
+	if (length < 0)
+		return length;
+	length = (ssize_t)MIN(shim_unpath(link, (size_t)length), bytes);
+	memcpy(to, link, (size_t)length);
+	return length;
+}
+
+SHIM_EXPORT ssize_t readlink(const char *path, char *to, size_t bytes)
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return read_link(AT_FDCWD, shim_path(path, buffer), to, bytes);
+}
+
+SHIM_EXPORT ssize_t readlinkat(int dir, const char *path, char *to, size_t bytes)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path_at(dir, path, buffer);
+
+	return read_link(real ? AT_FDCWD : dir, real ? real : path, to, bytes);
+}
+
+static char *real_path(const char *path, char *resolved)
+{
+	char buffer[SHIM_PATH_MAX];
+	char *result = shim_real()->realpath(shim_path(path, buffer), resolved);
+
+	if (result)
+		result[shim_unpath(result, strlen(result))] = 0;
+	return result;
+}
+
+SHIM_EXPORT char *realpath(const char *path, char *resolved)
+{
+	return real_path(path, resolved);
+}
+
+SHIM_EXPORT char *__realpath_chk(const char *path, char *resolved, size_t bytes UNUSED)
+{
+	return real_path(path, resolved);
+}
+
+SHIM_EXPORT int scandir(const char *path, struct dirent ***names,
+			int (*filter)(const struct dirent *),
+			int (*compare)(const struct dirent **, const struct dirent **))
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return shim_real()->scandir(shim_path(path, buffer), names, filter, compare);
+}

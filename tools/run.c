@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: usvm run
+ *
+ * Starts a program with a virtual Xe card: makes the shadow tree, preloads libusvm-xe.so,
+ * waits, and takes the tree away. The library is looked for where $USVM_XE_LIBRARY says,
+ * where it was installed, and beside this command in a build.
+ */
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "run.h"
+
+#if !defined(USVM_XE_PATH)
+#define USVM_XE_PATH "/usr/local/lib/usvm/libusvm-xe.so"
+#endif
+
+#define LIBRARY "libusvm-xe.so"
+
+struct options {
+	const char *profile;
+	unsigned int cards;
+	unsigned long long vram_bytes;
+};
+
+/* BUILD/usvm, BUILD/libusvm-xe.so */
+static bool beside(char *path, size_t bytes)
+{
+	ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
+	char *slash;
+
+	if (length <= 0)
+		return false;
+	path[length] = 0;
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash + 1 - path) + sizeof(LIBRARY) > bytes)
+		return false;
+	memcpy(slash + 1, LIBRARY, sizeof(LIBRARY));
+	return !access(path, R_OK);
+}
+
+static const char *find_library(char *path, size_t bytes)
+{
+	const char *named = getenv("USVM_XE_LIBRARY");
+
+	if (named)
+		return named;
+	if (beside(path, bytes))
+		return path;
+	return access(USVM_XE_PATH, R_OK) ? NULL : USVM_XE_PATH;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+	(void)st;
+	(void)kind;
+	(void)walk;
+	return remove(path) ? -1 : 0;
+}
+
+static void set_environment(const struct options *o, const char *root, const char *library)
+{
+	const char *before = getenv("LD_PRELOAD");
+	char text[8192];
+
+	snprintf(text, sizeof(text), "%s%s%s", library, before && *before ? ":" : "",
+		 before ? before : "");
+	setenv("LD_PRELOAD", text, 1);
+	setenv("USVM_XE_ROOT", root, 1);
+	if (o->profile)
+		setenv("USVM_XE_PROFILE", o->profile, 1);
+	if (o->vram_bytes) {
+		snprintf(text, sizeof(text), "%llu", o->vram_bytes);
+		setenv("USVM_XE_VRAM", text, 1);
+	}
+}
+
+/* Return: the exit status, as a shell tells it. */
+static int run_program(const struct options *o, const char *root, const char *library,
+		       char **argv)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0) {
+		fprintf(stderr, "usvm run: %s\n", strerror(errno));
+		return EXIT_WRONG;
+	}
+	if (!child) {
+		set_environment(o, root, library);
+		execvp(argv[0], argv);
+		fprintf(stderr, "usvm run: %s: %s\n", argv[0], strerror(errno));
+		_exit(errno == ENOENT ? 127 : 126);
+	}
+	/* The program decides what becomes of a signal from the terminal. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			return EXIT_WRONG;
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_with_tree(const struct options *o, const char *library, char **argv)
+{
+	const char *folder = getenv("TMPDIR");
+	char root[1024];
+	int status, err;
+
+	snprintf(root, sizeof(root), "%s/usvm-run.XXXXXX", folder && *folder ? folder : "/tmp");
+	if (!mkdtemp(root)) {
+		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(errno));
+		return EXIT_WRONG;
+	}
+	err = run_tree_make(root, o->cards);
+	if (err) {
+		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(-err));
+		status = EXIT_WRONG;
+	} else {
+		status = run_program(o, root, library, argv);
+	}
+	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return status;
+}
+
+static int parse_size(const char *text, unsigned long long *bytes)
+{
+	static const char units[] = "KMG";
+	char *end;
+	const char *unit;
+
+	if (*text < '0' || *text > '9')
+		return -1;
+	errno = 0;
+	*bytes = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (errno || (*end && (!unit || end[1])))
+		return -1;
+	if (unit)
+		*bytes <<= 10 * (unit - units + 1);
+	return !*bytes || *bytes % (2u << 20) || *bytes > 1ull << 40 ? -1 : 0;
+}
+
+enum {
+	OPTION_PROFILE = 1,
+	OPTION_CARDS,
+	OPTION_VRAM,
+	OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+	{ "profile", required_argument, NULL, OPTION_PROFILE },
+	{ "cards", required_argument, NULL, OPTION_CARDS },
+	{ "vram", required_argument, NULL, OPTION_VRAM },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int run_run(int argc, char **argv)
+{
+	struct options o = { .cards = 1 };
+	char path[4096];
+	const char *library;
+	int option;
+
+	opterr = 0;
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+		switch (option) {
+		case OPTION_PROFILE:
+			o.profile = optarg;
+			if (strcmp(optarg, "bmg") && strcmp(optarg, "cri"))
+				return command_usage_error(&run_command, "no profile '%s'",
+							   optarg);
+			break;
+		case OPTION_CARDS:
+			o.cards = (unsigned int)strtoul(optarg, NULL, 10);
+			if (o.cards < 1 || o.cards > RUN_CARDS_MAX)
+				return command_usage_error(&run_command, "1 to %d cards",
+							   RUN_CARDS_MAX);
+			break;
+		case OPTION_VRAM:
+			if (parse_size(optarg, &o.vram_bytes))
+				return command_usage_error(&run_command, "bad size '%s'",
+							   optarg);
+			break;
+		case OPTION_HELP:
+			return command_help(&run_command);
+		default:
+			return command_bad_option(&run_command, argv);
+		}
+	}
+	if (optind == argc)
+		return command_usage_error(&run_command, "a program is wanted");
+	library = find_library(path, sizeof(path));
+	if (!library) {
+		fprintf(stderr, "usvm run: %s is not installed; its path may stand in "
+				"USVM_XE_LIBRARY\n", LIBRARY);
+		return EXIT_WRONG;
+	}
+	return run_with_tree(&o, library, argv + optind);
+}
+
+const struct command run_command = {
+	.name = "run",
+	.summary = "Run a program with a virtual Intel Xe GPU",
+	.usage = "Usage: usvm run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
+		 "\n"
+		 "Start an unmodified program with an Xe card under /dev/dri that usvm serves.\n"
+		 "\n"
+		 "Options:\n"
+		 "  --profile NAME  What the card says it is: bmg (default) or cri\n"
+		 "  --cards N       How many cards there are (1 to 8, default 1)\n"
+		 "  --vram SIZE     Memory of a card, with K, M or G; default 256M\n"
+		 "  --help          Print this text\n"
+		 "\n"
+		 "USVM_LOG=FILE (or - for the standard error) gets a line for each thing that\n"
+		 "the program asked for and the card does not have.\n"
+		 "\n"
+		 "Exit status: the program's; 128 and the signal that ended it; 127 where there\n"
+		 "is no such program.\n",
+	.run = run_run,
+};

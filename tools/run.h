@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tools/run.h - what the files of `usvm run` share.
+ */
+#ifndef TOOLS_RUN_H
+#define TOOLS_RUN_H
+
+#define RUN_CARDS_MAX 8
+
+/** run_tree_make() - fill the folder @root with the files of @cards cards.
+ * Return: 0 or -errno. */
+int run_tree_make(const char *root, unsigned int cards);
+
+#endif
