@@ -4,11 +4,12 @@
 
 BUILD = build
 PYTHON = python3
-seconds = 600
+fuzz: seconds = 600
+soak: seconds = 3600
 seeds = 1..60000
 
-.PHONY: help demo build check check-san flake fuzz soak plants coverage bench install clean
-.PHONY: deps deps-check deps-fuzz deps-coverage
+.PHONY: help demo build check check-san flake fuzz soak plants oracle-plants coverage bench
+.PHONY: install clean deps deps-check deps-fuzz deps-coverage
 
 help:
 	@echo 'make demo        build the usvm command and run its demonstration'
@@ -18,7 +19,9 @@ help:
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
-	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000'
+	@echo 'make oracle-plants  the same, and whether usvm oracle finds them'
+	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000; then usvm oracle for an'
+	@echo '                 hour: seconds=3600'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
@@ -62,10 +65,14 @@ fuzz: deps-fuzz
 	@$(PYTHON) scripts/fuzz.py --engine both --seconds $(seconds) $(targets)
 
 soak: build
-	@nice $(BUILD)/tests/sim/usvm-sim --profile all --seeds $(seeds) --keep-going
+	@nice $(BUILD)/tests/sim/usvm-sim --profile all --seeds $(seeds) --keep-going; \
+	sim=$$?; nice $(BUILD)/usvm oracle --seconds $(seconds) && exit $$sim
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)
+
+oracle-plants: build
+	@$(PYTHON) scripts/oracle-plants.py --usvm $(BUILD)/tests/oracle/usvm-planted $(names)
 
 coverage: deps-coverage
 	@$(PYTHON) scripts/coverage.py

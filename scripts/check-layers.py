@@ -84,7 +84,8 @@ def check_outside_include(root, path, folder, is_system, name):
         return f'"{name}": write <{name}>'
     if name == KERNEL_NUMBERS:
         return None
-    if '..' in name or not os.path.exists(beside):
+    own = os.path.join(root, folder, name)
+    if '..' in name or not (os.path.exists(beside) or os.path.exists(own)):
         return f'{folder}/ may include <usvm/...> only, not "{name}"'
     return None
 

@@ -25,6 +25,7 @@ struct command {
 
 extern const struct command demo_command;
 extern const struct command doctor_command;
+extern const struct command oracle_command;
 extern const struct command run_command;
 extern const struct command sim_command;
 
@@ -46,6 +47,13 @@ int command_help(const struct command *command);
 /** command_flush() - the last act of a command. Return: @status, or EXIT_WRONG where what
  * was printed did not reach its reader. */
 int command_flush(int status);
+
+/**
+ * command_beside() - the path of a program of the build that this command lies in
+ * @name: below the build's folder: BUILD/usvm, BUILD/@name; it need not be there
+ * Return: 0; -1: it cannot be told.
+ */
+int command_beside(const char *name, char *path, size_t bytes);
 
 /**
  * open_error_text() - why usvm_open(@spec) gave @err, with the text that is to blame

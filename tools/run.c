@@ -32,29 +32,13 @@ struct options {
 	unsigned long long vram_bytes;
 };
 
-/* BUILD/usvm, BUILD/libusvm-xe.so */
-static bool beside(char *path, size_t bytes)
-{
-	ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
-	char *slash;
-
-	if (length <= 0)
-		return false;
-	path[length] = 0;
-	slash = strrchr(path, '/');
-	if (!slash || (size_t)(slash + 1 - path) + sizeof(LIBRARY) > bytes)
-		return false;
-	memcpy(slash + 1, LIBRARY, sizeof(LIBRARY));
-	return !access(path, R_OK);
-}
-
 static const char *find_library(char *path, size_t bytes)
 {
 	const char *named = getenv("USVM_XE_LIBRARY");
 
 	if (named)
 		return named;
-	if (beside(path, bytes))
+	if (!command_beside(LIBRARY, path, bytes) && !access(path, R_OK))
 		return path;
 	return access(USVM_XE_PATH, R_OK) ? NULL : USVM_XE_PATH;
 }

@@ -18,25 +18,6 @@
 #define USVM_SIM_PATH "/usr/local/libexec/usvm/usvm-sim"
 #endif
 
-/* Of the build that this command lies in: BUILD/usvm, BUILD/tests/sim/usvm-sim. */
-static int beside(char *path, size_t bytes)
-{
-	ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
-	char *slash;
-
-	if (length <= 0)
-		return -1;
-	path[length] = 0;
-	slash = strrchr(path, '/');
-	if (!slash)
-		return -1;
-	slash[1] = 0;
-	if (strlen(path) + sizeof("tests/sim/usvm-sim") > bytes)
-		return -1;
-	memcpy(path + strlen(path), "tests/sim/usvm-sim", sizeof("tests/sim/usvm-sim"));
-	return 0;
-}
-
 static void run(const char *path, char **argv)
 {
 	argv[0] = (char *)(uintptr_t)path;
@@ -54,7 +35,7 @@ static int sim_run(int argc, char **argv)
 		run(named, argv);
 		return EXIT_WRONG;
 	}
-	if (!beside(path, sizeof(path)) && !access(path, X_OK)) {
+	if (!command_beside("tests/sim/usvm-sim", path, sizeof(path)) && !access(path, X_OK)) {
 		run(path, argv);
 		return EXIT_WRONG;
 	}

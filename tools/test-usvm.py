@@ -48,6 +48,12 @@ def test_usage():
                       ['demo', '--vram', '2MB'], ['demo', '--vram', '1025G'],
                       ['demo', '--mode', 'teleport'], ['demo', 'a', 'b'],
                       ['doctor', '--dance'], ['doctor', 'x'],
+                      ['oracle', '--dance'], ['oracle', 'x'], ['oracle', '--seconds', '0'],
+                      ['oracle', '--threads', '9'], ['oracle', '--mode', 'teleport'],
+                      ['oracle', '--without', 'touch,dance'], ['oracle', '--vram', '3M'],
+                      ['oracle', '--device', 'card'],
+                      ['oracle', '--device', 'model', '--vram', '8M'],
+                      ['oracle', '--threads', '8', '--steps', '4096'],
                       ['run'], ['run', '--dance', 'true'], ['run', '--vram', '3M', 'true'],
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
@@ -61,6 +67,7 @@ def test_usage():
             (['--help'], ['demo', 'doctor', '--version']),
             (['demo', '--help'], ['--mode', '--vram', '--trace', '--require-migration']),
             (['doctor', '--help'], ['--json']),
+            (['oracle', '--help'], ['--seconds', '--seed', '--script', '--plant']),
             (['run', '--help'], ['--profile', '--cards', '--vram', 'USVM_LOG']),
             (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)

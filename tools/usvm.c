@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <usvm/usvm.h>
 
@@ -20,6 +21,7 @@
 static const struct command *const commands[] = {
 	&demo_command,
 	&doctor_command,
+	&oracle_command,
 	&run_command,
 	&sim_command,
 };
@@ -72,6 +74,21 @@ int command_help(const struct command *command)
 {
 	fputs(command->usage, stdout);
 	return command_flush(0);
+}
+
+int command_beside(const char *name, char *path, size_t bytes)
+{
+	ssize_t length = readlink("/proc/self/exe", path, bytes - 1);
+	char *slash;
+
+	if (length <= 0)
+		return -1;
+	path[length] = 0;
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash + 1 - path) + strlen(name) >= bytes)
+		return -1;
+	memcpy(slash + 1, name, strlen(name) + 1);
+	return 0;
 }
 
 static int print_help(void)

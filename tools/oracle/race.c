@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "stress.h"
+#include "oracle.h"
 
 #define RACE_PAGES 64u
 #define DETOUR_ZONE 0x201000000000ul
@@ -60,7 +60,7 @@ static void race_call(struct worker *worker, struct hold *hold)
 {
 	bool replace = random_one_in(&worker->random, 2);
 	uint64_t done[RACE_PAGES][BOUNDS_COUNT];
-	void *at = hold->area->base + hold->first * PAGE;
+	void *at = hold_start(hold);
 	uint32_t count = race_begin(hold, done);
 	void *got = at;
 
@@ -69,8 +69,7 @@ static void race_call(struct worker *worker, struct hold *hold)
 	area_note(hold->area, worker->thread, replace ? "race MAP_FIXED" : "race DONTNEED",
 		  hold->first, count);
 	if (replace)
-		got = mmap(at, count * PAGE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		got = map_again(hold->area, hold->first, count, MAP_FIXED) ? at : MAP_FAILED;
 	else if (madvise(at, count * PAGE, MADV_DONTNEED))
 		got = MAP_FAILED;
 	if (got != at)
@@ -80,24 +79,18 @@ static void race_call(struct worker *worker, struct hold *hold)
 		advise_as(hold->area, hold->first, count);
 }
 
-void op_race(struct worker *worker)
+void op_race(struct worker *worker, struct hold *hold)
 {
-	struct hold hold;
 	struct mismatch m;
 
-	if (!hold_some(&worker->random, false, RACE_PAGES, &hold)) {
-		worker->missed++;
-		return;
-	}
 	for (uint32_t i = 0; i < 4; i++) {
-		uint32_t page = hold.first + random_below(&worker->random, hold.count);
+		uint32_t page = hold->first + random_below(&worker->random, hold->count);
 
-		race_call(worker, &hold);
-		touch_page(hold.area, page, worker->thread, 1);
-		if (!check_page(hold.area, page, TAG_FIRST, 32, false, &m))
-			report_mismatch(hold.area, &m, worker->thread, "race");
+		race_call(worker, hold);
+		touch_page(hold->area, page, worker->thread, 1);
+		if (!check_page(hold->area, page, TAG_FIRST, 32, false, &m))
+			report_mismatch(hold->area, &m, worker->thread, "in a race");
 	}
-	hold_release(&hold);
 }
 
 /* --- new memory at an old address, again and again --------------------------------------- */
@@ -106,56 +99,49 @@ static void renew(struct worker *worker, const struct hold *hold, uint32_t how)
 {
 	static const char *const what[] = { "hammer DONTNEED", "hammer MAP_FIXED",
 					    "hammer munmap" };
-	void *at = hold->area->base + hold->first * PAGE;
 	size_t bytes = hold->count * PAGE;
-	void *got = at;
 
 	note(worker, hold, what[how]);
-	if (how == 0 && madvise(at, bytes, MADV_DONTNEED))
+	if (how == 0 && madvise(hold_start(hold), bytes, MADV_DONTNEED))
 		report_failure(hold->area, "madvise", errno);
-	if (how == 2 && munmap(at, bytes))
+	if (how == 2 && munmap(hold_start(hold), bytes))
 		report_failure(hold->area, "munmap", errno);
-	if (how)
-		got = mmap(at, bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	if (got != at)
+	if (how && !map_again(hold->area, hold->first, hold->count, MAP_FIXED))
 		report_failure(hold->area, "mmap", errno);
 	shadow_clear(hold, hold->first, hold->count);
 }
 
 /* What is written right after the call must stay: a GPU fault in the neighbourhood, or a
  * prefetch, that began before it may take the new pages as if they were the old. */
-void op_hammer(struct worker *worker)
+void op_hammer(struct worker *worker, struct hold *hold)
 {
 	uint32_t how = random_below(&worker->random, 3);
+	uint32_t end = hold->first + hold->count;
 	struct mismatch m;
-	struct hold hold;
 
-	if (!hold_exclusive(worker, 16, &hold))
-		return;
-	STORE(&run->disturbed_pages, hold.count);
-	STORE(&run->disturbed, (uintptr_t)(hold.area->base + hold.first * PAGE));
+	STORE(&run->disturbed_pages, hold->count);
+	STORE(&run->disturbed, (uintptr_t)hold_start(hold));
 	for (uint32_t i = 0; i < 32; i++) {
-		struct hold part = hold;
+		struct hold part = *hold;
 
 		/* A part of a VMA that is not known to usvm yet, now and then. */
 		if (random_one_in(&worker->random, 2)) {
-			part.first += random_below(&worker->random, hold.count);
-			part.count -= part.first - hold.first;
+			part.first += random_below(&worker->random, hold->count);
+			part.count -= part.first - hold->first;
 			part.count = 1 + random_below(&worker->random, part.count);
 		}
 		renew(worker, &part, how);
-		for (uint32_t page = hold.first; page < hold.first + hold.count; page += 3)
-			touch_page(hold.area, page, worker->thread, i + 1);
-		for (uint32_t page = hold.first; page < hold.first + hold.count; page++) {
-			if (!check_page(hold.area, page, TAG_FIRST + i * 15, 8, true, &m))
-				report_mismatch(hold.area, &m, worker->thread, "hammer");
+		for (uint32_t page = hold->first; page < end; page += 3)
+			touch_page(hold->area, page, worker->thread, i + 1);
+		for (uint32_t page = hold->first; page < end; page++) {
+			if (!check_page(hold->area, page, TAG_FIRST + i * 15, 8, true, &m))
+				report_mismatch(hold->area, &m, worker->thread,
+						"under the hammer");
 		}
 	}
 	STORE(&run->disturbed, 0);
 	if (how)
-		advise_as(hold.area, hold.first, hold.count);
-	hold_release(&hold);
+		advise_as(hold->area, hold->first, hold->count);
 }
 
 /* Without a lock: the pages may be anything by now. */
@@ -176,64 +162,52 @@ void disturb(struct worker *worker)
 
 /* --- the CPU and the GPU want the same few pages ---------------- */
 
-void op_ping_pong(struct worker *worker)
+void op_ping_pong(struct worker *worker, struct hold *hold)
 {
 	struct job *job = &worker->job;
 	struct mismatch m;
-	struct hold hold;
 
 	job_reap(job, true);
-	if (!hold_some(&worker->random, false, 16, &hold)) {
-		worker->missed++;
-		return;
-	}
-	note(worker, &hold, "ping pong");
-	job_start(job, &hold, JOB_WORK, 16, random_next(&worker->random));
+	note(worker, hold, "ping pong");
+	job_start(job, hold, JOB_WORK, 16, random_next(&worker->random));
 	for (uint32_t i = 0; !job_done(job, false); i++) {
-		uint32_t page = hold.first + random_below(&worker->random, hold.count);
+		uint32_t page = hold->first + random_below(&worker->random, hold->count);
 
-		touch_page(hold.area, page, worker->thread, 1);
-		if (!check_page(hold.area, page, TAG_FIRST + i % 256, 4, false, &m))
-			report_mismatch(hold.area, &m, worker->thread, "ping pong");
+		touch_page(hold->area, page, worker->thread, 1);
+		if (!check_page(hold->area, page, TAG_FIRST + i % 256, 4, false, &m))
+			report_mismatch(hold->area, &m, worker->thread, "in ping pong");
 	}
-	hold_release(&hold);
 }
 
 /* --- away and back ---------------- */
 
 /* Pages move out of the middle of an area; other memory is at their place for a while. */
-void op_detour(struct worker *worker)
+void op_detour(struct worker *worker, struct hold *hold)
 {
 	unsigned char *away = (unsigned char *)(DETOUR_ZONE + worker->thread * DETOUR_BYTES);
-	unsigned char *at;
-	struct hold hold;
+	unsigned char *at = hold_start(hold);
 
-	if (!hold_exclusive(worker, 128, &hold))
-		return;
-	place(worker, &hold);
-	at = hold.area->base + hold.first * PAGE;
+	place(worker, hold);
 	if (random_one_in(&worker->random, 2) &&
-	    usvm_prefetch(run->vm, at, hold.count * PAGE, USVM_PLACE_DEVICE))
-		report_failure(hold.area, "prefetch before a detour", 0);
-	away += hold.first % 512 * PAGE;
-	remap_pieces(worker, hold.area, at, hold.count, away, 0);
-	if (mmap(at, hold.count * PAGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
-		report_failure(hold.area, "mmap at the old place", errno);
-	advise_as(hold.area, hold.first, hold.count);
-	note(worker, &hold, "detour");
+	    usvm_prefetch(run->vm, at, hold->count * PAGE, USVM_PLACE_DEVICE))
+		report_failure(hold->area, "prefetch before a detour", 0);
+	away += hold->first % 512 * PAGE;
+	remap_pieces(worker, hold->area, at, hold->count, away, 0);
+	if (!map_again(hold->area, hold->first, hold->count, MAP_FIXED_NOREPLACE))
+		report_failure(hold->area, "mmap at the old place", errno);
+	advise_as(hold->area, hold->first, hold->count);
+	note(worker, hold, "detour");
 	if (random_one_in(&worker->random, 2))
-		job_run(&worker->job, &hold, JOB_SOIL, 1, 0);
-	hold.elsewhere = away - hold.first * PAGE;
+		job_run(&worker->job, hold, JOB_SOIL, 1, 0);
+	hold->elsewhere = away - hold->first * PAGE;
 	if (random_one_in(&worker->random, 2))
-		job_run(&worker->job, &hold, JOB_CHECK, 1, 0);
-	hold.elsewhere = NULL;
+		job_run(&worker->job, hold, JOB_CHECK, 1, 0);
+	hold->elsewhere = NULL;
 	if (random_one_in(&worker->random, 2))
-		job_run(&worker->job, &hold, JOB_SOIL, 1, 0);
-	remap_pieces(worker, hold.area, away, hold.count, at, 0);
-	note(worker, &hold, "back");
-	check_held(&hold, worker->thread, &worker->random, "after a detour");
-	hold_release(&hold);
+		job_run(&worker->job, hold, JOB_SOIL, 1, 0);
+	remap_pieces(worker, hold->area, away, hold->count, at, 0);
+	note(worker, hold, "back");
+	check_held(hold, worker->thread, &worker->random, "after a detour");
 }
 
 /* --- realloc(): the kernel chooses the place ---------------- */
@@ -266,12 +240,9 @@ static void block_resize(struct worker *worker, struct area *area, uint32_t page
 	area->pages = pages;
 }
 
-void op_realloc(struct worker *worker)
+void op_realloc(struct worker *worker, struct hold *hold)
 {
-	uint32_t index = AREA_COUNT + worker->thread * BLOCKS_PER_THREAD +
-			 random_below(&worker->random, BLOCKS_PER_THREAD);
-	struct area *area = &areas[index];
-	struct hold hold = { .area = area, .exclusive = true, .whole = true };
+	struct area *area = hold->area;
 
 	for (uint32_t i = 0; i < 4; i++) {
 		uint32_t pages = area->pages_min +
@@ -282,10 +253,10 @@ void op_realloc(struct worker *worker)
 			block_renew(worker, area, pages);
 		else
 			block_resize(worker, area, pages);
-		hold.count = area->pages;
-		look(worker, &hold, "after realloc");
+		hold->count = area->pages;
+		look(worker, hold, "after realloc");
 		if (random_one_in(&worker->random, 2))
-			op_make_tags(worker, &hold);
-		place(worker, &hold);
+			make_tags(worker, hold);
+		place(worker, hold);
 	}
 }

@@ -2,15 +2,16 @@
 /*
  * DOC: The CPU's look at a page, and the report
  *
- * A mismatch ends the process at once, with what usvm says of the page, what the
- * kernel says of it, and what was done to the area last: ten lines to begin with.
+ * A mismatch ends the process at once. The report, in shared memory, has what usvm says
+ * of the page, what the kernel says of it, and what was done to the page last.
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "stress.h"
+#include "oracle.h"
 
 /* @done is read before the word, @begun after it. */
 static bool check_word(const uint64_t *word, const struct bounds *bounds, uint64_t id,
@@ -31,12 +32,11 @@ static bool check_word(const uint64_t *word, const struct bounds *bounds, uint64
 	return value >= m->low && value <= m->high;
 }
 
-static bool check_words(const struct area *area, uint32_t page, uint32_t start, uint32_t words,
-			bool exact, struct mismatch *m)
+static bool check_words(const struct area *area, uint32_t page, const uint64_t *at,
+			uint32_t start, uint32_t words, bool exact, struct mismatch *m)
 {
 	uint64_t id = page_id(area->index, page);
 	const struct shadow *shadow = &area->shadow[page];
-	const uint64_t *at = page_words(area, page);
 	uint64_t tag = LOAD(&shadow->tag);
 
 	*m = (struct mismatch){ .kind = CHECK_COUNTER, .page = page };
@@ -46,7 +46,9 @@ static bool check_words(const struct area *area, uint32_t page, uint32_t start, 
 			return false;
 	}
 	m->kind = CHECK_SLOT;
-	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
+	for (uint32_t i = 0; i < AGENTS_MAX; i++) {
+		if (!agent_used(i, run->setting.thread_count))
+			continue;
 		m->word = SLOT_WORD(i);
 		if (!check_word(&at[m->word], &shadow->slot[i], id, exact, m))
 			return false;
@@ -68,10 +70,17 @@ bool check_page(const struct area *area, uint32_t page, uint32_t start, uint32_t
 	uint64_t *races = &area->shadow[page].races;
 	uint64_t before = LOAD(races);
 
-	if (before & 1 || check_words(area, page, start, words, exact, m))
+	if (before & 1 ||
+	    check_words(area, page, page_words(area, page), start, words, exact, m))
 		return true;
 	/* What was looked at was loaded before this. (Not a fence: TSan knows none.) */
 	return ADD(races, 0) != before;
+}
+
+bool check_copy(const struct area *area, uint32_t page, const uint64_t *copy,
+		struct mismatch *m)
+{
+	return check_words(area, page, copy, TAG_FIRST, TAG_END, true, m);
 }
 
 void settle_page(const struct area *area, uint32_t page)
@@ -84,7 +93,7 @@ void settle_page(const struct area *area, uint32_t page)
 
 		b->lost_min = b->lost_max = b->begun - at[i ? PAGE_WORDS - 1 : 0];
 	}
-	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
+	for (uint32_t i = 0; i < AGENTS_MAX; i++) {
 		struct bounds *b = &shadow->slot[i];
 
 		/* Of several writes the last stays, or none. */
@@ -106,9 +115,9 @@ void check_held(const struct hold *hold, uint32_t agent, struct random *random,
 				       TAG_FIRST + random_below(random, TAG_END - TAG_FIRST);
 
 		if (!check_page(hold->area, hold->first + i, start, all ? TAG_END : 8,
-				hold->exclusive, &m))
+				hold_is_exclusive(hold), &m))
 			report_mismatch(hold->area, &m, agent, when);
-		if (hold->exclusive)
+		if (hold_is_exclusive(hold))
 			settle_page(hold->area, hold->first + i);
 	}
 }
@@ -144,44 +153,90 @@ static const char *kind_name(uint64_t kind)
 	return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";
 }
 
-/* One report: the first thread's. The others stay here until the process is gone. */
-static void report_begin(void)
+__attribute__((format(printf, 4, 0))) static void append(char *text, size_t bytes,
+							 uint32_t *used, const char *format,
+							 va_list args)
 {
-	static uint32_t reported;
+	int length;
 
-	if (!ADD(&reported, 1u))
+	if (*used >= bytes)
 		return;
-	for (;;)
-		pause();
+	length = vsnprintf(text + *used, bytes - *used, format, args);
+	*used += length > 0 ? (uint32_t)length : 0;
 }
 
-static void print_ring(const struct area *area)
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	struct failure *f = &run->failure;
+	va_list args;
+
+	va_start(args, format);
+	append(f->text, sizeof(f->text), &f->text_bytes, format, args);
+	va_end(args);
+}
+
+/* One report: the first thread's. The others stay here until the process is gone. */
+static void report_begin(enum failure_kind kind, const char *what)
+{
+	struct failure *f = &run->failure;
+
+	if (ADD(&f->claimed, 1u)) {
+		for (;;)
+			pause();
+	}
+	snprintf(f->what, sizeof(f->what), "%s", what);
+	f->kind = kind;
+}
+
+static const char *agent_name(uint32_t agent, char name[16])
+{
+	snprintf(name, 16, agent < THREADS_MAX ? "thread %u" : "queue %u",
+		 agent % THREADS_MAX);
+	return name;
+}
+
+/* What was done to these pages, or to all; the last of it. */
+static void print_ring(const struct area *area, uint32_t page)
 {
 	uint32_t end = LOAD(&area->ring_next);
 	uint32_t start = end > RING_COUNT ? end - RING_COUNT : 0;
-	uint64_t now = now_ns();
+	char name[16];
 
-	dprintf(STDERR_FILENO, "  last operations (agents: 0, 1 threads; 2, 3 their queues):\n");
+	say("  last acts on it (milliseconds of the round; who; what; pages; where it was):\n");
 	for (uint32_t i = start; i < end; i++) {
 		const struct ring_entry *e = &area->ring[i % RING_COUNT];
 
-		dprintf(STDERR_FILENO, "   %10.3f ms ago  agent %u  %-16s pages %u+%u at %#" PRIx64
-			"\n", (double)(now - e->time_ns) / 1e6, e->agent, e->what, e->first,
-			e->count, e->base);
+		if (page == UINT32_MAX || (page >= e->first && page - e->first < e->count))
+			say("    %10.3f  %-9s %-16s %u+%u at %#" PRIx64 "\n",
+			    (double)(e->time_ns - run->start_ns) / 1e6,
+			    agent_name(e->agent, name), e->what, e->first, e->count, e->base);
 	}
 }
 
 static void print_area(const struct area *area)
 {
-	dprintf(STDERR_FILENO, "  area %u: %u %s pages at %p, locks by %u\n", area->index,
-		area->pages, area->huge ? "huge" : "small", (void *)area->base,
-		area->chunk_pages);
+	static const struct {
+		enum area_kind kind;
+		const char *name;
+	} names[] = {
+		{ AREA_SMALL, "small" },   { AREA_HUGE, "huge" },   { AREA_FILE, "private file" },
+		{ AREA_SHARED, "shared" }, { AREA_BREAK, "heap" }, { AREA_BLOCK, "a block's" },
+	};
+	const char *name = "?";
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (names[i].kind == area->kind)
+			name = names[i].name;
+	}
+	say("  area %u: %u %s pages at %p, locked %u at a time\n", area->index, area->pages,
+	    name, (void *)area->base, area->chunk_pages);
 }
 
 static void print_page(const struct area *area, uint64_t page)
 {
-	static const char *const states[] = { "UNMAPPED", "HOME", "MOVING", "DEVICE" };
-	unsigned char *at = area->base + page * PAGE;
+	static const char *const states[] = { "not mapped", "at home", "moving",
+					      "on the device" };
+	unsigned char *at = page_at(area, (uint32_t)page);
 	struct usvm_page_info info;
 	uint64_t kernel = 0;
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -191,12 +246,31 @@ static void print_page(const struct area *area, uint64_t page)
 		kernel = 0;
 	close(fd);
 	if (err)
-		dprintf(STDERR_FILENO, "  usvm_query: %s\n", usvm_strerror(err));
+		say("  usvm_query: %s\n", usvm_strerror(err));
 	else
-		dprintf(STDERR_FILENO, "  usvm says: %s, mapped %u, run of %" PRIu64
-			" pages, offset %#" PRIx64 "\n", states[info.state & 3], info.mapped,
-			info.run_bytes / PAGE, info.vram_offset);
-	dprintf(STDERR_FILENO, "  pagemap says: %#" PRIx64 "\n", kernel);
+		say("  usvm_query: %s%s%s, %s by the GPU, %" PRIu64
+		    " pages alike, device memory %#" PRIx64 "\n", states[info.state & 3],
+		    info.device[0] ? " " : "", info.device,
+		    info.mapped & 2 ? "mapped" :
+		    info.mapped & 1 ? "mapped for reading" : "not mapped",
+		    info.run_bytes / PAGE, info.vram_offset);
+	say("  /proc/self/pagemap: %#" PRIx64 "\n", kernel);
+}
+
+static void print_bounds(const struct shadow *shadow)
+{
+	char name[16];
+
+	for (uint32_t i = 0; i < BOUNDS_COUNT; i++) {
+		const struct bounds *b = i < 2 ? &shadow->counter[i] : &shadow->slot[i - 2];
+
+		if (i >= 2 && !b->begun)
+			continue;
+		say("  %s of %s: done %" PRIu64 ", begun %" PRIu64 ", lost %" PRIu64 " to %"
+		    PRIu64 "\n", i < 2 ? "counter" : "slot",
+		    i < 2 ? (i ? "word 511" : "word 0") : agent_name(i - 2, name), b->done,
+		    b->begun, b->lost_min, b->lost_max);
+	}
 }
 
 _Noreturn void report_mismatch(struct area *area, const struct mismatch *m, uint32_t agent,
@@ -204,38 +278,46 @@ _Noreturn void report_mismatch(struct area *area, const struct mismatch *m, uint
 {
 	struct shadow *shadow = &area->shadow[m->page];
 	uint64_t *at = page_words(area, (uint32_t)m->page);
+	char name[16];
 
-	report_begin();
-	dprintf(STDERR_FILENO, "MISMATCH (seed %" PRIu64 "), seen by agent %u at %s: page %"
-		PRIu64 " word %" PRIu64 " at %p: %s should be %#" PRIx64 " to %#" PRIx64
-		", found %#" PRIx64 "\n", run->seed, agent, when, m->page, m->word,
-		(void *)&at[m->word], kind_name(m->kind), m->low, m->high, m->found);
+	report_begin(FAILED_MISMATCH, kind_name(m->kind));
+	run->failure.area = area->index;
+	run->failure.page = (uint32_t)m->page;
+	say("  seen by %s, %s: page %" PRIu64 " of area %u, word %" PRIu64 " at %p\n",
+	    agent_name(agent, name), when, m->page, area->index, m->word,
+	    (void *)&at[m->word]);
+	say("  expected: %s, %#" PRIx64, kind_name(m->kind), m->low);
+	if (m->high != m->low)
+		say(" to %#" PRIx64, m->high);
+	say("\n  found:    %#" PRIx64 "\n", m->found);
 	print_area(area);
 	print_page(area, m->page);
-	for (uint32_t i = 0; i < BOUNDS_COUNT; i++) {
-		const struct bounds *b = i < 2 ? &shadow->counter[i] : &shadow->slot[i - 2];
-
-		dprintf(STDERR_FILENO, "  %s %u: done %" PRIu64 ", begun %" PRIu64 ", lost %"
-			PRIu64 " to %" PRIu64 "\n", i < 2 ? "counter" : "slot", i < 2 ? i : i - 2,
-			b->done, b->begun, b->lost_min, b->lost_max);
-	}
-	dprintf(STDERR_FILENO, "  races %" PRIu64 ", tags of generation %" PRIu64 "; page now:",
-		shadow->races, shadow->tag);
-	for (uint32_t i = 0; i < 16; i++)
-		dprintf(STDERR_FILENO, " %" PRIx64, __atomic_load_n(&at[i], __ATOMIC_RELAXED));
-	dprintf(STDERR_FILENO, " ... %" PRIx64 "\n", at[PAGE_WORDS - 1]);
-	print_ring(area);
+	print_bounds(shadow);
+	say("  races %" PRIu64 ", tags of generation %" PRIu64 "\n", shadow->races, shadow->tag);
+	print_ring(area, (uint32_t)m->page);
 	_exit(1);
 }
 
 _Noreturn void report_failure(struct area *area, const char *what, int64_t value)
 {
-	report_begin();
-	dprintf(STDERR_FILENO, "FAILURE (seed %" PRIu64 "): %s: %" PRId64 "\n", run->seed, what,
-		value);
+	report_begin(FAILED_CALL, what);
+	say("  it gave %" PRId64 "\n", value);
+	if (run->failure.child_bytes)
+		say("%s", run->failure.child);
 	if (area) {
 		print_area(area);
-		print_ring(area);
+		print_ring(area, UINT32_MAX);
 	}
+	_exit(1);
+}
+
+_Noreturn void report_child(const char *format, ...)
+{
+	struct failure *f = &run->failure;
+	va_list args;
+
+	va_start(args, format);
+	append(f->child, sizeof(f->child), &f->child_bytes, format, args);
+	va_end(args);
 	_exit(1);
 }

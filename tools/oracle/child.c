@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "stress.h"
+#include "oracle.h"
 
 #define SHARED_MAX 3
 #define SHARED_PAGES 256
@@ -31,7 +31,7 @@ struct family {
 	struct shadow before[SHARED_MAX][SHARED_PAGES];
 };
 
-static struct family families[THREAD_COUNT];
+static struct family families[THREADS_MAX];
 
 static void note_before(const struct hold *hold, struct shadow *before)
 {
@@ -45,14 +45,13 @@ static void note_before(const struct hold *hold, struct shadow *before)
 	}
 }
 
-static void wrong(const struct hold *hold, uint32_t page, const char *what, uint64_t word,
-		  uint64_t low, uint64_t high, uint64_t found)
+static _Noreturn void wrong(const struct hold *hold, uint32_t page, const char *what,
+			    uint64_t word, uint64_t low, uint64_t high, uint64_t found)
 {
-	dprintf(STDERR_FILENO, "in child %d: area %u page %u word %" PRIu64 " at %p: %s should be "
-		"%#" PRIx64 " to %#" PRIx64 ", found %#" PRIx64 "\n", getpid(),
-		hold->area->index, page, word,
-		(void *)&page_words(hold->area, page)[word], what, low, high, found);
-	_exit(1);
+	report_child("  in child %d: area %u page %u word %" PRIu64 " at %p: %s should be %#"
+		     PRIx64 " to %#" PRIx64 ", found %#" PRIx64 "\n", getpid(),
+		     hold->area->index, page, word,
+		     (void *)&page_words(hold->area, page)[word], what, low, high, found);
 }
 
 static void check_exact(const struct hold *hold, uint64_t salt)
@@ -62,8 +61,8 @@ static void check_exact(const struct hold *hold, uint64_t salt)
 	for (uint32_t i = 0; i < hold->count; i++) {
 		bool all = (i + salt) % 8 == 0;
 
-		if (!check_page(hold->area, i, TAG_FIRST + (i + salt) % 500, all ? 512 : 4, true,
-				&m))
+		if (!check_page(hold->area, i, TAG_FIRST + (i + salt) % TAG_COUNT,
+				all ? TAG_END : 4, true, &m))
 			wrong(hold, i, "an exact word", m.word, m.low, m.high, m.found);
 	}
 }
@@ -101,7 +100,8 @@ static void check_word(const struct hold *hold, uint32_t page, uint64_t word,
 static void check_bounds(const struct hold *hold, const struct shadow *before, uint64_t salt)
 {
 	for (uint32_t i = 0; i < hold->count; i++, before++) {
-		uint32_t page = hold->first + i, word = TAG_FIRST + (uint32_t)((i + salt) % 500);
+		uint32_t page = hold->first + i, word = TAG_FIRST +
+						 (uint32_t)((i + salt) % TAG_COUNT);
 		struct shadow *shadow = &hold->area->shadow[page];
 		uint64_t id = page_id(hold->area->index, page);
 		uint64_t tag = tag_value(id, before->tag, word);
@@ -112,7 +112,7 @@ static void check_bounds(const struct hold *hold, const struct shadow *before, u
 		for (uint32_t j = 0; j < 2; j++)
 			check_word(hold, page, j ? PAGE_WORDS - 1 : 0, &before->counter[j],
 				   &shadow->counter[j], 0, before->races);
-		for (uint32_t j = 0; j < AGENT_COUNT; j++)
+		for (uint32_t j = 0; j < AGENTS_MAX; j++)
 			check_word(hold, page, SLOT_WORD(j), &before->slot[j],
 				   &shadow->slot[j], id, before->races);
 		if (found != tag && LOAD(&shadow->races) == before->races)
@@ -175,26 +175,24 @@ static void child_run(const struct family *family, uint64_t salt)
 	_exit(0);
 }
 
-void op_fork(struct worker *worker)
+void op_fork(struct worker *worker, struct hold *hold)
 {
 	bool raw = random_one_in(&worker->random, 3);
 	struct family *family = &families[worker->thread];
-	struct area *area = area_choose(&worker->random);
+	struct area *area = hold->area;
 	uint64_t salt = random_next(&worker->random) >> 8;
 	int status = 0;
 	pid_t pid;
 
-	if (!hold_whole(area, true, &family->exact)) {
-		worker->missed++;
-		return;
-	}
+	family->exact = *hold;
 	family->shared_count = 0;
 	for (uint32_t i = 0; i < 2 * SHARED_MAX && family->shared_count < SHARED_MAX; i++) {
-		struct hold *hold = &family->shared[family->shared_count];
+		struct hold *other = &family->shared[family->shared_count];
 
-		if (hold_some(&worker->random, false, SHARED_PAGES, hold))
-			note_before(hold, family->before[family->shared_count++]);
+		if (hold_some(&worker->random, SHARED_PAGES, other))
+			note_before(other, family->before[family->shared_count++]);
 	}
+	place(worker, hold);
 	area_note(area, worker->thread, raw ? "_Fork" : "fork", 0, area->pages);
 	STORE(&run->disturbed_pages, area->pages);
 	STORE(&run->disturbed, (uintptr_t)area->base);
@@ -206,11 +204,10 @@ void op_fork(struct worker *worker)
 	area_note(area, worker->thread, "forked", 0, area->pages);
 	if (wait_child(pid, &status) != pid ||
 	    (status && !(raw && !run->fork_events && WTERMSIG(status) == SIGSEGV)))
-		report_failure(area, "a child was wrong, status", status);
+		report_failure(area, "a child was wrong", status);
 	STORE(&run->disturbed, 0);
-	check_held(&family->exact, worker->thread, &worker->random, "after fork");
+	check_held(hold, worker->thread, &worker->random, "after fork");
 	for (uint32_t i = 0; i < family->shared_count; i++)
 		hold_release(&family->shared[i]);
-	hold_release(&family->exact);
 	worker->forks++;
 }

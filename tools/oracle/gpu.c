@@ -8,9 +8,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <unistd.h>
+#include <sched.h>
+#include <string.h>
 
-#include "stress.h"
+#include "oracle.h"
 
 #define JOB_NS 60000000000u
 #define SOIL 0xBAD0000000000000u
@@ -18,7 +19,7 @@
 struct job_args {
 	uint64_t base, shadow, result;
 	uint64_t random, tag;
-	uint32_t area, first, count, rounds, agent, exact;
+	uint32_t area, first, count, rounds, agent, exact, threads;
 };
 
 /* --- kernels ---------------- */
@@ -72,8 +73,9 @@ static bool gpu_check(struct usvm_lane *lane, const struct job_args *a, uint32_t
 				    FIELD(shadow, counter) + i * sizeof(struct bounds), 0))
 			return false;
 	}
-	for (uint32_t i = 0; i < AGENT_COUNT; i++) {
-		if (!gpu_check_word(lane, a, page, SLOT_WORD(i),
+	for (uint32_t i = 0; i < AGENTS_MAX; i++) {
+		if (agent_used(i, a->threads) &&
+		    !gpu_check_word(lane, a, page, SLOT_WORD(i),
 				    FIELD(shadow, slot) + i * sizeof(struct bounds), id))
 			return false;
 	}
@@ -139,7 +141,7 @@ static void work(struct usvm_lane *lane, const void *p)
 	}
 }
 
-static void make_tags(struct usvm_lane *lane, const void *p)
+static void write_tags(struct usvm_lane *lane, const void *p)
 {
 	const struct job_args *a = p;
 
@@ -186,13 +188,53 @@ static void soil(struct usvm_lane *lane, const void *p)
 	}
 }
 
+/* Whole pages through memory of its own; other bytes are there meanwhile. */
+static void bulk(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+	uint64_t saved[PAGE_WORDS / 4], other[PAGE_WORDS / 4], found[PAGE_WORDS / 4];
+
+	for (uint32_t i = 0; i < 4 * a->count; i++) {
+		uint64_t at = a->base + a->first * PAGE + i * sizeof(saved);
+
+		memset(other, (int)(a->random + i), sizeof(other));
+		usvm_read(lane, saved, at, sizeof(saved));
+		usvm_write(lane, at, other, sizeof(other));
+		usvm_read(lane, found, at, sizeof(found));
+		usvm_write(lane, at, saved, sizeof(saved));
+		if (memcmp(found, other, sizeof(found))) {
+			gpu_wrong(lane, a, CHECK_SOIL, a->first + i / 4, i % 4 * PAGE_WORDS / 4,
+				  other[0], other[0], found[0]);
+			return;
+		}
+		usvm_atomic_add64(lane, RESULT(a, progress), 1);
+	}
+}
+
+static void load_one(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+	uint64_t at = a->base + (a->first + a->random % a->count) * PAGE;
+
+	usvm_store64(lane, RESULT(a, mismatch.found), usvm_load64(lane, at));
+}
+
+static void store_one(struct usvm_lane *lane, const void *p)
+{
+	const struct job_args *a = p;
+	uint64_t at = a->base + (a->first + a->random % a->count) * PAGE;
+
+	usvm_store64(lane, at + 8 * SCRATCH_WORD, SOIL);
+}
+
 /* --- jobs ---------------- */
 
 static const char *kind_name(enum job_kind kind)
 {
 	static const char *const names[] = {
-		[JOB_WORK] = "gpu work", [JOB_TAG] = "gpu tags", [JOB_CHECK] = "gpu check",
-		[JOB_SOIL] = "gpu soil",
+		[JOB_WORK] = "works",       [JOB_TAG] = "writes tags", [JOB_CHECK] = "checks",
+		[JOB_SOIL] = "soils",       [JOB_BULK] = "copies",     [JOB_LOAD] = "loads",
+		[JOB_STORE] = "stores",
 	};
 
 	return names[kind];
@@ -201,9 +243,11 @@ static const char *kind_name(enum job_kind kind)
 static void submit(struct job *job, const struct hold *hold, enum job_kind kind,
 		   uint32_t rounds, uint64_t random)
 {
-	static const usvm_kernel_fn functions[] = { [JOB_WORK] = work, [JOB_TAG] = make_tags,
-						    [JOB_CHECK] = check_all,
-						    [JOB_SOIL] = soil };
+	static const usvm_kernel_fn functions[] = {
+		[JOB_WORK] = work,   [JOB_TAG] = write_tags, [JOB_CHECK] = check_all,
+		[JOB_SOIL] = soil,   [JOB_BULK] = bulk,      [JOB_LOAD] = load_one,
+		[JOB_STORE] = store_one,
+	};
 	struct area *area = hold->area;
 	struct job_args args = {
 		.base = (uintptr_t)(hold->elsewhere ? hold->elsewhere : area->base),
@@ -216,13 +260,15 @@ static void submit(struct job *job, const struct hold *hold, enum job_kind kind,
 		.count = hold->count,
 		.rounds = rounds,
 		.agent = job->agent,
-		.exact = hold->exclusive,
+		.exact = hold_is_exclusive(hold),
+		.threads = run->setting.thread_count,
 	};
 	int err;
 
 	area_note(area, job->agent, kind_name(kind), hold->first, hold->count);
 	err = usvm_submit_kernel(job->queue, &(struct usvm_kernel){
-		.function = functions[kind], .args = &args, .args_bytes = sizeof(args) },
+		.function = functions[kind], .args = &args, .args_bytes = sizeof(args),
+		.user_fence = job->user_fence, .user_fence_value = ++job->user_fence_value },
 		&job->fence);
 	if (err)
 		report_failure(area, "a job was not accepted", err);
@@ -235,9 +281,9 @@ static void job_failed(struct job *job, int err)
 	struct usvm_queue_status status = { 0 };
 
 	usvm_queue_status(job->queue, &status);
-	dprintf(STDERR_FILENO, "a job ended with %d (%s): fault at %#" PRIx64
-		", access %u, error %d\n", err, usvm_strerror(err), status.fault.addr,
-		status.fault.access, status.fault.error);
+	fprintf(stderr, "a job ended with %d (%s): fault at %#" PRIx64 ", access %u, error %d\n",
+		err, usvm_strerror(err), status.fault.addr, status.fault.access,
+		status.fault.error);
 	report_failure(job->hold.area, "a job failed", err);
 }
 
@@ -252,7 +298,11 @@ bool job_done(struct job *job, bool wait)
 	usvm_fence_put(job->fence);
 	job->running = false;
 	if (job->result->mismatch.kind)
-		report_mismatch(job->hold.area, &job->result->mismatch, job->agent, "a job");
+		report_mismatch(job->hold.area, &job->result->mismatch, job->agent, "by a job");
+	/* Written before the fence was told. */
+	if (job->user_fence && LOAD(job->user_fence) != job->user_fence_value)
+		report_failure(job->hold.area, "a user fence has an old value",
+			       (int64_t)*job->user_fence);
 	return true;
 }
 
@@ -268,7 +318,7 @@ bool job_reap(struct job *job, bool wait)
 		return true;
 	if (!job_done(job, wait))
 		return false;
-	area_note(job->hold.area, job->agent, "gpu done", job->hold.first, job->hold.count);
+	area_note(job->hold.area, job->agent, "is done", job->hold.first, job->hold.count);
 	hold_release(&job->hold);
 	return true;
 }
@@ -278,5 +328,105 @@ void job_run(struct job *job, const struct hold *hold, enum job_kind kind, uint3
 {
 	job_reap(job, true);
 	submit(job, hold, kind, rounds, random);
+	/* The user fence tells the end too, to who looks at memory only. */
+	while (job->user_fence && random % 2 && LOAD(job->user_fence) != job->user_fence_value) {
+		if (job_done(job, false))
+			return;
+		sched_yield();
+	}
 	job_done(job, true);
+}
+
+/* --- jobs of other queues ---------------- */
+
+static struct job job_like(struct usvm_vm *vm, const struct job *like)
+{
+	struct job job = { .result = like->result, .agent = like->agent };
+
+	must(usvm_queue_create(vm, NULL, &job.queue), "usvm_queue_create");
+	return job;
+}
+
+void job_run_in(struct usvm_vm *vm, struct job *like, const struct hold *hold,
+		enum job_kind kind, uint64_t random)
+{
+	struct job job = job_like(vm, like);
+
+	job_run(&job, hold, kind, 1, random);
+	must(usvm_queue_destroy(job.queue), "usvm_queue_destroy");
+}
+
+void job_must_fail(struct usvm_vm *vm, struct job *like, const struct hold *hold,
+		   enum job_kind kind, int error)
+{
+	struct job job = job_like(vm, like);
+	struct usvm_queue_status status = { 0 };
+	uint64_t start = (uintptr_t)hold_start(hold);
+	int err;
+
+	submit(&job, hold, kind, 1, hold->first);
+	err = usvm_fence_wait(job.fence, JOB_NS);
+	if (err != error)
+		report_failure(hold->area, kind == JOB_STORE ?
+			       "a store that is forbidden" : "a load of nothing", err);
+	must(usvm_queue_status(job.queue, &status), "usvm_queue_status");
+	if (!status.banned || status.error != error || status.fault.addr < start ||
+	    status.fault.addr >= start + hold->count * PAGE)
+		report_failure(hold->area, "the address of a fault that failed",
+			       (int64_t)status.fault.addr);
+	usvm_fence_put(job.fence);
+	must(usvm_queue_destroy(job.queue), "usvm_queue_destroy");
+}
+
+void job_cancel(struct usvm_vm *vm, struct job *like, const struct hold *hold)
+{
+	struct job job = job_like(vm, like);
+	int err;
+
+	submit(&job, hold, JOB_CHECK, 1, 0);
+	must(usvm_queue_destroy(job.queue), "usvm_queue_destroy");
+	err = usvm_fence_wait(job.fence, JOB_NS);
+	if (err && err != -ECANCELED)
+		report_failure(hold->area, "a job of a queue that was destroyed", err);
+	usvm_fence_put(job.fence);
+	if (job.result->mismatch.kind)
+		report_mismatch(hold->area, &job.result->mismatch, job.agent, "cancelled");
+}
+
+/* --- batches ---------------- */
+
+#define ATOMIC_ADD64_HEADER (0x17840009u + 0x00080000u + 0x27u * 0x100u)
+#define ATOMIC_WORDS 11u
+#define BATCH_END 0x05000000u
+
+void batch_run(struct job *job, const struct hold *hold, uint32_t *commands)
+{
+	uint32_t *at = commands;
+	int err;
+
+	job_reap(job, true);
+	area_note(hold->area, job->agent, "runs a batch", hold->first, hold->count);
+	for (uint32_t i = 0; i < hold->count; i++) {
+		uint32_t page = hold->first + i;
+		uint64_t addr = (uintptr_t)page_words(hold->area, page);
+
+		ADD(&hold->area->shadow[page].counter[0].begun, i + 1);
+		memset(at, 0, ATOMIC_WORDS * sizeof(*at));
+		at[0] = ATOMIC_ADD64_HEADER;
+		at[1] = (uint32_t)addr;
+		at[2] = (uint32_t)(addr >> 32);
+		at[3] = i + 1;
+		at += ATOMIC_WORDS;
+	}
+	*at = BATCH_END;
+	err = usvm_run_batch(job->queue, &(struct usvm_batch){ .commands = commands,
+		.user_fence = job->user_fence, .user_fence_value = ++job->user_fence_value });
+	if (err)
+		report_failure(hold->area, "a batch", err);
+	if (LOAD(job->user_fence) != job->user_fence_value)
+		report_failure(hold->area, "a batch's user fence has an old value",
+			       (int64_t)*job->user_fence);
+	for (uint32_t i = 0; i < hold->count; i++)
+		ADD(&hold->area->shadow[hold->first + i].counter[0].done, i + 1);
+	ADD(&job->result->progress, hold->count);
 }

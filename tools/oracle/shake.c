@@ -17,16 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "stress.h"
+#include "oracle.h"
 
-#define THREADS_MAX 64u
+#define SHAKEN_MAX 64u
 #define REFRESH 64u
 
 struct shaker {
 	struct random random;
 	pid_t self;
 	cpu_set_t all;
-	pid_t threads[THREADS_MAX];
+	pid_t threads[SHAKEN_MAX];
 	uint32_t count;
 };
 
@@ -38,7 +38,7 @@ static void list_threads(struct shaker *s)
 	struct dirent *entry;
 
 	s->count = 0;
-	while (dir && s->count < THREADS_MAX && (entry = readdir(dir))) {
+	while (dir && s->count < SHAKEN_MAX && (entry = readdir(dir))) {
 		pid_t tid = atoi(entry->d_name);
 
 		if (tid && tid != s->self)
