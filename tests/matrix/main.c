@@ -2,8 +2,8 @@
 /*
  * The matrix: which rows, in which mode.
  *
- *     matrix --mode move|copy [--row NAME] [--column NAME] [--who main|thread|gpu]
- *     matrix --mode move|copy --machine     the rows that change settings of the machine
+ *     matrix [--mode move|copy] [--row NAME] [--column NAME] [--who main|thread|gpu]
+ *     matrix --machine                      the rows that change settings of the machine
  *     matrix --document                     print docs/matrix.md
  *
  * Exit: 0; 1 a cell failed; 77 nothing migrates here.
@@ -28,7 +28,7 @@ static const char *cannot_migrate(void)
 }
 
 struct options {
-	enum mode mode;
+	uint32_t modes;
 	bool machine;
 	const char *row;
 	uint32_t columns, whos;
@@ -61,7 +61,10 @@ static int run(const struct options *o)
 			tally.skipped++;
 			continue;
 		}
-		runner_row(&rows[i], o->mode, o->columns, o->whos, &tally);
+		for (enum mode mode = 0; mode < MODE_COUNT; mode++) {
+			if (o->modes >> mode & 1)
+				runner_row(&rows[i], mode, o->columns, o->whos, &tally);
+		}
 	}
 	machine_restore();
 	runner_end();
@@ -97,14 +100,15 @@ int main(int argc, char **argv)
 		{ "document", no_argument, NULL, 'd' },
 		{ 0 },
 	};
-	struct options o = { .columns = IN_ALL, .whos = (1u << WHO_COUNT) - 1 };
+	struct options o = { .modes = (1u << MODE_COUNT) - 1, .columns = IN_ALL,
+			     .whos = (1u << WHO_COUNT) - 1 };
 	const char *why;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (option) {
 		case 'm':
-			o.mode = strcmp(optarg, "copy") ? MODE_MOVE : MODE_COPY;
+			o.modes = 1u << (strcmp(optarg, "copy") ? MODE_MOVE : MODE_COPY);
 			break;
 		case 'M':
 			o.machine = true;

@@ -79,6 +79,7 @@ enum row_flag {
 	NEEDS_SWAP = 1 << 4,
 	NEEDS_KSM = 1 << 5,
 	NEEDS_HUGETLB = 1 << 6,
+	NO_GPU = 1 << 8,    /* what the GPU adds to would break it natively too */
 	SPLIT = 1 << 7,     /* prepare() makes several mappings of the area */
 };
 
@@ -241,6 +242,7 @@ struct difference {
 	uint32_t index;
 	uint64_t native, got; /* values; of pages: hashes, 0: cannot be read */
 	int error; /* of the GPU's read */
+	uint64_t old; /* what a page of the area was before the row */
 };
 
 struct limit {
@@ -265,6 +267,7 @@ const struct limit *limit_find(const struct row *row, enum column column, enum w
 /** zero_page_hash(), first_hash() - of a page of zeros; of page @index of the area */
 uint64_t zero_page_hash(void);
 uint64_t first_hash(uint32_t index);
+uint64_t first_head(uint32_t index);
 
 /* --- the machine ---------------- */
 

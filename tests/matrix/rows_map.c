@@ -271,3 +271,15 @@ void remap_split_after(struct cell *c)
 	cell_result(c, "mprotect", mprotect(c->to, c->part, RW));
 	cell_watch(c, c->to, 3 * c->part);
 }
+
+/* Without MREMAP_FIXED no kernel does; with it, Linux 6.17. */
+void remap_several(struct cell *c)
+{
+	move(c, c->at, c->bytes, 2 * c->bytes, MREMAP_MAYMOVE, NULL);
+}
+
+void remap_several_fixed(struct cell *c)
+{
+	move_to(c, c->at, c->bytes, c->to);
+	cell_watch(c, c->to, c->bytes);
+}

@@ -6,6 +6,8 @@
  * for this program to be linked, and here for the table. limits.inc says which cells are
  * not as they are natively. docs/matrix.md is both, printed.
  */
+#include <errno.h>
+
 #include "rows.h"
 
 #define GROUP(title) { NULL, title, ANON, NULL, NULL, 0 },
@@ -39,25 +41,67 @@ uint64_t first_hash(uint32_t index)
 	return hashes[index];
 }
 
+uint64_t first_head(uint32_t index)
+{
+	uint64_t words[LIVE_PAGE / 8];
+
+	live_fill(words, LIVE_PAGE, SEED, index * LIVE_PAGE);
+	return page_head(words);
+}
+
 /* --- limits ---------------- */
 
-/* How a limit may show itself. Never: zeros where natively there is data. */
+/* How a limit may show itself. Never: zeros where there was data. */
 
-static bool is_new_zero(const struct difference *d)
-{
-	return d->kind != DIFFERENT_NOTE && d->got == zero_page_hash();
-}
-
-static bool notes_differ(const struct difference *d)
-{
-	return d->kind == DIFFERENT_NOTE;
-}
-
-/* Contents that the call discarded, or took the rights of, and that are still there. */
+/* What the page had before the row, and what the row took away. */
 static bool is_old_data(const struct difference *d)
 {
-	return d->kind != DIFFERENT_NOTE && !is_new_zero(d) && d->got;
+	return d->kind != DIFFERENT_NOTE && d->got && d->got == d->old;
 }
+
+static bool gpu_sees_old_data(const struct difference *d)
+{
+	return d->kind == DIFFERENT_GPU && is_old_data(d);
+}
+
+static bool is_refused(const struct difference *d)
+{
+	return d->kind == DIFFERENT_NOTE && (int64_t)d->got < 0;
+}
+
+/* rows_advice.c: the GPU writes to the page at a quarter. */
+static bool gpu_wrote(const struct difference *d)
+{
+	if (d->kind == DIFFERENT_NOTE)
+		return !strcmp(d->name, "write") && d->got == 0;
+	return d->index == 4 && d->got != zero_page_hash();
+}
+
+/* Nothing is read. */
+static bool is_not_read(const struct difference *d)
+{
+	return is_refused(d) || (d->kind == DIFFERENT_PAGE && !strcmp(d->name, "peeked") &&
+				 d->got != zero_page_hash());
+}
+
+static bool is_not_resident(const struct difference *d)
+{
+	return d->kind == DIFFERENT_NOTE && !strcmp(d->name, "resident") && d->got == 0;
+}
+
+/* Refused, and nothing has moved: what is seen is what would be without the call. */
+static bool has_not_moved(const struct difference *d)
+{
+	if (d->kind == DIFFERENT_NOTE)
+		return (int64_t)d->got == -EFAULT;
+	return d->kind == DIFFERENT_COUNT || is_old_data(d) || (!d->got && d->native);
+}
+
+#define ALONE (1u << BY_MAIN | 1u << BY_THREAD)
+#define BESIDE_GPU (1u << BY_MAIN_BESIDE_GPU)
+#define ANYBODY (ALONE | BESIDE_GPU)
+#define BOTH (1u << MODE_MOVE | 1u << MODE_COPY)
+#define ON_DEVICE (IN(DEVICE) | IN(PART))
 
 #define LIMIT(row, number, columns, whos, modes, allows) \
 	{ #row, number, columns, whos, modes, allows },
@@ -65,10 +109,8 @@ static bool is_old_data(const struct difference *d)
 
 const struct limit limits[] = {
 #include "limits.inc"
-	{ NULL, 0, 0, 0, 0, is_old_data },
-	{ NULL, 0, 0, 0, 0, notes_differ },
 };
-const size_t limit_count = sizeof(limits) / sizeof(limits[0]) - 2;
+const size_t limit_count = sizeof(limits) / sizeof(limits[0]);
 
 #undef LIMIT
 #undef LIMIT_TEXT
@@ -77,9 +119,8 @@ const size_t limit_count = sizeof(limits) / sizeof(limits[0]) - 2;
 
 const struct limit_text limit_texts[] = {
 #include "limits.inc"
-	{ NULL, NULL },
 };
-const size_t limit_text_count = sizeof(limit_texts) / sizeof(limit_texts[0]) - 1;
+const size_t limit_text_count = sizeof(limit_texts) / sizeof(limit_texts[0]);
 
 const struct limit *limit_find(const struct row *row, enum column column, enum who who,
 			       enum mode mode)
@@ -161,8 +202,6 @@ void document(void)
 			print_cell(&rows[i], column);
 		printf("\n");
 	}
-	if (!limit_text_count)
-		return;
 	printf("\n## Limits\n\nEach is tested to be so: an error, or old data; never zeros in "
 	       "place of data. [Limits](limits.md) has\nwhat helps.\n\n");
 	for (size_t i = 0; i < limit_text_count; i++)
