@@ -14,7 +14,8 @@
  *     linux_pagemap.c   page_scan()             linux_signal.c   its handler
  *     linux_exclude.c   what must not migrate   linux_thread.c   threads
  *     linux_files.c     private file tables     linux_fork.c     fork
- *     linux_host.c      base's needs            linux_syscall.h  the only way in
+ *     linux_host.c      base's needs            linux_shared.c   memory that is shown
+ *     linux_syscall.h   the only way in
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -50,6 +51,9 @@ static const struct sys_ops linux_ops = {
 	.advise = linux_advise,
 	.empty = linux_empty,
 	.pointer = linux_pointer,
+	.shared_map = linux_shared_map,
+	.shared_unmap = linux_shared_unmap,
+	.shared_show = linux_shared_show,
 	.access = linux_access,
 	.thread_create = linux_thread_create,
 	.thread_join = linux_thread_join,

@@ -158,6 +158,12 @@ void *linux_pointer(struct sys *sys, uint64_t addr, uint64_t bytes);
 /* Map @bytes at @hint or a little above it; 0 when there is no room. */
 uint64_t linux_map_near(uint64_t hint, uint64_t bytes, uint64_t align, int prot);
 
+/* linux_shared.c */
+int linux_shared_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr);
+void linux_shared_unmap(struct sys *sys, uint64_t addr, uint64_t bytes);
+int linux_shared_show(struct sys *sys, struct span part, uint64_t at, uint32_t prot,
+		      uint64_t *addr);
+
 /* linux_uffd.c */
 int linux_uffd_open(struct sys *sys, int *uffd);
 void linux_uffd_close(struct sys *sys, int uffd);

@@ -289,6 +289,8 @@ int sim_region_make(struct sim **out, uint64_t arena_bytes);
 void sim_region_give_back(struct sim *sim);
 void sim_stack_border(uint8_t *border);
 void *sim_pages_alloc(size_t bytes);
+/* The same within a call; counted, and given back by sim_pages_free(). */
+void *sim_pages_take(struct sim *sim, size_t bytes);
 void sim_pages_free(void *pages, size_t bytes);
 
 /* sim.c */

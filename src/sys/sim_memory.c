@@ -185,7 +185,7 @@ static uint8_t *slot_take(struct sim *sim, struct size *size)
 	return pages;
 }
 
-static uint8_t *pages_take(struct sim *sim, size_t bytes)
+static uint8_t *pages_at(struct sim *sim, size_t bytes)
 {
 	struct size *size = size_of(bytes);
 	uint8_t *pages = sim->own;
@@ -199,6 +199,14 @@ static uint8_t *pages_take(struct sim *sim, size_t bytes)
 	return pages;
 }
 
+void *sim_pages_take(struct sim *sim, size_t bytes)
+{
+	void *pages = pages_at(sim, bytes);
+
+	sim->own_bytes += bytes;
+	return pages;
+}
+
 void *sim_pages_alloc(size_t bytes)
 {
 	struct sim *sim = sim_now;
@@ -206,10 +214,8 @@ void *sim_pages_alloc(size_t bytes)
 	int err = SIM_ENTER(PAGES_ALLOC, bytes);
 
 	SIM_MUST(bytes && IS_ALIGNED(bytes, PAGE_BYTES));
-	if (!err) {
-		pages = pages_take(sim, bytes);
-		sim->own_bytes += bytes;
-	}
+	if (!err)
+		pages = sim_pages_take(sim, bytes);
 	sim_leave(err, (uintptr_t)pages);
 	return pages;
 }

@@ -337,6 +337,31 @@ static void op_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
 	sim_leave(0, 0);
 }
 
+/* The program cannot be shown it: pages of the simulated kernel have no bytes of their own. */
+static int op_shared_map(struct sys *sys UNUSED, uint64_t bytes, uint64_t align, uint64_t *addr)
+{
+	int err = SIM_ENTER(SHARED_MAP, bytes, align);
+
+	if (!err)
+		*addr = (uintptr_t)sim_pages_take(sim_now, bytes);
+	return sim_leave(err, err ? 0 : *addr);
+}
+
+static void op_shared_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
+{
+	SIM_ENTER(SHARED_UNMAP, addr, bytes);
+	sim_pages_free((void *)(uintptr_t)addr, bytes);
+	sim_leave(0, 0);
+}
+
+static int op_shared_show(struct sys *sys UNUSED, struct span part, uint64_t at,
+			  uint32_t prot UNUSED, uint64_t *addr UNUSED)
+{
+	int err = SIM_ENTER(SHARED_SHOW, part.start, span_bytes(part), at);
+
+	return sim_leave(err ? err : -EOPNOTSUPP, 0);
+}
+
 enum sim_advice sim_advice_of(enum sys_advice advice)
 {
 	static const enum sim_advice advices[] = {
@@ -522,6 +547,9 @@ const struct sys_ops sim_ops = {
 	.advise = op_advise,
 	.empty = op_empty,
 	.pointer = op_pointer,
+	.shared_map = op_shared_map,
+	.shared_unmap = op_shared_unmap,
+	.shared_show = op_shared_show,
 	.access = op_access,
 	.thread_create = op_thread_create,
 	.thread_join = op_thread_join,

@@ -268,6 +268,18 @@ struct sys_ops {
 	 * give (a simulated kernel has its own). */
 	void *(*pointer)(struct sys *sys, uint64_t addr, uint64_t bytes);
 
+	/* -- memory of the library's own that the program can be shown */
+
+	/* [sleep] Map zero-filled memory, @align-aligned, present or made present by the
+	 * kernel alone, DONTFORK; more mappings of the same bytes come by shared_show(). */
+	int (*shared_map)(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr);
+	/* What was shown stays. */
+	void (*shared_unmap)(struct sys *sys, uint64_t addr, uint64_t bytes);
+	/* [sleep] Map the bytes of @part of such memory once more, for the program, with
+	 * @prot; at @at, in the place of what is there, or anywhere (0). */
+	int (*shared_show)(struct sys *sys, struct span part, uint64_t at, uint32_t prot,
+			   uint64_t *addr);
+
 	/* -- guarded access to the program's memory */
 
 	/* [sleep, no lock at all] See enum sys_access_op. -EFAULT: nothing mapped there,
