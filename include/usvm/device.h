@@ -8,7 +8,7 @@
  * when the CPU wants them back. The device never looks at the process's memory
  * by itself: a page-table entry names either device memory, which the device
  * reads and writes at will inside a *section*, or a system page, which it
- * reaches through host->access().
+ * reaches through host->access(). (Buffer objects: USVM_PTE_HOST.)
  *
  *     engine                       usvm
  *     ------                       ----
@@ -20,7 +20,7 @@
  *     leaves its section <-------- stop(), barrier, wait_stopped()
  *                                  pt_clear(), pages go home, resume()
  *
- * The section protocol. Device memory may be accessed only between
+ * The section protocol. Device memory (and USVM_PTE_HOST) may be accessed only between
  * usvm_section_enter() and usvm_section_leave(); the translation used must be
  * looked up (or its TLB entry checked) inside. A section covers at most 4 KiB,
  * never blocks, never calls usvm and never touches the program's memory:
@@ -69,6 +69,11 @@ enum usvm_pte_flag {
 	USVM_PTE_VRAM = 1 << 0,   /* target: offset into device memory; else an address */
 	USVM_PTE_WRITE = 1 << 1,  /* writes allowed */
 	USVM_PTE_ATOMIC = 1 << 2, /* atomics allowed (implies WRITE) */
+	/* Only with USVM_DEVICE_OBJECTS, and never with VRAM: */
+	USVM_PTE_HOST = 1 << 3, /* target: an address of memory of usvm's that never faults: used
+				 * inside sections, like device memory */
+	USVM_PTE_NULL = 1 << 4, /* target means nothing: reads give zeros, what is written is
+				 * dropped, an atomic gives 0 */
 };
 
 /** enum usvm_device_flag - what a device is like */
@@ -79,6 +84,8 @@ enum usvm_device_flag {
 	USVM_DEVICE_OWN_MEMORY = 1 << 0,
 	/* Atomics on system pages are not possible: usvm migrates or fails the fault. */
 	USVM_DEVICE_NO_SYSTEM_ATOMICS = 1 << 1,
+	/* Entries may be USVM_PTE_HOST and USVM_PTE_NULL: buffer objects can be bound. */
+	USVM_DEVICE_OBJECTS = 1 << 2,
 };
 
 /** struct usvm_section - one engine's side of the section protocol; zeroed at start */
@@ -170,7 +177,7 @@ struct usvm_device_ops {
 
 	/** pt_clear() - [monitor] remove the entries of exactly this span (a larger leaf
 	 * that reaches outside is split or removed whole). Engines that could use VRAM
-	 * entries are stopped. Return: true if any entry was there. */
+	 * or HOST entries are stopped. Return: true if any entry was there. */
 	bool (*pt_clear)(void *device, uint32_t vm, uint64_t addr, uint64_t bytes);
 
 	/** tlb_flush() - [monitor] forget translations of this span, on every engine.

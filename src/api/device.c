@@ -143,7 +143,8 @@ static int open_model(struct usvm *usvm)
 		.name = "model",
 		.ops = gpu_ops(),
 		.vram_bytes = usvm->config.vram_bytes,
-		.flags = (usvm->config.copy ? USVM_DEVICE_OWN_MEMORY : 0u) |
+		.flags = USVM_DEVICE_OBJECTS |
+			 (usvm->config.copy ? USVM_DEVICE_OWN_MEMORY : 0u) |
 			 (usvm->config.no_system_atomics ? USVM_DEVICE_NO_SYSTEM_ATOMICS : 0u),
 	};
 	int err;
@@ -215,7 +216,8 @@ int usvm_open(const char *spec, struct usvm **device)
 
 static bool device_config_is_valid(const struct usvm_device_config *c)
 {
-	const uint32_t known = USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_NO_SYSTEM_ATOMICS;
+	const uint32_t known = USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_NO_SYSTEM_ATOMICS |
+			       USVM_DEVICE_OBJECTS;
 	const struct usvm_device_ops *o = c->ops;
 
 	if (!o || !c->name || !c->vram_bytes || c->vram_bytes % HUGE_BYTES ||

@@ -4,14 +4,16 @@
  *
  *     [enter section]
  *       TLB, else walk the page table      stop raised: wait, enter again
- *       VRAM and allowed: fill the TLB, access, leave: done
+ *       VRAM, or memory of usvm's, and allowed: fill the TLB, access, leave: done
+ *       nothing behind it (NULL) and allowed: zeros, leave: done
  *     [leave section]
  *       system page and allowed: host->access()
  *                                0: done; -EINTR: again; -EFAULT: fault
  *       else: host->fault(), sleep until fault_done(): again
  *
- * No stale translation. An engine's TLB has pages of device memory only, and the
- * engine writes it inside sections only, out of a walk of the same section. Call
+ * No stale translation. An engine's TLB has pages of device memory and of usvm's
+ * (USVM_PTE_HOST) only, and the engine writes it inside sections only, out of a walk of
+ * the same section. Below, device memory stands for both. Call
  * "quiet" the time from the return of wait_stopped() to resume(), or from a stop()
  * that returned false. In it no engine is in a section and none enters:
  *
@@ -100,6 +102,14 @@ static void tlb_drop(struct usvm_tlb_entry *entry)
 	ATOMIC_STORE_RELAXED(&entry->atomic_tag, USVM_TLB_INVALID);
 }
 
+/* Of an entry that is used inside sections. */
+static unsigned char *place_of(const struct gpu_engine *engine, const struct pte *pte)
+{
+	if (pte->flags & USVM_PTE_HOST)
+		return (unsigned char *)(uintptr_t)pte->target;
+	return engine->gpu->vram + pte->target;
+}
+
 static void tlb_fill(struct gpu_engine *engine, uint64_t addr, const struct pte *pte)
 {
 	struct usvm_tlb_entry *entry = usvm_tlb_slot(&engine->lane, addr);
@@ -107,7 +117,7 @@ static void tlb_fill(struct gpu_engine *engine, uint64_t addr, const struct pte 
 	bool write = pte->flags & USVM_PTE_WRITE;
 	bool atomic = pte->flags & USVM_PTE_ATOMIC;
 
-	entry->delta = (uintptr_t)engine->gpu->vram + pte->target - addr;
+	entry->delta = (uintptr_t)place_of(engine, pte) - addr;
 	ATOMIC_STORE_RELAXED(&entry->read_tag, page);
 	ATOMIC_STORE_RELAXED(&entry->write_tag, write ? page : USVM_TLB_INVALID);
 	ATOMIC_STORE_RELAXED(&entry->atomic_tag, atomic ? page : USVM_TLB_INVALID);
@@ -309,7 +319,7 @@ enum attempt {
 	ATTEMPT_LEAVE,
 };
 
-/* One section: the access itself if the page is in device memory, else what to do. */
+/* One section: the access itself, but of a system page; else what to do. */
 static enum attempt try_access(struct gpu_engine *engine, uint32_t op, uint64_t addr,
 			       void *buffer, uint32_t bytes, uint64_t *target)
 {
@@ -326,13 +336,17 @@ static enum attempt try_access(struct gpu_engine *engine, uint32_t op, uint64_t 
 	    (op == USVM_SYSTEM_WRITE && !(pte.flags & USVM_PTE_WRITE)) ||
 	    (is_atomic(op) && !(pte.flags & USVM_PTE_ATOMIC))) {
 		attempt = ATTEMPT_FAULT;
-	} else if (pte.flags & USVM_PTE_VRAM) {
+	} else if (pte.flags & USVM_PTE_NULL) {
+		if (op != USVM_SYSTEM_WRITE)
+			memset(buffer, 0, op == USVM_SYSTEM_READ ? bytes : 8);
+		attempt = ATTEMPT_DONE;
+	} else if (pte.flags & (USVM_PTE_VRAM | USVM_PTE_HOST)) {
 		if (PLANTED(LEAVE_EARLY)) {
 			leave_section(engine);
 			plant_yield();
 		}
 		tlb_fill(engine, addr, &pte);
-		vram_access(op, engine->gpu->vram + pte.target, buffer, bytes);
+		vram_access(op, place_of(engine, &pte), buffer, bytes);
 		attempt = ATTEMPT_DONE;
 	} else if (!is_atomic(op) || !engine->gpu->config.no_system_atomics) {
 		*target = pte.target;

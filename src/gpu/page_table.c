@@ -4,10 +4,10 @@
  *
  * A word of a table is 0, a leaf, or a pointer to the next table:
  *
- *     63     12     6       5      4     3        2       1      0
- *     | target | table | huge | 64K | atomic | write | vram | valid |
+ *     63     12     8       7      6     5      4      3        2       1      0
+ *     | target | table | huge | 64K | null | host | atomic | write | vram | valid |
  *
- * and a pointer stands in bits 63..8, beside the table bit alone.
+ * and a pointer stands in bits 63..9, beside the table bit alone.
  *
  * Memory. page_table_prepare() allocates the leaf table of every 2 MiB slot that
  * its span touches, even where a 2 MiB leaf will do: 0.2% of what is mapped. In
@@ -48,18 +48,23 @@ enum pt_bit {
 	PT_VRAM = 1 << 1,
 	PT_WRITE = 1 << 2,
 	PT_ATOMIC = 1 << 3,
-	PT_64K = 1 << 4,
-	PT_HUGE = 1 << 5,
-	PT_TABLE = 1 << 6,
+	PT_HOST = 1 << 4,
+	PT_NULL = 1 << 5,
+	PT_64K = 1 << 6,
+	PT_HUGE = 1 << 7,
+	PT_TABLE = 1 << 8,
 };
 
 #define PT_FLAGS_SHIFT 1 /* enum usvm_pte_flag -> enum pt_bit */
-#define PT_FLAGS (PT_VRAM | PT_WRITE | PT_ATOMIC)
+#define PT_FLAGS (PT_VRAM | PT_WRITE | PT_ATOMIC | PT_HOST | PT_NULL)
+#define PT_LINK_SHIFT 9
 #define PT_ADDR_MASK (~(uint64_t)(PAGE_BYTES - 1))
 
 _Static_assert(USVM_PTE_VRAM << PT_FLAGS_SHIFT == PT_VRAM, "flag bits");
 _Static_assert(USVM_PTE_WRITE << PT_FLAGS_SHIFT == PT_WRITE, "flag bits");
 _Static_assert(USVM_PTE_ATOMIC << PT_FLAGS_SHIFT == PT_ATOMIC, "flag bits");
+_Static_assert(USVM_PTE_HOST << PT_FLAGS_SHIFT == PT_HOST, "flag bits");
+_Static_assert(USVM_PTE_NULL << PT_FLAGS_SHIFT == PT_NULL, "flag bits");
 
 struct pt_table {
 	uint64_t word[PT_WORDS]; /* atomic */
@@ -95,12 +100,12 @@ static uint64_t pt_slot_bytes(unsigned int level)
 /* User addresses leave the shift room. */
 static uint64_t pt_link_word(const struct pt_table *table)
 {
-	return ((uint64_t)(uintptr_t)table << 8) | PT_TABLE;
+	return ((uint64_t)(uintptr_t)table << PT_LINK_SHIFT) | PT_TABLE;
 }
 
 static struct pt_table *pt_linked(uint64_t word)
 {
-	return word & PT_TABLE ? (struct pt_table *)(uintptr_t)(word >> 8) : NULL;
+	return word & PT_TABLE ? (struct pt_table *)(uintptr_t)(word >> PT_LINK_SHIFT) : NULL;
 }
 
 static struct pt_directory *pt_directory(struct pt_table *table)

@@ -11,7 +11,8 @@
 #include "fuzz/api.h"
 
 #define OWN_BYTES_MAX (UINT64_C(4) << 20)
-#define DEVICE_FLAGS (USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_NO_SYSTEM_ATOMICS)
+#define DEVICE_FLAGS (USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_NO_SYSTEM_ATOMICS | \
+		      USVM_DEVICE_OBJECTS)
 
 /* --- the device without an engine ---------------- */
 

@@ -304,7 +304,7 @@ static void a_config_that_is_not_valid_is_refused(void **state)
 	bad[2].vram_bytes = 0;
 	bad[3].vram_bytes = MIB(3);
 	bad[4].vram_bytes = GIB(1024) + HUGE_BYTES;
-	bad[5].flags = 4;
+	bad[5].flags = 8;
 	bad[6].reserved = 1;
 	ops.copy = NULL;
 	bad[7].ops = &ops;

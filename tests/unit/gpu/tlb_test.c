@@ -321,6 +321,96 @@ static void more_rights_need_a_fault_and_no_flush(void **state)
 	fake_stop(&fake);
 }
 
+/* --- what is neither device memory nor the program's ---------------- */
+
+static void map_span(struct span span, uint64_t target, uint32_t flags)
+{
+	assert_int_equal(fake.ops->pt_prepare(fake.gpu, FAKE_VM, span.start, span_bytes(span)),
+			 0);
+	fake.ops->pt_map(fake.gpu, FAKE_VM, span.start, span_bytes(span), target, flags);
+}
+
+struct beside_args {
+	uint64_t addr;
+	uint64_t result_addr;
+};
+
+/* A store, a load, an atomic and what is then there; all twice, past the TLB and out of it. */
+static void use_twice(struct usvm_lane *lane, const void *data)
+{
+	const struct beside_args *args = data;
+	uint64_t sum = 0;
+
+	for (int i = 0; i < 2; i++) {
+		usvm_store64(lane, args->addr, 40);
+		sum += usvm_load64(lane, args->addr);
+		sum += 1000 * usvm_lane_atomic(lane, USVM_SYSTEM_ADD, args->addr, 8, 2, 0);
+		sum += 1000000 * usvm_load64(lane, args->addr);
+	}
+	usvm_store64(lane, args->result_addr, sum);
+}
+
+static uint64_t use(struct gpu_queue *queue, uint64_t addr)
+{
+	const struct beside_args args = { addr, fake_addr(0) };
+	struct fake_job job;
+
+	fake_job_kernel(&fake, &job, use_twice, 1, &args, sizeof(args));
+	assert_int_equal(fake_run(queue, &job), 0);
+	return *(uint64_t *)(void *)vram_word(0, 0);
+}
+
+static void host_memory_is_used_like_device_memory(void **state)
+{
+	const struct fake_config config = { .engine_count = 1 };
+	const uint32_t all = USVM_PTE_HOST | USVM_PTE_WRITE | USVM_PTE_ATOMIC;
+	unsigned char *memory = base_host->pages_alloc(MIB(4));
+	uint64_t target = ALIGN_UP((uintptr_t)memory, HUGE_BYTES);
+	struct gpu_queue *queue;
+
+	(void)state;
+	assert_non_null(memory);
+	fake_start(&fake, &config);
+	fake_map(&fake, 0, 1);
+	queue = fake_queue(&fake);
+	/* A leaf of 2 MiB, and pages. */
+	map_span(span_make(FAKE_ADDR + MIB(4), HUGE_BYTES), target, all);
+	map_span(span_make(FAKE_ADDR + MIB(2), KIB(8)), target + KIB(4), all);
+	assert_int_equal(use(queue, FAKE_ADDR + MIB(4) + KIB(64)), 2 * 42040040);
+	assert_int_equal(*(uint64_t *)(target + KIB(64)), 42);
+	assert_int_equal(use(queue, FAKE_ADDR + MIB(2) + 8), 2 * 42040040);
+	assert_int_equal(*(uint64_t *)(target + KIB(4) + 8), 42);
+	assert_int_equal(fake.access_count, 0);
+
+	/* Revoked, it faults: there is nothing in the TLB. */
+	fake_quiet_begin(&fake);
+	assert_true(fake.ops->pt_clear(fake.gpu, FAKE_VM, FAKE_ADDR + MIB(2), KIB(8)));
+	fake.ops->tlb_flush(fake.gpu, FAKE_VM, FAKE_ADDR + MIB(2), KIB(8));
+	fake_quiet_end(&fake);
+	assert_int_equal(use(queue, FAKE_ADDR + MIB(2) + 8), 2 * 42040040);
+	assert_int_equal(fake.fault_count, 1);
+	gpu_queue_destroy(queue);
+	fake_stop(&fake);
+	base_host->pages_free(memory, MIB(4));
+}
+
+static void nothing_reads_as_zeros(void **state)
+{
+	const struct fake_config config = { .engine_count = 1 };
+	struct gpu_queue *queue;
+
+	(void)state;
+	fake_start(&fake, &config);
+	fake_map(&fake, 0, 1);
+	queue = fake_queue(&fake);
+	map_span(span_make(FAKE_ADDR + MIB(4), HUGE_BYTES), 0,
+		 USVM_PTE_NULL | USVM_PTE_WRITE | USVM_PTE_ATOMIC);
+	assert_int_equal(use(queue, FAKE_ADDR + MIB(4) + KIB(8)), 0);
+	assert_int_equal(fake.access_count + fake.fault_count, 0);
+	gpu_queue_destroy(queue);
+	fake_stop(&fake);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +421,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_flush_drops_its_span_and_no_more),
 		cmocka_unit_test(a_new_vm_with_an_old_number_finds_no_old_entry),
 		cmocka_unit_test(more_rights_need_a_fault_and_no_flush),
+		cmocka_unit_test(host_memory_is_used_like_device_memory),
+		cmocka_unit_test(nothing_reads_as_zeros),
 	};
 
 	seed = seed_from(argc, argv);
