@@ -10,7 +10,8 @@
  * page. Bringing it home for the engine would make it ping-pong between an
  * engine's two ways to the same page (T18). So engine threads are known here by
  * their thread id, and one that faults on what its own device can reach is thrown
- * out of the access (-EINTR) and translates again.
+ * out of the access (-EINTR) and translates again. One that comes back to the same page
+ * KICKS_MAX times has no other way there, as by a USERPTR, and is served like a CPU.
  *
  * A taker waits, bounded, until accesses that began before the revocation are
  * over (mm_drain()). That is a courtesy to those engines, which would else be

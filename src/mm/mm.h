@@ -159,6 +159,11 @@ struct mm_quiesce {
 void mm_quiesce_insert(struct mm *mm, struct mm_quiesce *quiesce);
 void mm_quiesce_remove(struct mm *mm, struct mm_quiesce *quiesce);
 
+/** mm_quiesce_stop() - all engines of all devices are outside of their sections until
+ * mm_quiesce_resume(). Context: [monitor]; event_lock held. */
+void mm_quiesce_stop(struct mm *mm);
+void mm_quiesce_resume(struct mm *mm);
+
 /** mm_invalidate_locked() - stop engines, call the notifiers of @span, let them run.
  * Context: [worker]; event_lock held. */
 void mm_invalidate_locked(struct mm *mm, struct span span, enum mm_event_type type);

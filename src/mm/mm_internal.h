@@ -61,6 +61,8 @@ struct mm_accessor {
 	uint32_t thread_id; /* atomic; 0: free */
 	const void *device; /* atomic */
 	uint64_t page;      /* atomic: page-aligned address in access, or MM_ACCESSOR_IDLE */
+	uint64_t kicked_page;  /* under event_lock: the last it was thrown out of */
+	uint32_t kicked_count; /* under event_lock: so often in a row */
 };
 #define MM_ACCESSOR_IDLE 1u
 
@@ -206,8 +208,6 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 void mm_log_locked(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 bool mm_changed_since(struct mm *mm, uint64_t seq, struct span span)
 	MUST_HOLD(&mm->event_lock);
-void mm_quiesce_stop(struct mm *mm) MUST_HOLD(&mm->event_lock);
-void mm_quiesce_resume(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 	MUST_HOLD(&mm->event_lock);
 

@@ -32,6 +32,10 @@
 #include "base/host.h"
 #include "base/plant.h"
 
+/* So often in a row an engine is thrown out of its access to one page: one that came by a
+ * translation that was revoked since comes back by another. */
+#define KICKS_MAX 3
+
 void mm_wake(struct mm *mm, struct span span)
 {
 	int err = mm->sys->ops->uffd_wake(mm->sys, mm->uffd, span);
@@ -81,6 +85,16 @@ static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint64_t ad
 	if (!a || ATOMIC_LOAD(&a->device) != entry->owner->device ||
 	    ATOMIC_LOAD(&a->page) != addr)
 		return false;
+	if (a->kicked_page != addr) {
+		a->kicked_page = addr;
+		a->kicked_count = 0;
+	}
+	/* It comes back by another address, one that shows this page (a USERPTR): no other
+	 * translation would lead it to the device's. */
+	if (a->kicked_count++ == KICKS_MAX) {
+		a->kicked_count = 0;
+		return false;
+	}
 	mm_stat_add(&mm->stats.kicks, 1);
 	mm->sys->ops->thread_kick(mm->sys, thread_id);
 	return true;

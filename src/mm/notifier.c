@@ -107,6 +107,7 @@ void mm_quiesce_stop(struct mm *mm)
 {
 	bool active = false;
 
+	lock_assert_held(&mm->event_lock);
 	LIST_FOR_EACH(node, &mm->quiesce) {
 		struct mm_quiesce *q = LIST_ENTRY(node, struct mm_quiesce, node);
 
@@ -127,6 +128,7 @@ void mm_quiesce_stop(struct mm *mm)
 
 void mm_quiesce_resume(struct mm *mm)
 {
+	lock_assert_held(&mm->event_lock);
 	LIST_FOR_EACH(node, &mm->quiesce) {
 		struct mm_quiesce *q = LIST_ENTRY(node, struct mm_quiesce, node);
 
