@@ -29,7 +29,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/host.h"
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 /* One munmap() takes one at most: for so many before the collector runs. */
 #define SPARE_MAX 64
@@ -353,20 +353,26 @@ void vm_attr_forget(struct vm *vm, struct span span)
 	lock_release(&vm->svm.notifier_lock);
 }
 
-int vm_attr_split(struct vm *vm, uint64_t addr)
+int vm_attr_reserve(struct vm *vm)
+{
+	return pool_reserve(&vm->attrs.pool, VM_ATTR_CUT_NODES);
+}
+
+void vm_attr_unreserve(struct vm *vm, size_t count)
+{
+	pool_unreserve(&vm->attrs.pool, count);
+}
+
+size_t vm_attr_cut(struct vm *vm, struct span span)
 {
 	size_t taken;
-	int err;
 
 	lock_assert_held(&vm->lock);
-	err = pool_reserve(&vm->attrs.pool, 1);
-	if (err)
-		return err;
 	lock_acquire(&vm->svm.notifier_lock);
-	taken = split_at(vm, addr);
+	taken = split_at(vm, span.start) + split_at(vm, span.end);
 	lock_release(&vm->svm.notifier_lock);
-	pool_unreserve(&vm->attrs.pool, 1 - taken);
-	return 0;
+	vm_attr_forget(vm, span);
+	return VM_ATTR_CUT_NODES - taken;
 }
 
 void vm_attr_check(struct vm *vm)

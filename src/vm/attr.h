@@ -127,12 +127,20 @@ bool vm_attr_is_here(const struct vm *vm, const struct vm_attr *attr);
 
 /** vm_attr_forget() - @span is not bound any more: it has defaults when it is again.
  * vm.lock is held. A piece that reaches out of it loses all of itself: callers give whole
- * binds, or split them first by vm_attr_split(). */
+ * binds. */
 void vm_attr_forget(struct vm *vm, struct span span);
 
-/** vm_attr_split() - no piece reaches over @addr from here on. vm.lock is held.
- * Return: 0, -ENOMEM. */
-MUST_CHECK int vm_attr_split(struct vm *vm, uint64_t addr);
+/* A piece more at each end. */
+#define VM_ATTR_CUT_NODES 2u
+
+/** vm_attr_reserve() - memory for one vm_attr_cut(). Return: 0, -ENOMEM. */
+MUST_CHECK int vm_attr_reserve(struct vm *vm);
+void vm_attr_unreserve(struct vm *vm, size_t count);
+
+/** vm_attr_cut() - as vm_attr_forget(), but a piece that reaches out of @span keeps the rest.
+ * vm.lock is held; memory is reserved, but where binds begin and end with @span.
+ * Return: how much of it is left to unreserve. */
+size_t vm_attr_cut(struct vm *vm, struct span span);
 
 /** vm_attr_check() - assert the invariants */
 void vm_attr_check(struct vm *vm);

@@ -2,21 +2,54 @@
 /*
  * DOC: Binds
  *
- * A bind says that a span of GPU addresses mirrors the same addresses of the
- * process. It maps nothing: ranges and entries come with the faults. Binds do
- * not overlap; one that has ranges cannot be taken away (-EBUSY), as upstream.
+ * A bind says what a span of GPU addresses means: the same addresses of the process (a
+ * mirror), a buffer object, nothing at all that can be read and written (NULL), or other
+ * addresses of the process (USERPTR). Binds do not overlap. A new one is put in place of
+ * what was there: binds that reach out of its span keep the rest.
  *
- * Upstream: xe_vm.c, DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR.
+ *     | mirror                                 |
+ *               | object |                          vm_bind()
+ *     | mirror  | object |        mirror       |
+ *                   | unmapped |                    vm_unmap()
+ *     | mirror  |obj|          |  mirror       |
+ *
+ * A mirror maps nothing: ranges and entries come with the faults. While ranges live in
+ * it nothing else can take its place (-EBUSY), as upstream. Entries of the others come by
+ * faults too, for the whole bind at once, or with the bind itself; they are written, and
+ * cleared with the engines stopped, under event_lock: bo.c tells why. Entries of a
+ * USERPTR are aliases of the CPU's mapping, like all system entries, so that nothing has
+ * to be revoked when that changes: the engine faults as the CPU would, and then here.
+ *
+ * A bind that needs memory gets it before anything changes, so that none is half done.
+ *
+ * Upstream: xe_vm.c, drm_gpuvm_sm_map(); DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR.
  */
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 #include <errno.h>
 
+#include "base/assert.h"
+#include "base/host.h"
+
+/* NULL entries come so far around the fault: a bind may be larger than any table. */
+#define NULL_BYTES HUGE_BYTES
+
+#define MIRROR_END (1ull << 47)
+#define GPU_END (1ull << 48)
+
+static struct lock *event_lock_of(const struct vm *vm)
+{
+	return mm_event_lock(vm->device->mm);
+}
+
+static struct vm_bind *bind_of(struct interval_node *node)
+{
+	return node ? CONTAINER_OF(node, struct vm_bind, node) : NULL;
+}
+
 struct vm_bind *vm_bind_next(struct vm *vm, struct span span)
 {
-	struct interval_node *node = interval_tree_first(&vm->binds, span);
-
-	return node ? CONTAINER_OF(node, struct vm_bind, node) : NULL;
+	return bind_of(interval_tree_first(&vm->binds, span));
 }
 
 struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr)
@@ -24,58 +57,686 @@ struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr)
 	return vm_bind_next(vm, span_make(addr, 1));
 }
 
-static bool is_valid(struct span span)
+static bool is_valid(struct span span, uint64_t end)
 {
 	return span.start < span.end && IS_ALIGNED(span.start | span.end, PAGE_BYTES) &&
-	       span.end <= 1ull << 47;
+	       span.end <= end;
+}
+
+/* --- entries ------------------------------------------------------------------------ */
+
+void vm_bind_revoke_locked(struct vm_bind *bind)
+{
+	struct vm *vm = bind->vm;
+	const struct vm_device_config *config = &vm->device->config;
+	struct span span = bind->node.span;
+
+	lock_assert_held(event_lock_of(vm));
+	if (!bind->has_entries)
+		return;
+	bind->has_entries = false;
+	lock_acquire(&vm->svm.notifier_lock);
+	if (config->ops->pt_clear(config->device, vm->id, span.start, span_bytes(span))) {
+		vm_stat_add(&vm->device->stats, VM_STAT_TLB_INVAL_COUNT, 1);
+		config->ops->tlb_flush(config->device, vm->id, span.start, span_bytes(span));
+	}
+	lock_release(&vm->svm.notifier_lock);
+}
+
+/* Where @bind leads from @addr on. Return: false: nowhere at the moment. */
+static bool entries_of(const struct vm_bind *bind, uint64_t addr, uint64_t *target,
+		       uint32_t *flags)
+{
+	uint64_t offset = addr - bind->node.span.start;
+
+	*flags = USVM_PTE_WRITE | USVM_PTE_ATOMIC;
+	switch (bind->kind) {
+	case VM_BIND_BO:
+		if (!vm_bo_entries(bind->bo, bind->target + offset, target, flags))
+			return false;
+		break;
+	case VM_BIND_NULL:
+		*target = 0;
+		*flags |= USVM_PTE_NULL;
+		break;
+	default:
+		ASSERT(bind->kind == VM_BIND_USERPTR);
+		*target = bind->target + offset;
+		if (bind->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS)
+			*flags &= ~(uint32_t)USVM_PTE_ATOMIC;
+	}
+	if (bind->read_only)
+		*flags &= ~(uint32_t)(USVM_PTE_WRITE | USVM_PTE_ATOMIC);
+	return true;
+}
+
+/* The tables were prepared; an object is pinned. */
+static void write_entries(struct vm_bind *bind, struct span part)
+{
+	struct vm *vm = bind->vm;
+	const struct vm_device_config *config = &vm->device->config;
+	uint64_t target;
+	uint32_t flags;
+
+	lock_acquire(event_lock_of(vm));
+	if (entries_of(bind, part.start, &target, &flags)) {
+		bind->has_entries = true;
+		lock_acquire(&vm->svm.notifier_lock);
+		config->ops->pt_map(config->device, vm->id, part.start, span_bytes(part),
+				    target, flags);
+		lock_release(&vm->svm.notifier_lock);
+	}
+	lock_release(event_lock_of(vm));
+}
+
+static int prepare(struct vm *vm, struct span span)
+{
+	const struct vm_device_config *config = &vm->device->config;
+
+	return config->ops->pt_prepare(config->device, vm->id, span.start, span_bytes(span));
+}
+
+static int populate(struct vm_bind *bind, struct span part)
+{
+	int err = prepare(bind->vm, part);
+
+	if (!err && bind->bo)
+		err = vm_bo_pin(bind->bo);
+	if (err)
+		return err;
+	write_entries(bind, part);
+	if (bind->bo)
+		vm_bo_unpin(bind->bo);
+	return 0;
+}
+
+/* Whether the process has memory over all of @span that allows the access. */
+static int check_memory(struct vm *vm, struct span span, bool write)
+{
+	while (span.start < span.end) {
+		struct sys_vma vma;
+
+		if (mm_vma_find(vm->device->mm, span.start, false, &vma, NULL) ||
+		    vma.kind == SYS_VMA_SPECIAL)
+			return -EFAULT;
+		if (!(vma.prot & SYS_PROT_READ) || (write && !(vma.prot & SYS_PROT_WRITE)))
+			return -EPERM;
+		span.start = vma.span.end;
+	}
+	return 0;
+}
+
+/* An atomic that only device memory can serve. */
+static int serve_device_atomic(struct vm_bind *bind)
+{
+	if (bind->kind != VM_BIND_BO || !(bind->bo->placement & VM_BO_DEVICE))
+		return -EACCES;
+	return vm_bo_move(bind->bo, VM_BO_DEVICE);
+}
+
+int vm_bind_serve(struct vm_bind *bind, uint64_t addr, uint32_t access, uint64_t *end)
+{
+	struct vm *vm = bind->vm;
+	struct vm_stats *stats = &vm->device->stats;
+	struct span part = bind->node.span;
+	bool atomic = access == USVM_ACCESS_ATOMIC;
+	bool write = atomic || access == USVM_ACCESS_WRITE;
+	int err = 0;
+
+	lock_assert_held(&vm->lock);
+	if (write && bind->read_only)
+		return -EPERM;
+	if (bind->kind == VM_BIND_USERPTR) {
+		uint64_t page = bind->target + (ALIGN_DOWN(addr, PAGE_BYTES) - part.start);
+
+		err = check_memory(vm, span_make(page, PAGE_BYTES), write);
+	}
+	if (bind->kind == VM_BIND_NULL)
+		part = span_intersect(part, span_block(addr, NULL_BYTES));
+	if (!err && atomic && bind->kind != VM_BIND_NULL &&
+	    (vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS))
+		err = serve_device_atomic(bind);
+	if (!err)
+		err = populate(bind, part);
+	if (err)
+		return err;
+	vm_stat_add(stats, VM_STAT_VMA_PAGEFAULT_COUNT, 1);
+	vm_stat_add(stats, VM_STAT_VMA_PAGEFAULT_KB, span_bytes(part) >> 10);
+	*end = part.end;
+	return 0;
+}
+
+/* --- taking away ------------------------------------------------------------------------ */
+
+/* What may not be taken away: ranges live in it. */
+static bool is_busy(struct vm *vm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&vm->binds, span);
+
+	lock_assert_held(&vm->lock);
+	for (; node; node = interval_tree_next(node, span)) {
+		if (bind_of(node)->kind == VM_BIND_MIRROR &&
+		    gpusvm_has_mapping(&vm->svm, span_intersect(node->span, span)))
+			return true;
+	}
+	return false;
+}
+
+/* Clear entries in binds that meet @span. */
+static void revoke(struct vm *vm, struct span span)
+{
+	struct interval_node *node;
+	bool any = false;
+
+	lock_acquire(event_lock_of(vm));
+	for (node = interval_tree_first(&vm->binds, span); node;
+	     node = interval_tree_next(node, span))
+		any |= bind_of(node)->has_entries;
+	if (any) {
+		mm_quiesce_stop(vm->device->mm);
+		for (node = interval_tree_first(&vm->binds, span); node;
+		     node = interval_tree_next(node, span))
+			vm_bind_revoke_locked(bind_of(node));
+		mm_quiesce_resume(vm->device->mm);
+	}
+	lock_release(event_lock_of(vm));
+}
+
+static void link_object(struct vm_bind *bind)
+{
+	lock_assert_held(event_lock_of(bind->vm));
+	list_init(&bind->bo_node);
+	if (!bind->bo)
+		return;
+	list_push_back(&bind->bo->binds, &bind->bo_node);
+	bind->bo->bind_count++;
+}
+
+/* @bind keeps what of it lies in @keep; it is in no tree. */
+static void shrink(struct vm_bind *bind, struct span keep)
+{
+	if (bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR)
+		bind->target += keep.start - bind->node.span.start;
+	bind->node.span = keep;
+	interval_tree_insert(&bind->vm->binds, &bind->node);
+}
+
+/* Take @span out of @bind. *@spare is used for a second rest. What is left over is put on
+ * @dropped. */
+static void cut(struct vm_bind *bind, struct span span, struct vm_bind **spare,
+		struct list *dropped)
+{
+	struct vm *vm = bind->vm;
+	struct span left = { bind->node.span.start, span.start };
+	struct span right = { span.end, bind->node.span.end };
+
+	lock_assert_held(event_lock_of(vm));
+	interval_tree_remove(&vm->binds, &bind->node);
+	if (!span_is_empty(left) && !span_is_empty(right)) {
+		struct vm_bind *second = *spare;
+
+		ASSERT(second);
+		*spare = NULL;
+		*second = *bind;
+		if (second->bo)
+			vm_bo_get(second->bo);
+		link_object(second);
+		shrink(second, right);
+		shrink(bind, left);
+	} else if (!span_is_empty(left)) {
+		shrink(bind, left);
+	} else if (!span_is_empty(right)) {
+		shrink(bind, right);
+	} else {
+		list_remove(&bind->bo_node);
+		if (bind->bo)
+			bind->bo->bind_count--;
+		list_push_back(dropped, &bind->bo_node);
+	}
+}
+
+/* What a cut may need: had before anything changes. Zeroed where none of it can. */
+struct cut_memory {
+	struct vm_bind *spare;
+	bool has_pieces;    /* reserved, of attributes */
+	size_t pieces_left; /* of those, after the cut */
+};
+
+static int cut_memory_get(struct vm *vm, struct cut_memory *memory)
+{
+	int err = vm_attr_reserve(vm);
+
+	if (err)
+		return err;
+	memory->has_pieces = true;
+	memory->spare = pool_alloc(&vm->bind_pool);
+	return memory->spare ? 0 : -ENOMEM;
+}
+
+/* The cut may have been made, or not. */
+static void cut_memory_put(struct vm *vm, struct cut_memory *memory, bool cut)
+{
+	if (memory->has_pieces)
+		vm_attr_unreserve(vm, cut ? memory->pieces_left : VM_ATTR_CUT_NODES);
+	if (memory->spare)
+		pool_put(&vm->bind_pool, memory->spare);
+}
+
+/*
+ * Nothing is bound in @span any more. The caller looked that no range lives there.
+ * Return: whether something was.
+ */
+static bool carve(struct vm *vm, struct span span, struct cut_memory *memory)
+{
+	struct list dropped, *node;
+	struct vm_bind *bind;
+	bool any = false;
+
+	lock_assert_held(&vm->lock);
+	list_init(&dropped);
+	revoke(vm, span);
+	memory->pieces_left = vm_attr_cut(vm, span);
+	lock_acquire(event_lock_of(vm));
+	while ((bind = vm_bind_next(vm, span))) {
+		cut(bind, span, &memory->spare, &dropped);
+		any = true;
+	}
+	lock_release(event_lock_of(vm));
+	while ((node = list_pop_front(&dropped))) {
+		bind = LIST_ENTRY(node, struct vm_bind, bo_node);
+		vm_bo_put(bind->bo);
+		pool_put(&vm->bind_pool, bind);
+	}
+	return any;
+}
+
+static void remove_ranges(struct vm *vm, struct span span)
+{
+	struct gpusvm_range *range;
+
+	lock_assert_held(&vm->lock);
+	while ((range = gpusvm_range_first(&vm->svm, span)))
+		gpusvm_range_remove(&vm->svm, range);
+}
+
+void vm_binds_revoke(struct vm *vm)
+{
+	lock_assert_held(&vm->lock);
+	revoke(vm, (struct span){ 0, GPU_END });
+}
+
+void vm_binds_remove(struct vm *vm)
+{
+	struct cut_memory none = { 0 };
+
+	lock_assert_held(&vm->lock);
+	carve(vm, (struct span){ 0, GPU_END }, &none);
+}
+
+/* --- putting in place --------------------------------------------------------------------- */
+
+static void insert(struct vm_bind *bind)
+{
+	lock_assert_held(&bind->vm->lock);
+	lock_acquire(event_lock_of(bind->vm));
+	interval_tree_insert(&bind->vm->binds, &bind->node);
+	link_object(bind);
+	lock_release(event_lock_of(bind->vm));
+}
+
+static bool is_like(const struct vm_bind *mirror, const struct vm_bind *other)
+{
+	return other && other->kind == VM_BIND_MIRROR &&
+	       other->read_only == mirror->read_only &&
+	       other->autoreset == mirror->autoreset && other->pat_index == mirror->pat_index;
+}
+
+/* A mirror that was put back is one with what it was cut out of: ranges may span both. */
+static void merge(struct vm_bind *mirror)
+{
+	struct vm *vm = mirror->vm;
+	struct vm_bind *beside[2];
+
+	lock_assert_held(&vm->lock);
+	beside[0] = vm_bind_find(vm, mirror->node.span.start - 1);
+	beside[1] = vm_bind_find(vm, mirror->node.span.end);
+	for (size_t i = 0; i < ARRAY_SIZE(beside); i++) {
+		struct span span = mirror->node.span;
+
+		if (!is_like(mirror, beside[i]))
+			continue;
+		lock_acquire(event_lock_of(vm));
+		interval_tree_remove(&vm->binds, &mirror->node);
+		interval_tree_remove(&vm->binds, &beside[i]->node);
+		span.start = MIN(span.start, beside[i]->node.span.start);
+		span.end = MAX(span.end, beside[i]->node.span.end);
+		mirror->node.span = span;
+		interval_tree_insert(&vm->binds, &mirror->node);
+		lock_release(event_lock_of(vm));
+		pool_put(&vm->bind_pool, beside[i]);
+	}
+}
+
+static int check_args(struct vm *vm, const struct vm_bind_args *args)
+{
+	uint64_t bytes = span_bytes(args->span);
+
+	if (!is_valid(args->span, args->kind == VM_BIND_MIRROR ? MIRROR_END : GPU_END) ||
+	    (args->kind == VM_BIND_BO) != (args->bo != NULL) ||
+	    !IS_ALIGNED(args->target, PAGE_BYTES))
+		return -EINVAL;
+	switch (args->kind) {
+	case VM_BIND_MIRROR:
+		return 0;
+	case VM_BIND_BO:
+		if (args->bo->device != vm->device || bytes > args->bo->bytes ||
+		    args->target > args->bo->bytes - bytes)
+			return -EINVAL;
+		return 0; /* there are objects on devices that know them alone */
+	case VM_BIND_NULL:
+		return vm->device->config.flags & USVM_DEVICE_OBJECTS ? 0 : -EOPNOTSUPP;
+	case VM_BIND_USERPTR:
+		return bytes <= MIRROR_END && args->target <= MIRROR_END - bytes ? 0 : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+/* All that can fail of a bind with its entries. An object is pinned afterwards. */
+static int prepare_now(struct vm *vm, const struct vm_bind_args *args)
+{
+	int err = prepare(vm, args->span);
+
+	if (err)
+		return err;
+	if (args->kind == VM_BIND_USERPTR)
+		return check_memory(vm, span_make(args->target, span_bytes(args->span)),
+				    !args->read_only);
+	return vm_bo_pin(args->bo);
+}
+
+static bool wants_now(const struct vm_bind_args *args)
+{
+	return args->now && (args->kind == VM_BIND_BO || args->kind == VM_BIND_USERPTR);
+}
+
+/* All that cannot fail any more. */
+static void put_in_place(struct vm_bind *bind, const struct vm_bind_args *args,
+			 struct cut_memory *memory)
+{
+	struct vm *vm = bind->vm;
+	bool mirror = args->kind == VM_BIND_MIRROR;
+	bool replaced;
+
+	lock_assert_held(&vm->lock);
+	if (mirror)
+		remove_ranges(vm, args->span);
+	replaced = carve(vm, args->span, memory);
+	insert(bind);
+	if (mirror && replaced)
+		merge(bind);
+	if (wants_now(args)) {
+		write_entries(bind, args->span);
+		if (args->bo)
+			vm_bo_unpin(args->bo);
+	}
+}
+
+/* @bind is memory of the vm's. */
+static int bind_locked(struct vm *vm, const struct vm_bind_args *args, struct vm_bind *bind,
+		       struct cut_memory *memory)
+{
+	int err;
+
+	lock_assert_held(&vm->lock);
+	vm_collect(vm);
+	if (vm_device_is_unplugged(vm->device))
+		return -ENODEV;
+	if (args->kind != VM_BIND_MIRROR && is_busy(vm, args->span))
+		return -EBUSY;
+	if (wants_now(args)) {
+		err = prepare_now(vm, args);
+		if (err)
+			return err;
+	}
+	*bind = (struct vm_bind){
+		.node.span = args->span,
+		.vm = vm,
+		.kind = args->kind,
+		.read_only = args->read_only,
+		.autoreset = args->autoreset,
+		.pat_index = args->pat_index,
+		.bo = args->bo ? vm_bo_get(args->bo) : NULL,
+		.target = args->target,
+	};
+	put_in_place(bind, args, memory);
+	return 0;
+}
+
+/* The munmap() before this call has returned, but its ranges may still be on their way to
+ * the collector. */
+static void await_events(struct vm *vm)
+{
+	lock_acquire(event_lock_of(vm));
+	lock_release(event_lock_of(vm));
+}
+
+static bool has_mirror(struct vm *vm, struct span span)
+{
+	struct interval_node *node = interval_tree_first(&vm->binds, span);
+
+	lock_assert_held(&vm->lock);
+	while (node && bind_of(node)->kind != VM_BIND_MIRROR)
+		node = interval_tree_next(node, span);
+	return node;
+}
+
+static int bind(struct vm *vm, const struct vm_bind_args *args, bool over_mirror)
+{
+	struct cut_memory memory = { 0 };
+	struct vm_bind *bind = NULL;
+	int err = check_args(vm, args);
+	int no_memory;
+
+	if (err)
+		return err;
+	no_memory = cut_memory_get(vm, &memory);
+	if (!no_memory) {
+		bind = pool_alloc(&vm->bind_pool);
+		no_memory = bind ? 0 : -ENOMEM;
+	}
+	await_events(vm);
+	lock_acquire(&vm->lock);
+	if (!over_mirror && has_mirror(vm, args->span))
+		err = -EBUSY;
+	else
+		err = no_memory ? no_memory : bind_locked(vm, args, bind, &memory);
+	lock_release(&vm->lock);
+	cut_memory_put(vm, &memory, !err);
+	if (err && bind)
+		pool_put(&vm->bind_pool, bind);
+	return err;
+}
+
+int vm_bind(struct vm *vm, const struct vm_bind_args *args)
+{
+	return bind(vm, args, true);
 }
 
 int vm_bind_mirror(struct vm *vm, struct span span, bool read_only)
 {
-	struct vm_bind *bind;
-	int err = 0;
+	const struct vm_bind_args args = {
+		.kind = VM_BIND_MIRROR,
+		.span = span,
+		.read_only = read_only,
+	};
 
-	if (!is_valid(span))
+	return bind(vm, &args, false);
+}
+
+/* --- and away again ----------------------------------------------------------------- */
+
+int vm_unmap(struct vm *vm, struct span span)
+{
+	struct cut_memory memory = { 0 };
+	int err;
+
+	if (!is_valid(span, GPU_END))
 		return -EINVAL;
-	bind = pool_alloc(&vm->bind_pool);
-	if (!bind)
-		return -ENOMEM;
-	bind->node.span = span;
-	bind->read_only = read_only;
+	err = cut_memory_get(vm, &memory);
+	await_events(vm);
 	lock_acquire(&vm->lock);
-	if (vm_bind_next(vm, span))
+	vm_collect(vm);
+	if (!err && is_busy(vm, span))
 		err = -EBUSY;
-	else
-		interval_tree_insert(&vm->binds, &bind->node);
+	if (!err)
+		carve(vm, span, &memory);
 	lock_release(&vm->lock);
-	if (err)
-		pool_put(&vm->bind_pool, bind);
+	cut_memory_put(vm, &memory, !err);
 	return err;
+}
+
+uint32_t vm_unmap_bo(struct vm *vm, struct vm_bo *bo)
+{
+	struct span all = { 0, GPU_END };
+	struct interval_node *node;
+	uint32_t count = 0;
+
+	lock_acquire(&vm->lock);
+	node = interval_tree_first(&vm->binds, all);
+	while (node) {
+		struct vm_bind *bind = bind_of(node);
+		struct cut_memory none = { 0 };
+
+		node = interval_tree_next(node, all);
+		if (bind->bo != bo)
+			continue;
+		carve(vm, bind->node.span, &none);
+		count++;
+	}
+	lock_release(&vm->lock);
+	return count;
 }
 
 int vm_unbind(struct vm *vm, struct span span)
 {
+	struct cut_memory none = { 0 };
 	struct vm_bind *bind;
 	int err = 0;
 
-	if (!is_valid(span))
+	if (!is_valid(span, MIRROR_END))
 		return -EINVAL;
-	/* The munmap() before this call has returned, but its ranges may still be on their way
-	 * to the collector. */
-	lock_acquire(mm_event_lock(vm->device->mm));
-	lock_release(mm_event_lock(vm->device->mm));
+	await_events(vm);
 	lock_acquire(&vm->lock);
 	vm_collect(vm);
 	bind = vm_bind_find(vm, span.start);
-	if (!bind || bind->node.span.start != span.start || bind->node.span.end != span.end)
+	if (!bind || bind->node.span.start != span.start || bind->node.span.end != span.end ||
+	    bind->kind != VM_BIND_MIRROR)
 		err = -ENOENT;
-	else if (gpusvm_has_mapping(&vm->svm, span))
+	else if (is_busy(vm, span))
 		err = -EBUSY;
-	if (!err) {
-		vm_attr_forget(vm, span);
-		interval_tree_remove(&vm->binds, &bind->node);
-		pool_put(&vm->bind_pool, bind);
+	else
+		carve(vm, span, &none);
+	lock_release(&vm->lock);
+	return err;
+}
+
+/* --- entries ahead of their use --------------------------------------------------- */
+
+int vm_populate(struct vm *vm, struct span span)
+{
+	struct interval_node *node;
+	int err = 0;
+
+	if (!is_valid(span, GPU_END))
+		return -EINVAL;
+	lock_acquire(&vm->lock);
+	if (vm_device_is_unplugged(vm->device))
+		err = -ENODEV;
+	for (node = interval_tree_first(&vm->binds, span); !err && node;
+	     node = interval_tree_next(node, span)) {
+		struct vm_bind *bind = bind_of(node);
+		struct span part = span_intersect(bind->node.span, span);
+
+		if (bind->kind == VM_BIND_USERPTR)
+			err = check_memory(vm,
+					   span_make(bind->target +
+							     (part.start -
+							      bind->node.span.start),
+						     span_bytes(part)),
+					   !bind->read_only);
+		if (!err && (bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR))
+			err = populate(bind, part);
 	}
 	lock_release(&vm->lock);
 	return err;
+}
+
+int vm_validate(struct vm *vm)
+{
+	struct span all = { 0, GPU_END };
+	struct interval_node *node, *last = NULL;
+	int err = 0;
+
+	lock_acquire(&vm->lock);
+	for (node = interval_tree_first(&vm->binds, all); !err && node;
+	     node = interval_tree_next(node, all)) {
+		struct vm_bind *bind = bind_of(node);
+
+		if (bind->bo)
+			err = vm_bo_pin(bind->bo);
+		if (!err)
+			last = node;
+		if (!err && (bind->bo || bind->kind == VM_BIND_USERPTR) &&
+		    !bind->has_entries)
+			err = populate(bind, bind->node.span);
+	}
+	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
+	     node = node == last ? NULL : interval_tree_next(node, all)) {
+		if (bind_of(node)->bo)
+			vm_bo_unpin(bind_of(node)->bo);
+	}
+	lock_release(&vm->lock);
+	return err;
+}
+
+int vm_bind_query(struct vm *vm, uint64_t addr, struct vm_bind_info *info)
+{
+	struct vm_bind *bind;
+
+	if (addr >= GPU_END)
+		return -ENOENT;
+	lock_acquire(&vm->lock);
+	bind = vm_bind_next(vm, (struct span){ addr, GPU_END });
+	if (bind) {
+		*info = (struct vm_bind_info){
+			.span = bind->node.span,
+			.kind = bind->kind,
+			.read_only = bind->read_only,
+			.bo = bind->bo,
+			.target = bind->target,
+		};
+	}
+	lock_release(&vm->lock);
+	return bind ? 0 : -ENOENT;
+}
+
+void vm_binds_check(struct vm *vm)
+{
+	struct span all = { 0, GPU_END };
+	uint64_t end = 0;
+
+	lock_assert_held(&vm->lock);
+	interval_tree_check(&vm->binds);
+	for (struct interval_node *node = interval_tree_first(&vm->binds, all); node;
+	     node = interval_tree_next(node, all)) {
+		struct vm_bind *bind = bind_of(node);
+
+		ASSERT(bind->vm == vm);
+		ASSERT(node->span.start >= end);
+		ASSERT(is_valid(node->span, GPU_END));
+		ASSERT((bind->kind == VM_BIND_BO) == (bind->bo != NULL));
+		if (bind->bo)
+			ASSERT(bind->target + span_bytes(node->span) <= bind->bo->bytes);
+		end = node->span.end;
+	}
 }

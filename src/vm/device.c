@@ -19,7 +19,7 @@
  *
  * Upstream: drm_dev_unplug(), xe_device_remove().
  */
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 #include <errno.h>
 
@@ -87,6 +87,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	device->config = *config;
 	lock_init(&device->vms_lock, LOCK_LEAF, "vm_device.vms_lock");
 	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
+	pool_init(&device->object_pool, sizeof(struct vm_bo), "vm_device.object_pool");
 	wait_init(&device->pending_wait);
 	list_init(&device->quiesce.node);
 	err = vram_create(config->vram_bytes, &device->vram);
@@ -142,6 +143,7 @@ void vm_device_destroy(struct vm_device *device)
 		return;
 	pagemap_destroy(device->pagemap);
 	vram_destroy(device->vram);
+	pool_fini(&device->object_pool);
 	pool_fini(&device->bo_pool);
 	base_host->pages_free(device, device_bytes());
 }
@@ -205,6 +207,7 @@ int vm_device_unplug(struct vm_device *device)
 			continue;
 		lock_acquire(&vm->lock);
 		vm_remove_ranges(vm);
+		vm_binds_revoke(vm);
 		lock_release(&vm->lock);
 		vm_pending_put(vm);
 	}

@@ -28,7 +28,7 @@
  *
  * Upstream: xe_pagefault.c, xe_svm_handle_pagefault().
  */
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 #include <errno.h>
 
@@ -48,6 +48,7 @@ struct service {
 	bool migrates;  /* and it should: the policy, or the access */
 	struct gpusvm_range *range;
 	uint32_t watch_tries;
+	uint64_t end;   /* of what was mapped */
 };
 
 static bool wants_write(uint32_t access)
@@ -80,9 +81,6 @@ static int find_memory(struct service *s)
 	int err;
 
 	lock_assert_held(&vm->lock);
-	s->bind = vm_bind_find(vm, s->addr);
-	if (!s->bind)
-		return -EFAULT;
 	if (s->bind->read_only && wants_write(s->access) && !PLANTED(WRITE_UNCHECKED))
 		return -EPERM;
 	err = mm_vma_find(vm->device->mm, s->addr, false, &s->vma, &flags);
@@ -282,6 +280,11 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 		return -ECANCELED;
 	if (vm_device_is_unplugged(vm->device)) /* P1 */
 		return -ENODEV;
+	s->bind = vm_bind_find(vm, s->addr);
+	if (!s->bind)
+		return -EFAULT;
+	if (s->bind->kind != VM_BIND_MIRROR)
+		return vm_bind_serve(s->bind, s->addr, s->access, &s->end);
 	err = find_memory(s);
 	if (err)
 		return err;
@@ -289,6 +292,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 					  &s->range);
 	if (err)
 		return err;
+	s->end = s->range->node.span.end;
 	bytes = span_bytes(s->range->node.span);
 	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_PAGEFAULT_COUNT, bytes), 1);
 	if (is_served(s)) {
@@ -338,10 +342,12 @@ int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_
 	if (err)
 		return err == -EAGAIN ? -EBUSY : err;
 	if (handled_end)
-		*handled_end = s.range->node.span.end;
-	vm_stat_add(&vm->device->stats,
-		    vm_stat_sized(VM_STAT_SIZED_PAGEFAULT_US, span_bytes(s.range->node.span)),
-		    (vm_now_ns(vm->device) - start) / 1000);
+		*handled_end = s.end;
+	if (s.range)
+		vm_stat_add(&vm->device->stats,
+			    vm_stat_sized(VM_STAT_SIZED_PAGEFAULT_US,
+					  span_bytes(s.range->node.span)),
+			    (vm_now_ns(vm->device) - start) / 1000);
 	return 0;
 }
 

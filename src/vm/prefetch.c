@@ -10,7 +10,7 @@
  * Upstream: DRM_XE_VM_BIND_OP_PREFETCH; ours goes on behind VMAs that are not
  * mirrored (L6), and populates nothing on the way home (L10).
  */
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 #include <errno.h>
 

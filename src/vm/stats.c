@@ -41,4 +41,6 @@ const char *const vm_stat_names[VM_STAT_COUNT] = {
 	[VM_STAT_PAGES_FILLED] = "usvm_pages_filled",
 	[VM_STAT_PAGES_BUSY] = "usvm_pages_busy",
 	[VM_STAT_BUSY_SKIPPED] = "usvm_busy_skipped",
+	[VM_STAT_BO_PLACED] = "usvm_bo_placed",
+	[VM_STAT_BO_EVICTIONS] = "usvm_bo_evictions",
 };

@@ -10,7 +10,7 @@
  *
  * Upstream: xe_vm_close_and_put(), xe_svm_close(), xe_svm_fini().
  */
-#include "vm/vm_internal.h"
+#include "vm/bo_internal.h"
 
 #include <errno.h>
 
@@ -63,6 +63,8 @@ static const struct gpusvm_ops svm_ops = {
 
 static void vm_free(struct vm *vm)
 {
+	vm_attr_fini(vm);
+	pool_fini(&vm->bind_pool);
 	if (vm->pages)
 		base_host->pages_free(vm->pages, scratch_bytes());
 	base_host->pages_free(vm, vm_bytes());
@@ -161,6 +163,9 @@ int vm_create(struct vm_device *device, uint32_t flags, struct vm **out)
 	return 0;
 
 destroy_device_vm:
+	lock_acquire(&vm->lock);
+	vm_binds_remove(vm);
+	lock_release(&vm->lock);
 	device->config.ops->vm_destroy(device->config.device, vm->id);
 release_id:
 	id_release(vm);
@@ -199,17 +204,10 @@ void vm_remove_ranges(struct vm *vm)
 
 static void remove_all(struct vm *vm)
 {
-	struct span all = { 0, UINT64_MAX };
-	struct interval_node *node;
-
 	lock_acquire(&vm->lock);
 	vm->closed = true;
 	vm_remove_ranges(vm);
-	vm_attr_forget(vm, all);
-	while ((node = interval_tree_first(&vm->binds, all))) {
-		interval_tree_remove(&vm->binds, node);
-		pool_put(&vm->bind_pool, CONTAINER_OF(node, struct vm_bind, node));
-	}
+	vm_binds_remove(vm);
 	vm_attr_stop(vm);
 	lock_release(&vm->lock);
 }
@@ -229,8 +227,6 @@ void vm_destroy(struct vm *vm)
 	/* Nothing queues a collection any more; one that is queued must end. */
 	wait_for_pending(vm);
 	gpusvm_fini(&vm->svm);
-	vm_attr_fini(vm);
-	pool_fini(&vm->bind_pool);
 	vm_free(vm);
 }
 
@@ -256,6 +252,9 @@ size_t vm_faults(struct vm *vm, struct vm_fault_record *records, size_t max)
 
 void vm_check(struct vm *vm)
 {
+	lock_acquire(&vm->lock);
+	vm_binds_check(vm);
+	lock_release(&vm->lock);
 	mm_check(vm->device->mm);
 	vram_check(vm->device->vram);
 	vm_attr_check(vm);

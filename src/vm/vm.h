@@ -59,6 +59,7 @@ struct vm_device {
 	struct usvm_device_host host;
 	struct vm_stats stats;
 	struct pool bo_pool;               /* of struct vm_svm_bo */
+	struct pool object_pool;           /* of struct vm_bo */
 	struct lock vms_lock;              /* leaf */
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */
 	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */
@@ -128,11 +129,13 @@ void vm_destroy(struct vm *vm);
 /** vm_id() - the number the device knows it by. Context: any. */
 uint32_t vm_id(const struct vm *vm);
 
-/** vm_bind_mirror() - GPU address = CPU address in @span.
- * Return: 0, -EINVAL not page-aligned or empty, -EBUSY overlaps a bind, -ENOMEM. */
+/** vm_bind_mirror() - GPU address = CPU address in @span; see vm/bo.h for other binds.
+ * Return: 0, -EINVAL not page-aligned or empty, -EBUSY overlaps a mirror, -ENOMEM,
+ * -ENODEV. */
 MUST_CHECK int vm_bind_mirror(struct vm *vm, struct span span, bool read_only);
 
-/** vm_unbind() - Return: 0; -ENOENT no such bind; -EBUSY ranges live in it. */
+/** vm_unbind() - a mirror, as it was bound. Return: 0; -ENOENT no such bind; -EBUSY ranges
+ * live in it. */
 MUST_CHECK int vm_unbind(struct vm *vm, struct span span);
 
 enum vm_place {

@@ -33,20 +33,14 @@ struct vm_busy {
 	uint64_t until_ns;
 };
 
-/* A span that mirrors the process's addresses. */
-struct vm_bind {
-	struct interval_node node;
-	bool read_only;
-	bool autoreset;     /* attributes go with what is unmapped */
-	uint32_t pat_index; /* the default */
-};
+struct vm_bind; /* bo_internal.h */
 
 struct vm {
 	struct vm_device *device;
 	uint32_t id;
 	struct lock lock;                /* the driver lock of svm */
 	struct gpusvm svm;
-	struct interval_tree binds;      /* under lock */
+	struct interval_tree binds;      /* w lock and event_lock; r either */
 	struct pool bind_pool;
 	struct vm_attr_table attrs;
 	struct gpusvm_pages *pages;      /* scratch, under lock */
@@ -93,6 +87,11 @@ void vm_collect_work(struct mm_work *work);
 
 /* bind.c */
 struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
+/* Make the entries of one that is no mirror. *@end: where what was mapped ends. */
+int vm_bind_serve(struct vm_bind *bind, uint64_t addr, uint32_t access, uint64_t *end);
+void vm_binds_revoke(struct vm *vm) MUST_HOLD(&vm->lock);
+void vm_binds_remove(struct vm *vm) MUST_HOLD(&vm->lock);
+void vm_binds_check(struct vm *vm) MUST_HOLD(&vm->lock);
 struct vm_bind *vm_bind_next(struct vm *vm, struct span span) MUST_HOLD(&vm->lock);
 
 /* migrate.c */

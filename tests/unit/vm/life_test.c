@@ -45,7 +45,7 @@ static void create_fails_and_leaks_nothing(void **state)
 		assert_int_equal(fake_page_bytes(f->fake), bytes);
 		assert_false(f->gpu.exists[1]);
 	}
-	assert_int_equal(nth, 4); /* the vm, its scratch, its bind */
+	assert_int_equal(nth, 5); /* the vm, its scratch, its bind, room for attributes */
 	vm_destroy(vm);
 	f->gpu.vm_create_error = -ENOMEM;
 	assert_int_equal(vm_create(f->gpu.device, 0, &vm), -ENOMEM);

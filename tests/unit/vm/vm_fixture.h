@@ -33,6 +33,7 @@ struct gpu {
 	bool exists[GPU_VMS];
 	struct pte *ptes[GPU_VMS], *tlb[GPU_VMS];
 	unsigned char *memory; /* its own; NULL: host->vram */
+	bool userptr; /* system entries may lead to other addresses than their own */
 	uint32_t maps, clears, flushes;
 	uint32_t done;
 	int error; /* of the last fault_done() */
@@ -123,7 +124,7 @@ static void gpu_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
 	assert_true(bytes && IS_ALIGNED(addr | bytes | target, PAGE_BYTES));
 	if (flags & USVM_PTE_VRAM)
 		assert_true(target + bytes <= VRAM_BYTES);
-	else
+	else if (!(flags & (USVM_PTE_HOST | USVM_PTE_NULL)) && !gpu->userptr)
 		assert_int_equal(target, addr);
 	gpu->maps++;
 	for (uint64_t at = 0; at < bytes; at += PAGE_BYTES)
@@ -237,7 +238,7 @@ static inline void gpu_start(struct fixture *f, struct gpu *gpu, uint32_t flags,
 		.ops = &gpu_ops,
 		.device = gpu,
 		.vram_bytes = VRAM_BYTES,
-		.flags = flags,
+		.flags = flags | USVM_DEVICE_OBJECTS,
 		.migrate = migrate,
 		.notifier_bytes = MIB(512),
 		.home_bytes = PAGE_BYTES,
@@ -426,11 +427,20 @@ static inline int gpu_access_in(struct fixture *f, struct gpu *gpu, struct vm *v
 			gpu->tlb[vm_id(vm)][(addr - FAKE_BASE) >> PAGE_SHIFT].flags = 0;
 			continue;
 		}
+		if (pte.flags & USVM_PTE_NULL) {
+			*tag = write ? *tag : 0;
+			return 0;
+		}
+		if (pte.flags & USVM_PTE_HOST) {
+			memory = NULL;
+			pte.flags |= USVM_PTE_VRAM;
+		}
 		if (pte.flags & USVM_PTE_VRAM) {
+			pte.target += (uintptr_t)memory;
 			if (write)
-				memcpy(memory + pte.target, tag, sizeof(*tag));
+				memcpy((void *)pte.target, tag, sizeof(*tag));
 			else
-				memcpy(tag, memory + pte.target, sizeof(*tag));
+				memcpy(tag, (void *)pte.target, sizeof(*tag));
 			return 0;
 		}
 		err = mm_access(f->mm, write ? SYS_ACCESS_WRITE : SYS_ACCESS_READ, pte.target,

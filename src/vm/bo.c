@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DOC: Buffer objects
+ *
+ * The bytes of an object never move: they are in shared memory of the library's, and
+ * entries of the kind HOST lead there. Its place says who pays for them: a block of
+ * device memory, which others may want, or nobody. But where device memory is the
+ * device's own and the CPU does not map the object (VM_BO_DEVICE_ONLY), the bytes go
+ * with the place, by ops->copy, and the entries are of the kind VRAM.
+ *
+ *     NOWHERE --- vm_bo_validate() ---> IN_DEVICE or IN_SYSTEM
+ *        ^                                  |         |
+ *        +------------- evict() ------------+         |  (vm_bo_move() goes between
+ *        +---------------- device unplugged ----------+   the two)
+ *
+ * On the way it is CHANGING, so that one thread at a time is at work, without a lock:
+ * who gives a place may evict others, and who takes one may copy. Entries are written,
+ * and cleared with the engines stopped, under event_lock (and the vm's notifier_lock,
+ * for devices see one writer at a time). So whoever writes sees a place that lasts as
+ * long as the entries do: taking it away clears them under the same lock.
+ *
+ * An object is freed when nothing refers to it and no vram_bo names it as its owner: an
+ * evictor may still be on its way into evict() when the last reference goes.
+ *
+ * Upstream: xe_bo.c; ttm_bo_validate(), xe_bo_trigger_rebind().
+ */
+#include "vm/bo_internal.h"
+
+#include <errno.h>
+
+#include "base/assert.h"
+#include "base/host.h"
+
+/* Of one ops->copy: what the device promised to be quick with. */
+#define COPY_BYTES HUGE_BYTES
+
+static struct lock *event_lock_of(const struct vm_bo *bo)
+{
+	return mm_event_lock(bo->device->mm);
+}
+
+static void life_put(struct vm_bo *bo)
+{
+	if (ATOMIC_SUB(&bo->life_count, 1u) == 1)
+		pool_put(&bo->device->object_pool, bo);
+}
+
+/* --- bytes that go with the place --------------------------------------------------- */
+
+static bool bytes_move(const struct vm_bo *bo)
+{
+	return (bo->flags & VM_BO_DEVICE_ONLY) &&
+	       (bo->device->config.flags & USVM_DEVICE_OWN_MEMORY);
+}
+
+static int copy_bytes(struct vm_bo *bo, const struct vram_bo *vram_bo, bool to_device)
+{
+	const struct vm_device_config *config = &bo->device->config;
+	uint64_t start = vram_bo_span(vram_bo).start;
+	int err = 0;
+
+	for (uint64_t at = 0; at < bo->bytes && !err; at += COPY_BYTES) {
+		err = config->ops->copy(config->device, start + at,
+					(unsigned char *)vm_bo_memory(bo) + at,
+					MIN(COPY_BYTES, bo->bytes - at), to_device);
+	}
+	return err;
+}
+
+bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,
+		   uint32_t *flags)
+{
+	lock_assert_held(event_lock_of(bo));
+	if (bo->state != VM_BO_IN_DEVICE && bo->state != VM_BO_IN_SYSTEM)
+		return false;
+	*flags = USVM_PTE_WRITE;
+	if (bo->state == VM_BO_IN_DEVICE ||
+	    !(bo->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS))
+		*flags |= USVM_PTE_ATOMIC;
+	if (bo->state == VM_BO_IN_DEVICE && bytes_move(bo)) {
+		*flags |= USVM_PTE_VRAM;
+		*target = vram_bo_span(bo->vram_bo).start + offset;
+	} else {
+		*flags |= USVM_PTE_HOST;
+		*target = bo->memory + offset;
+	}
+	return true;
+}
+
+/* --- states ---------------------------------------------------------------------------- */
+
+/* Take event_lock, with @bo in a state that lasts while it is held. */
+static void lock_settled(struct vm_bo *bo) ACQUIRES(event_lock_of(bo));
+NO_LOCK_ANALYSIS static void lock_settled(struct vm_bo *bo)
+{
+	for (;;) {
+		uint32_t ticket = wait_ticket(&bo->changed);
+
+		lock_acquire(event_lock_of(bo));
+		if (bo->state != VM_BO_CHANGING)
+			return;
+		lock_release(event_lock_of(bo));
+		wait_sleep(&bo->changed, ticket, BASE_FOREVER);
+	}
+}
+
+static void set_state_locked(struct vm_bo *bo, enum vm_bo_state state,
+			     struct vram_bo *vram_bo)
+{
+	lock_assert_held(event_lock_of(bo));
+	bo->state = state;
+	bo->vram_bo = vram_bo;
+	wait_wake_all(&bo->changed);
+}
+
+static void set_state(struct vm_bo *bo, enum vm_bo_state state, struct vram_bo *vram_bo)
+{
+	lock_acquire(event_lock_of(bo));
+	set_state_locked(bo, state, vram_bo);
+	lock_release(event_lock_of(bo));
+}
+
+/* Nothing leads to its bytes any more. */
+static void revoke_locked(struct vm_bo *bo)
+{
+	bool any = false;
+
+	lock_assert_held(event_lock_of(bo));
+	LIST_FOR_EACH(node, &bo->binds)
+		any |= LIST_ENTRY(node, struct vm_bind, bo_node)->has_entries;
+	if (!any)
+		return;
+	mm_quiesce_stop(bo->device->mm);
+	LIST_FOR_EACH(node, &bo->binds)
+		vm_bind_revoke_locked(LIST_ENTRY(node, struct vm_bind, bo_node));
+	mm_quiesce_resume(bo->device->mm);
+}
+
+/* --- eviction --------------------------------------------------------------------------- */
+
+static int bo_evict(struct vram_bo *vram_bo, void *owner)
+{
+	struct vm_bo *bo = owner;
+	int err = 0;
+
+	lock_acquire(event_lock_of(bo));
+	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo) {
+		err = bo->state == VM_BO_DEAD ? 0 : -EBUSY;
+		lock_release(event_lock_of(bo));
+		return err;
+	}
+	bo->state = VM_BO_CHANGING;
+	revoke_locked(bo);
+	lock_release(event_lock_of(bo));
+
+	if (bytes_move(bo))
+		err = copy_bytes(bo, vram_bo, false);
+	/* Of a device that is gone nothing more is to be had, and nobody can look. */
+	if (err && !vm_device_is_unplugged(bo->device)) {
+		set_state(bo, VM_BO_IN_DEVICE, vram_bo);
+		return err;
+	}
+	lock_acquire(event_lock_of(bo));
+	bo->eviction_count++;
+	set_state_locked(bo, VM_BO_NOWHERE, NULL);
+	lock_release(event_lock_of(bo));
+	vm_stat_add(&bo->device->stats, VM_STAT_BO_EVICTIONS, 1);
+	vram_bo_put(vram_bo); /* the evictor has one of its own */
+	return 0;
+}
+
+static void bo_destroyed(void *owner)
+{
+	life_put(owner);
+}
+
+static const struct vram_bo_ops bo_ops = {
+	.evict = bo_evict,
+	.destroyed = bo_destroyed,
+};
+
+/* --- a place ------------------------------------------------------------------------------ */
+
+/* A block of device memory with the bytes in it, pinned. */
+static int take_block(struct vm_bo *bo, bool evict, struct vram_bo **out)
+{
+	struct vram_bo *vram_bo;
+	int err;
+
+	ATOMIC_ADD(&bo->life_count, 1u);
+	err = vram_bo_create(bo->device->vram, bo->bytes, &bo_ops, bo, evict, &vram_bo);
+	if (err) {
+		life_put(bo);
+		return err;
+	}
+	if (bytes_move(bo))
+		err = copy_bytes(bo, vram_bo, true);
+	if (err) {
+		vram_bo_put(vram_bo);
+		return err;
+	}
+	*out = vram_bo;
+	return 0;
+}
+
+/*
+ * Give @bo, which the caller made CHANGING, a place out of @placement, and a pin if @pin.
+ * Its state is @before if there is none.
+ */
+static int give_place(struct vm_bo *bo, uint32_t placement, bool pin, enum vm_bo_state before)
+{
+	struct vram_bo *vram_bo = NULL;
+	int err = -ENOSPC;
+
+	if (vm_device_is_unplugged(bo->device))
+		err = -ENODEV;
+	else if (placement & VM_BO_DEVICE)
+		err = take_block(bo, !(placement & VM_BO_SYSTEM), &vram_bo);
+	if (err == -ENOSPC && (placement & VM_BO_SYSTEM))
+		err = 0;
+	if (err) {
+		set_state(bo, before, NULL);
+		return err;
+	}
+	if (vram_bo && !pin)
+		vram_bo_get(vram_bo);
+	lock_acquire(event_lock_of(bo));
+	bo->pin_count += pin;
+	set_state_locked(bo, vram_bo ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM, vram_bo);
+	lock_release(event_lock_of(bo));
+	if (vram_bo && !pin) {
+		/* From here on it may be evicted; and moved away before that. */
+		vram_bo_unpin(vram_bo);
+		vram_bo_put(vram_bo);
+	}
+	return 0;
+}
+
+/* Keep the place of @bo, which has one in device memory. event_lock is held, and released.
+ * Return: 0; -EAGAIN it is being evicted. */
+static int hold(struct vm_bo *bo, bool pin) RELEASES(event_lock_of(bo));
+NO_LOCK_ANALYSIS static int hold(struct vm_bo *bo, bool pin)
+{
+	struct vram_bo *vram_bo = vram_bo_get(bo->vram_bo);
+	int err = 0;
+
+	lock_release(event_lock_of(bo));
+	if (!pin) {
+		vram_bo_touch(vram_bo);
+		vram_bo_put(vram_bo);
+		return 0;
+	}
+	err = vram_bo_pin(vram_bo) ? -EAGAIN : 0;
+	if (!err) {
+		bool kept;
+
+		lock_acquire(event_lock_of(bo));
+		kept = bo->state == VM_BO_IN_DEVICE && bo->vram_bo == vram_bo;
+		bo->pin_count += kept;
+		lock_release(event_lock_of(bo));
+		if (!kept) {
+			vram_bo_unpin(vram_bo);
+			err = -EAGAIN;
+		}
+	}
+	vram_bo_put(vram_bo);
+	return err;
+}
+
+static int validate(struct vm_bo *bo, bool pin)
+{
+	for (;;) {
+		int err;
+
+		if (vm_device_is_unplugged(bo->device))
+			return -ENODEV;
+		lock_settled(bo);
+		switch (bo->state) {
+		case VM_BO_IN_SYSTEM:
+			bo->pin_count += pin;
+			lock_release(event_lock_of(bo));
+			return 0;
+		case VM_BO_IN_DEVICE:
+			err = hold(bo, pin);
+			if (err != -EAGAIN)
+				return err;
+			/* Who evicts it has not come to evict() yet. */
+			base_host->cpu_yield();
+			continue;
+		default:
+			ASSERT(bo->state == VM_BO_NOWHERE);
+			bo->state = VM_BO_CHANGING;
+			lock_release(event_lock_of(bo));
+			err = give_place(bo, bo->placement, pin, VM_BO_NOWHERE);
+			if (!err)
+				vm_stat_add(&bo->device->stats, VM_STAT_BO_PLACED, 1);
+			return err;
+		}
+	}
+}
+
+int vm_bo_validate(struct vm_bo *bo)
+{
+	return validate(bo, false);
+}
+
+int vm_bo_pin(struct vm_bo *bo)
+{
+	return validate(bo, true);
+}
+
+void vm_bo_unpin(struct vm_bo *bo)
+{
+	struct vram_bo *vram_bo;
+
+	lock_acquire(event_lock_of(bo));
+	ASSERT(bo->pin_count > 0);
+	bo->pin_count--;
+	/* Someone may move it away before we have unpinned it. */
+	vram_bo = bo->vram_bo ? vram_bo_get(bo->vram_bo) : NULL;
+	lock_release(event_lock_of(bo));
+	if (vram_bo)
+		vram_bo_unpin(vram_bo);
+	vram_bo_put(vram_bo);
+}
+
+/* Return: 0; -EAGAIN someone else is at it. */
+static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
+{
+	int err = 0;
+
+	/* Nobody evicts it meanwhile. */
+	if (vram_bo_pin(vram_bo))
+		return -EAGAIN;
+	lock_acquire(event_lock_of(bo));
+	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo)
+		err = -EAGAIN;
+	else if (bo->pin_count)
+		err = -EBUSY;
+	if (!err) {
+		bo->state = VM_BO_CHANGING;
+		revoke_locked(bo);
+	}
+	lock_release(event_lock_of(bo));
+	if (!err && bytes_move(bo)) {
+		err = copy_bytes(bo, vram_bo, false);
+		if (err)
+			set_state(bo, VM_BO_IN_DEVICE, vram_bo);
+	}
+	if (err) {
+		vram_bo_unpin(vram_bo);
+		return err;
+	}
+	set_state(bo, VM_BO_IN_SYSTEM, NULL);
+	vram_bo_put(vram_bo); /* the object's; pinned as it is */
+	return 0;
+}
+
+/* event_lock is held, and released. */
+static int move_to_device(struct vm_bo *bo) RELEASES(event_lock_of(bo));
+NO_LOCK_ANALYSIS static int move_to_device(struct vm_bo *bo)
+{
+	enum vm_bo_state before = bo->state;
+
+	if (bo->pin_count) {
+		lock_release(event_lock_of(bo));
+		return -EBUSY;
+	}
+	bo->state = VM_BO_CHANGING;
+	revoke_locked(bo);
+	lock_release(event_lock_of(bo));
+	return give_place(bo, VM_BO_DEVICE, false, before);
+}
+
+int vm_bo_move(struct vm_bo *bo, enum vm_bo_place place)
+{
+	if ((place != VM_BO_SYSTEM && place != VM_BO_DEVICE) || !(bo->placement & place))
+		return -EINVAL;
+	for (;;) {
+		struct vram_bo *vram_bo;
+		int err;
+
+		if (vm_device_is_unplugged(bo->device))
+			return -ENODEV;
+		lock_settled(bo);
+		if (bo->state == (place == VM_BO_DEVICE ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM)) {
+			lock_release(event_lock_of(bo));
+			return 0;
+		}
+		if (place == VM_BO_DEVICE)
+			return move_to_device(bo);
+		if (bo->state == VM_BO_NOWHERE) {
+			set_state_locked(bo, VM_BO_IN_SYSTEM, NULL);
+			lock_release(event_lock_of(bo));
+			return 0;
+		}
+		vram_bo = vram_bo_get(bo->vram_bo);
+		lock_release(event_lock_of(bo));
+		err = move_to_system(bo, vram_bo);
+		vram_bo_put(vram_bo);
+		if (err != -EAGAIN)
+			return err;
+		base_host->cpu_yield();
+	}
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+int vm_bo_create(struct vm_device *device, uint64_t bytes, uint32_t placement,
+		 uint32_t flags, struct vm_bo **out)
+{
+	const uint32_t places = VM_BO_SYSTEM | VM_BO_DEVICE;
+	struct sys *sys = mm_sys(device->mm);
+	struct vm_bo *bo;
+	int err;
+
+	if (!bytes || !IS_ALIGNED(bytes, PAGE_BYTES) || bytes > 1ull << 47 || !placement ||
+	    (placement & ~places) || (flags & ~(uint32_t)VM_BO_DEVICE_ONLY))
+		return -EINVAL;
+	if (!(device->config.flags & USVM_DEVICE_OBJECTS))
+		return -EOPNOTSUPP;
+	if (vm_device_is_unplugged(device))
+		return -ENODEV;
+	if (placement == VM_BO_DEVICE && bytes > device->config.vram_bytes)
+		return -ENOSPC;
+	bo = pool_alloc(&device->object_pool);
+	if (!bo)
+		return -ENOMEM;
+	err = sys->ops->shared_map(sys, bytes, bytes < HUGE_BYTES ? KIB(64) : HUGE_BYTES,
+				   &bo->memory);
+	if (err) {
+		pool_put(&device->object_pool, bo);
+		return err;
+	}
+	bo->device = device;
+	bo->bytes = bytes;
+	bo->placement = placement;
+	bo->flags = flags;
+	bo->reference_count = 1;
+	bo->life_count = 1;
+	wait_init(&bo->changed);
+	list_init(&bo->binds);
+	*out = bo;
+	return 0;
+}
+
+struct vm_bo *vm_bo_get(struct vm_bo *bo)
+{
+	uint32_t before = ATOMIC_ADD(&bo->reference_count, 1u);
+
+	ASSERT(before > 0);
+	return bo;
+}
+
+void vm_bo_put(struct vm_bo *bo)
+{
+	struct vram_bo *vram_bo;
+	struct sys *sys;
+	uint32_t before;
+
+	if (!bo)
+		return;
+	before = ATOMIC_SUB(&bo->reference_count, 1u);
+	ASSERT(before > 0);
+	if (before > 1)
+		return;
+	lock_settled(bo);
+	ASSERT(list_is_empty(&bo->binds));
+	ASSERT(!bo->pin_count);
+	vram_bo = bo->vram_bo;
+	set_state_locked(bo, VM_BO_DEAD, NULL);
+	lock_release(event_lock_of(bo));
+	vram_bo_put(vram_bo);
+	sys = mm_sys(bo->device->mm);
+	sys->ops->shared_unmap(sys, bo->memory, bo->bytes);
+	life_put(bo);
+}
+
+int vm_bo_map(struct vm_bo *bo, struct span part, uint64_t at, uint32_t prot, uint64_t *addr)
+{
+	struct sys *sys = mm_sys(bo->device->mm);
+
+	if (span_is_empty(part) || !IS_ALIGNED(part.start | part.end | at, PAGE_BYTES) ||
+	    part.end > bo->bytes || at > (1ull << 47) - span_bytes(part) ||
+	    !(prot & SYS_PROT_READ) ||
+	    (prot & ~(uint32_t)(SYS_PROT_READ | SYS_PROT_WRITE)))
+		return -EINVAL;
+	if (bo->flags & VM_BO_DEVICE_ONLY)
+		return -EACCES;
+	return sys->ops->shared_show(sys,
+				     span_make(bo->memory + part.start, span_bytes(part)), at,
+				     prot, addr);
+}
+
+void *vm_bo_memory(const struct vm_bo *bo)
+{
+	return (void *)(uintptr_t)bo->memory;
+}
+
+void vm_bo_info(struct vm_bo *bo, struct vm_bo_info *info)
+{
+	lock_settled(bo);
+	*info = (struct vm_bo_info){
+		.bytes = bo->bytes,
+		.placement = bo->placement,
+		.place = bo->state == VM_BO_IN_DEVICE ? VM_BO_DEVICE :
+			 bo->state == VM_BO_IN_SYSTEM ? VM_BO_SYSTEM :
+							0u,
+		.vram_bytes = bo->vram_bo ? span_bytes(vram_bo_span(bo->vram_bo)) : 0,
+		.evictions = bo->eviction_count,
+		.flags = bo->flags,
+		.bind_count = bo->bind_count,
+	};
+	lock_release(event_lock_of(bo));
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vm/bo_internal.h - buffer objects and binds, as the files of vm see them.
+ */
+#ifndef VM_BO_INTERNAL_H
+#define VM_BO_INTERNAL_H
+
+#include "base/list.h"
+#include "base/wait.h"
+#include "vm/bo.h"
+#include "vm/vm_internal.h"
+
+enum vm_bo_state {
+	VM_BO_NOWHERE,   /* its bytes are in memory; no bind has entries */
+	VM_BO_IN_SYSTEM, /* the same, and binds may have entries */
+	VM_BO_IN_DEVICE, /* it has a block of device memory, and binds may have entries */
+	VM_BO_CHANGING,  /* someone gives or takes its place: wait */
+	VM_BO_DEAD,      /* the last reference is gone */
+};
+
+struct vm_bo {
+	/* Set at birth, then constant: */
+	struct vm_device *device;
+	uint64_t bytes;
+	uint64_t memory;    /* address of its shared mapping */
+	uint32_t placement; /* enum vm_bo_place */
+	uint32_t flags;     /* enum vm_bo_flag */
+
+	uint32_t reference_count; /* atomic */
+	uint32_t life_count;      /* atomic: all references, and each vram_bo that it owns */
+	struct wait changed;      /* it is not CHANGING any more */
+	/* Under event_lock: */
+	enum vm_bo_state state;
+	uint32_t pin_count;
+	uint32_t bind_count;
+	struct vram_bo *vram_bo;  /* IN_DEVICE: a reference */
+	struct list binds;        /* of struct vm_bind.bo_node */
+	uint64_t eviction_count;
+};
+
+/* A span of GPU addresses that means something. */
+struct vm_bind {
+	struct interval_node node; /* w vm.lock and event_lock; r either */
+	struct vm *vm;
+	enum vm_bind_kind kind;
+	bool read_only;
+	bool autoreset;            /* attributes go with what is unmapped */
+	uint32_t pat_index;        /* of what has no attributes of its own */
+	bool has_entries;          /* under event_lock; not of a mirror */
+	struct vm_bo *bo;          /* BO: a reference */
+	uint64_t target;           /* BO: offset of the start; USERPTR: its address */
+	struct list bo_node;       /* under event_lock */
+};
+
+/* bo.c */
+/** vm_bo_entries() - what the bytes of @bo from @offset on are mapped with
+ * Return: false: it has no place. event_lock is held. */
+bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,
+		   uint32_t *flags);
+
+/* bind.c */
+/** vm_bind_revoke_locked() - clear its entries. event_lock is held, engines are stopped. */
+void vm_bind_revoke_locked(struct vm_bind *bind);
+
+#endif
