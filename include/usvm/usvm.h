@@ -75,7 +75,8 @@ const char *usvm_strerror(int error);
  * @spec: "model" or "model:key=value,...", or NULL: the environment's USVM_DEVICE, else
  *   "model". Keys: vram=SIZE (K, M, G; default 256M), mode=move|copy, engines=N (1..16,
  *   default 2), migrate=auto|always|never, home=SIZE (what a CPU fault brings home: 4K,
- *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M),
+ *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M), timeslice=MS
+ *   (0..1000, default 5: how long the CPU waits for pages that an atomic had to take),
  *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace)
  * @device: out
  *

@@ -38,6 +38,7 @@ struct api_config {
 	bool migrate_always;
 	uint64_t home_bytes;
 	uint64_t notifier_bytes;
+	uint64_t timeslice_ms;
 	bool no_system_atomics;
 	uint64_t trace_events;
 };

@@ -115,6 +115,11 @@ static int set_notifier(struct api_config *c, struct text v)
 	return 0;
 }
 
+static int set_timeslice(struct api_config *c, struct text v)
+{
+	return parse_number(v, &c->timeslice_ms) || c->timeslice_ms > 1000 ? -EINVAL : 0;
+}
+
 static int set_atomics(struct api_config *c, struct text v)
 {
 	c->no_system_atomics = text_is(v, "no");
@@ -141,6 +146,7 @@ static const struct key {
 	{ "migrate", false, set_migrate },
 	{ "home", false, set_home },
 	{ "notifier", false, set_notifier },
+	{ "timeslice", false, set_timeslice },
 	{ "system_atomics", true, set_atomics },
 	{ "trace", false, set_trace },
 };
@@ -189,6 +195,7 @@ int api_config_parse(const char *spec, bool is_model, struct api_config *config)
 		.migrate = VM_MIGRATE_AUTO,
 		.home_bytes = HUGE_BYTES,
 		.notifier_bytes = MIB(512),
+		.timeslice_ms = 5,
 	};
 	if (!is_model)
 		return spec ? set_pairs(config, false, spec) : 0;

@@ -40,6 +40,7 @@ void mm_entry_owner_init(struct mm_entry_owner *owner, const struct mm_entry_ops
 {
 	ASSERT(home_bytes >= PAGE_BYTES && home_bytes <= HUGE_BYTES);
 	owner->home_bytes = home_bytes;
+	owner->stay_until_ns = 0;
 	owner->ops = ops;
 	owner->device = device;
 	list_init(&owner->entries);

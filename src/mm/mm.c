@@ -89,6 +89,8 @@ static void init_tables(struct mm *mm)
 	interval_tree_init(&mm->displaced);
 	interval_tree_init(&mm->quarantine);
 	list_init(&mm->quiesce);
+	list_init(&mm->timers);
+	mm->due_ns = BASE_FOREVER;
 	wait_init(&mm->moving_wait);
 	wait_init(&mm->event_wait);
 	wait_init(&mm->start_wait);
@@ -275,6 +277,7 @@ static int assert_idle(void *argument)
 	ASSERT(mm->entry_pages == 0);
 	ASSERT(!mm->notifiers.root);
 	ASSERT(list_is_empty(&mm->quiesce));
+	ASSERT(list_is_empty(&mm->timers));
 	mm->ending = true;
 	mm_vma_inherit(mm);
 	mm_registration_forget(mm, (struct span){ 0, UINT64_MAX });

@@ -97,6 +97,23 @@ bool mm_work_queue_collector(struct mm *mm, struct mm_work *work);
  * Context: [worker] but the collector itself. */
 void mm_collector_flush(struct mm *mm);
 
+/* Caller's storage. */
+struct mm_timer {
+	struct list node;
+	uint64_t due_ns;
+	void (*fire)(struct mm_timer *timer); /* [monitor] */
+};
+
+void mm_timer_init(struct mm_timer *timer, void (*fire)(struct mm_timer *timer));
+
+/** mm_timer_set() - fire once, when the clock of sys is @due_ns or a little later; a timer
+ * that was set fires at its new time. Context: [worker]. */
+void mm_timer_set(struct mm *mm, struct mm_timer *timer, uint64_t due_ns);
+
+/** mm_timer_cancel() - after it returns the timer is not set, and fire() is not running.
+ * Context: [worker]. */
+void mm_timer_cancel(struct mm *mm, struct mm_timer *timer);
+
 /* --- events and notifiers --------------------------------------------------------- */
 
 enum mm_event_type {
@@ -205,6 +222,7 @@ struct mm_entry_owner {
 	const struct mm_entry_ops *ops;
 	const void *device;    /* compared only: engines of it are kicked, not served */
 	uint64_t home_bytes;   /* what a CPU fault brings home: 4K, 64K or 2M */
+	uint64_t stay_until_ns; /* a CPU fault waits for it; under event_lock */
 	struct list entries;   /* of struct mm_entry; under event_lock */
 	uint64_t page_count;   /* == sum of the pages of entries; under event_lock */
 };
@@ -224,6 +242,11 @@ struct mm_entry {
 
 void mm_entry_owner_init(struct mm_entry_owner *owner, const struct mm_entry_ops *ops,
 			 const void *device, uint64_t home_bytes);
+
+/** mm_owner_stay() - pages of @owner stay for @ns from now on, or longer if that was said
+ * before: a CPU fault on one waits, asleep. Homecomings that workers ask for do not.
+ * Context: [worker]. */
+void mm_owner_stay(struct mm *mm, struct mm_entry_owner *owner, uint64_t ns);
 
 /** mm_entry_first() - the first entry that meets @span, or NULL. event_lock held. */
 struct mm_entry *mm_entry_first(struct mm *mm, struct span span);
@@ -385,6 +408,7 @@ struct mm_stats {
 	uint64_t taken_pages, filled_pages, busy_pages;
 	uint64_t retries;          /* an event was in flight */
 	uint64_t stashed;          /* faults remembered */
+	uint64_t held_faults;      /* that waited for the end of a timeslice */
 	uint64_t kicks;            /* engines thrown out of a fault */
 	uint64_t quarantined;      /* pages left alone after a REMOVE */
 	uint64_t forks_pushed_pages;

@@ -16,6 +16,8 @@
 #define MM_STASH_WRITE 1ull
 /* Event spans remembered for mm_changed_since(); older ones count as a change. */
 #define MM_LOG_MAX 64
+/* Faults on pages that stay for a while; one more is answered at once. */
+#define MM_HELD_MAX 32
 /* Threads that run calls of the program. */
 #define MM_CALLERS 2
 #define MM_ACCESSORS_MAX 64
@@ -106,6 +108,10 @@ struct mm {
 	uint64_t arrived_from; /* of the REMAP that it waits for it after */
 	uint64_t stash[MM_STASH_MAX];
 	uint32_t stash_count;
+	uint64_t held[MM_HELD_MAX]; /* as the stash: until due_ns, or later */
+	uint32_t held_count;
+	struct list timers;
+	uint64_t due_ns; /* when the first of them is due; BASE_FOREVER: there is none */
 	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
 	uint32_t gate_closed; /* atomic reads: forks under way */
 	bool ending;          /* no take follows: the monitor quarantines nothing */
@@ -262,6 +268,13 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event
 /* idle.c */
 void mm_idle_hole(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_idle_run(struct mm_work *work);
+
+/* timer.c */
+bool mm_fault_hold(struct mm *mm, const struct mm_entry *entry, uint64_t addr, bool write)
+	MUST_HOLD(&mm->event_lock);
+void mm_timers_run(struct mm *mm, void (*handle)(struct mm *mm, uint64_t addr, bool write))
+	MUST_HOLD(&mm->event_lock);
+uint64_t mm_timers_timeout(struct mm *mm) MUST_HOLD(&mm->event_lock);
 
 /* monitor.c */
 void mm_stash(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);

@@ -9,7 +9,8 @@
  * it is used again nothing stale is left.
  *
  *     FAULT   no entry: a hole: zeros.  MOVING: its owner will wake it.
- *             DEVICE: revoke, bring home. An engine of that device: kick it.
+ *             DEVICE: revoke, bring home. An engine of that device: kick it. In a
+ *             timeslice: hold it (timer.c).
  *     UNMAP   revoke, drop entries, wake who slept there
  *     REMOVE  revoke, drop entries, quarantine what was HOME
  *     REMAP   revoke both places, entries follow
@@ -123,6 +124,8 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 			mm_stash(mm, addr, write);
 		return;
 	}
+	if (mm_fault_hold(mm, entry, addr, write))
+		return;
 	span = home_span(entry, addr);
 	if (!PLANTED(REVOKE_FAULT))
 		mm_notify(mm, span, MM_EVENT_MIGRATE); /* Q3 */
@@ -237,10 +240,17 @@ static void retry_stash(struct mm *mm)
 		handle_fault(mm, addrs[i] & ~MM_STASH_WRITE, addrs[i] & MM_STASH_WRITE, 0);
 }
 
-/* A message and the stash can need that many nodes. */
+/* One that was held, when its time is over. */
+static void handle_held(struct mm *mm, uint64_t addr, bool write)
+{
+	handle_fault(mm, addr, write, 0);
+}
+
+/* A message, the stash and what is held can need that many nodes. */
 static bool has_nodes(struct mm *mm)
 {
-	const uint64_t need = MM_EVENT_NODES + 4 * MM_STASH_MAX;
+	const uint64_t need = MM_EVENT_NODES + 4 * (MM_STASH_MAX + MM_HELD_MAX);
+
 	uint64_t have = ATOMIC_LOAD(&mm->monitor_nodes);
 
 	/* The collector that is to end sees to it that nothing is left: while memory is short
@@ -282,6 +292,7 @@ bool mm_monitor_step(struct mm *mm)
 		ATOMIC_STORE_RELAXED(&mm->idle_count, mm->idle_count + 1);
 	if (mm->stash_count)
 		retry_stash(mm);
+	mm_timers_run(mm, handle_held);
 	mm_quiesce_resume(mm);
 	INVARIANT(mm_entry_check(mm));
 	ATOMIC_SUB(&mm->monitor_nodes, mm->nodes_taken);
@@ -291,13 +302,14 @@ bool mm_monitor_step(struct mm *mm)
 	return mm_zeros_prepare(mm) || err == 0;
 }
 
-/* No fault is remembered, and nothing in doubt: nothing but a message gives work. */
-static bool is_idle(struct mm *mm)
+/* No fault is remembered, and nothing in doubt: nothing but a message gives work, or time. */
+static bool is_idle(struct mm *mm, uint64_t *timeout_ns)
 {
 	bool idle;
 
 	mm_lock(mm);
 	idle = mm->stash_count == 0 && mm->doubted_count == 0;
+	*timeout_ns = mm_timers_timeout(mm);
 	mm_unlock(mm, 0);
 	return idle;
 }
@@ -380,13 +392,15 @@ void mm_monitor_run(void *arg)
 
 	/* A collector that could not be made will not tell the monitor to end. */
 	while (!mm->start_error && ATOMIC_LOAD(&mm->stopping) < 3) {
+		uint64_t timeout_ns = BASE_FOREVER;
+
 		if (mm->uffd >= 0 && mm_monitor_step(mm))
 			continue;
-		if (mm->uffd >= 0 && !is_idle(mm)) {
+		if (mm->uffd >= 0 && !is_idle(mm, &timeout_ns)) {
 			base_host->cpu_yield();
 			continue;
 		}
-		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, BASE_FOREVER);
+		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, timeout_ns);
 	}
 	mm_monitor_release(mm);
 }

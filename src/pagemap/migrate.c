@@ -184,8 +184,13 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 	migration->copy_ns = 0;
 	if (!mm_can_migrate(pagemap->config.mm, NULL))
 		return -EOPNOTSUPP;
+	/* Before, so that no CPU fault has the page at once; and after, for a copy takes time. */
+	if (migration->stay_ns)
+		mm_owner_stay(pagemap->config.mm, &devmem->zdd.owner, migration->stay_ns);
 	err = pagemap->config.copy ? populate_by_copy(devmem, &take, migration) :
 				     populate_by_move(devmem, &take);
+	if (migration->stay_ns && pagemap->config.copy)
+		mm_owner_stay(pagemap->config.mm, &devmem->zdd.owner, migration->stay_ns);
 	migration->moved_pages = take.taken_pages;
 	migration->filled_pages = take.filled_pages;
 	migration->busy_pages = take.busy_pages;

@@ -71,6 +71,7 @@ struct pagemap_devmem {
 struct pagemap_migration {
 	struct span span;      /* in: to migrate, inside of the devmem's addresses */
 	struct span fill;      /* in: holes in here become zeros on the device */
+	uint64_t stay_ns;      /* in: what is in the devmem stays so long; 0: as it was */
 	uint64_t moved_pages;  /* out: taken with contents */
 	uint64_t filled_pages; /* out */
 	uint64_t busy_pages;   /* out: pinned or shared, left at home */

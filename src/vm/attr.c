@@ -498,6 +498,14 @@ static bool is_valid(struct span span, uint32_t fields, const struct vm_attr *at
 	return !(fields & VM_ATTR_ATOMIC) || attr->atomic <= VM_ATOMIC_CPU;
 }
 
+/* An munmap() before this call has returned when its message was read: to here it is in the
+ * tables, too. */
+static void settle(struct vm *vm)
+{
+	lock_acquire(mm_event_lock(vm->svm.mm));
+	lock_release(mm_event_lock(vm->svm.mm));
+}
+
 int vm_advise(struct vm *vm, struct span span, uint32_t fields, const struct vm_attr *attr)
 {
 	struct vm_bind *bind;
@@ -505,6 +513,7 @@ int vm_advise(struct vm *vm, struct span span, uint32_t fields, const struct vm_
 
 	if (!is_valid(span, fields, attr))
 		return -EINVAL;
+	settle(vm);
 	lock_acquire(&vm->lock);
 	while (!err && !span_is_empty(span) && (bind = vm_bind_next(vm, span))) {
 		err = advise_bind(vm, bind, span_intersect(bind->node.span, span), fields,
@@ -550,6 +559,7 @@ size_t vm_advise_query(struct vm *vm, struct span span, struct vm_attr_piece *pi
 	struct vm_bind *bind;
 	size_t count = 0;
 
+	settle(vm);
 	lock_acquire(&vm->lock);
 	while (count < max && !span_is_empty(span) && (bind = vm_bind_next(vm, span))) {
 		vm_attr_find(vm, bind, MAX(span.start, bind->node.span.start),

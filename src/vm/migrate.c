@@ -118,14 +118,15 @@ static void remember_busy(struct vm *vm, struct span span, uint64_t start_ns)
 }
 
 /*
- * Take the pages of @range to device memory, as far as possible.
- * Return: 0 something may have moved; -errno nothing did.
+ * Take the pages of @range to device memory, as far as possible. @stay_ns: so long the CPU
+ * does not get them back. Return: 0 something may have moved; -errno nothing did.
  */
-int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
+int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_t stay_ns)
 {
 	struct pagemap_migration migration = {
 		.span = range->node.span,
 		.fill = choose_fill(vm, range->node.span, addr),
+		.stay_ns = stay_ns,
 	};
 	uint64_t start = vm_now_ns(vm->device);
 	struct pagemap_devmem *devmem;

@@ -49,6 +49,7 @@ struct service {
 	struct gpusvm_range *range;
 	uint32_t watch_tries;
 	uint64_t end;   /* of what was mapped */
+	uint32_t migrations; /* tried */
 };
 
 static bool wants_write(uint32_t access)
@@ -142,16 +143,26 @@ static enum place find_place(const struct service *s)
 	return place;
 }
 
+/* What only device memory can serve stays there until it is: longer with each try. */
+static uint64_t stay_ns(const struct service *s)
+{
+	if (!needs_device(s))
+		return 0;
+	return s->vm->device->config.timeslice_ns << s->migrations;
+}
+
 /* Once for each try: two devices that want the same page do not hold each other up. */
 static int migrate(struct service *s)
 {
+	uint64_t stay = stay_ns(s);
 	int err = 0;
 
 	lock_assert_held(&s->vm->lock);
+	s->migrations++;
 	/* Only what is at home can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
 		err = gpusvm_range_evict(&s->vm->svm, s->range);
-	return err ? err : vm_migrate(s->vm, s->range, s->addr);
+	return err ? err : vm_migrate(s->vm, s->range, s->addr, stay);
 }
 
 /* It would be in vain, and nobody insists. */
