@@ -77,6 +77,7 @@ const char *usvm_strerror(int error);
  *   default 2), migrate=auto|always|never, home=SIZE (what a CPU fault brings home: 4K,
  *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M), timeslice=MS
  *   (0..1000, default 5: how long the CPU waits for pages that an atomic had to take),
+ *   thrash_control=yes|no (default yes: what goes to and fro moves in smaller pieces),
  *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace)
  * @device: out
  *

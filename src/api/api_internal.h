@@ -39,6 +39,7 @@ struct api_config {
 	uint64_t home_bytes;
 	uint64_t notifier_bytes;
 	uint64_t timeslice_ms;
+	bool no_thrash_control;
 	bool no_system_atomics;
 	uint64_t trace_events;
 };

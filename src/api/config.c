@@ -120,6 +120,12 @@ static int set_timeslice(struct api_config *c, struct text v)
 	return parse_number(v, &c->timeslice_ms) || c->timeslice_ms > 1000 ? -EINVAL : 0;
 }
 
+static int set_thrash(struct api_config *c, struct text v)
+{
+	c->no_thrash_control = text_is(v, "no");
+	return c->no_thrash_control || text_is(v, "yes") ? 0 : -EINVAL;
+}
+
 static int set_atomics(struct api_config *c, struct text v)
 {
 	c->no_system_atomics = text_is(v, "no");
@@ -147,6 +153,7 @@ static const struct key {
 	{ "home", false, set_home },
 	{ "notifier", false, set_notifier },
 	{ "timeslice", false, set_timeslice },
+	{ "thrash_control", false, set_thrash },
 	{ "system_atomics", true, set_atomics },
 	{ "trace", false, set_trace },
 };

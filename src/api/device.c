@@ -36,6 +36,7 @@ static int create_device(void *argument)
 		.flags = usvm->device_config.flags,
 		.migrate = usvm->why_not ? VM_MIGRATE_NEVER : usvm->config.migrate,
 		.notifier_bytes = usvm->config.notifier_bytes,
+		.thrash_control = !usvm->config.no_thrash_control,
 		.timeslice_ns = usvm->config.timeslice_ms * 1000000,
 		.home_bytes = usvm->config.home_bytes,
 		.usvm = usvm,

@@ -63,11 +63,23 @@ bool gpusvm_range_has_mapped(const struct gpusvm_range *range)
 	return any != 0;
 }
 
-static void zap(struct gpusvm *svm, struct gpusvm_range *range, struct span span)
+static bool span_has_mapped(const struct gpusvm_range *range, struct span span)
+{
+	for (uint64_t at = span.start; at < span.end; at += PAGE_BYTES) {
+		if (gpusvm_range_is_mapped(range, at))
+			return true;
+	}
+	return false;
+}
+
+static void zap(struct gpusvm *svm, struct gpusvm_range *range, struct span span,
+		enum mm_event_type type)
 {
 	lock_assert_held(&svm->notifier_lock);
 	if (!gpusvm_range_has_mapped(range))
 		return;
+	if (type == MM_EVENT_FAULT && span_has_mapped(range, span))
+		ATOMIC_STORE_RELAXED(&range->cpu_faults, range->cpu_faults + 1);
 	svm->ops->invalidate(svm, range, span);
 	mapped_bits(range, span, false);
 }
@@ -84,7 +96,7 @@ static void notifier_invalidate(struct mm_notifier *mm_notifier, const struct mm
 	for (; node; node = interval_tree_next(node, event->span)) {
 		struct gpusvm_range *range = range_of(node);
 
-		zap(svm, range, span_intersect(node->span, event->span));
+		zap(svm, range, span_intersect(node->span, event->span), event->type);
 		if (event->type == MM_EVENT_UNMAP)
 			set_unmapped(svm, range, event->span);
 	}
@@ -272,6 +284,19 @@ void gpusvm_range_remove(struct gpusvm *svm, struct gpusvm_range *range)
 	pool_put(&svm->range_pool, range);
 	ATOMIC_SUB(&svm->range_count, 1);
 	notifier_put(svm, n);
+}
+
+uint32_t gpusvm_range_take_cpu_faults(struct gpusvm *svm, struct gpusvm_range *range)
+{
+	uint32_t count = ATOMIC_LOAD_RELAXED(&range->cpu_faults);
+
+	if (!count)
+		return 0;
+	lock_acquire(&svm->notifier_lock);
+	count = range->cpu_faults;
+	ATOMIC_STORE_RELAXED(&range->cpu_faults, 0);
+	lock_release(&svm->notifier_lock);
+	return count;
 }
 
 struct gpusvm_range *gpusvm_garbage_pop(struct gpusvm *svm)

@@ -53,6 +53,8 @@ struct gpusvm_range {
 	bool writable;                   /* those entries allow writes */
 	bool unmapped;                   /* memory under it went: to be collected */
 	bool partly_unmapped;            /* implies unmapped */
+	uint32_t cpu_faults;             /* that took back what was mapped */
+	bool in_place;                   /* the driver's own, under the driver lock */
 };
 
 /* An aligned block of the address space with at least one range in it. */
@@ -167,6 +169,10 @@ void gpusvm_range_set_mapped(struct gpusvm *svm, struct gpusvm_range *range,
 
 /** gpusvm_range_is_mapped() - the page of @addr has an entry; advisory without the lock */
 bool gpusvm_range_is_mapped(const struct gpusvm_range *range, uint64_t addr);
+
+/** gpusvm_range_take_cpu_faults() - how many CPU faults took back pages that were mapped,
+ * since it was asked last. Driver lock held. */
+uint32_t gpusvm_range_take_cpu_faults(struct gpusvm *svm, struct gpusvm_range *range);
 
 /** gpusvm_range_has_mapped() - some page has an entry; advisory without the lock */
 bool gpusvm_range_has_mapped(const struct gpusvm_range *range);

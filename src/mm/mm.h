@@ -121,6 +121,7 @@ enum mm_event_type {
 	MM_EVENT_CLEAR,   /* the pages go, the mapping stays (madvise) */
 	MM_EVENT_MIGRATE, /* pages are about to be taken or to come home */
 	MM_EVENT_RELEASE, /* the notifier's user goes away */
+	MM_EVENT_FAULT,   /* pages are about to come home: the CPU wants one */
 };
 
 struct mm_event {

@@ -128,7 +128,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 		return;
 	span = home_span(entry, addr);
 	if (!PLANTED(REVOKE_FAULT))
-		mm_notify(mm, span, MM_EVENT_MIGRATE); /* Q3 */
+		mm_notify(mm, span, MM_EVENT_FAULT); /* Q3 */
 	/* An error is -EAGAIN: then the page has its entry still. */
 	if (mm_bring_home_locked(mm, span, entry->owner) &&
 	    mm_entry_first(mm, span_make(addr, PAGE_BYTES))) {

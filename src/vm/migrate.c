@@ -139,6 +139,7 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_
 	if (err)
 		return err;
 	account(vm, &migration, start);
+	vm_thrash_moved(vm, span_bytes(migration.span), vm_now_ns(vm->device) - start);
 	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages)
 		remember_busy(vm, migration.span, start);
 	return 0;

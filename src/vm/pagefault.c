@@ -168,10 +168,18 @@ static int migrate(struct service *s)
 /* It would be in vain, and nobody insists. */
 static bool is_left_alone(const struct service *s)
 {
+	struct vm_stats *stats = &s->vm->device->stats;
+
 	lock_assert_held(&s->vm->lock);
-	if (wants_move(s) || needs_device(s) || !vm_is_busy(s->vm, s->addr))
+	if (wants_move(s) || needs_device(s))
 		return false;
-	vm_stat_add(&s->vm->device->stats, VM_STAT_BUSY_SKIPPED, 1);
+	if (s->range->in_place && s->advice.attr.location == VM_LOCATION_DEFAULT) {
+		vm_stat_add(stats, VM_STAT_THRASH_IN_PLACE, 1);
+		return true;
+	}
+	if (!vm_is_busy(s->vm, s->addr))
+		return false;
+	vm_stat_add(stats, VM_STAT_BUSY_SKIPPED, 1);
 	return true;
 }
 
@@ -282,6 +290,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 {
 	struct vm *vm = s->vm;
 	struct vm_stats *stats = &vm->device->stats;
+	struct span limits;
 	uint64_t bytes;
 	int err;
 
@@ -299,8 +308,9 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	err = find_memory(s);
 	if (err)
 		return err;
-	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, s->advice.span,
-					  &s->range);
+	limits = span_intersect(s->advice.span,
+				vm_thrash_look(vm, s->addr, s->access == VM_ACCESS_TO_DEVICE));
+	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, limits, &s->range);
 	if (err)
 		return err;
 	s->end = s->range->node.span.end;

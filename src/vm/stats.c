@@ -43,4 +43,8 @@ const char *const vm_stat_names[VM_STAT_COUNT] = {
 	[VM_STAT_BUSY_SKIPPED] = "usvm_busy_skipped",
 	[VM_STAT_BO_PLACED] = "usvm_bo_placed",
 	[VM_STAT_BO_EVICTIONS] = "usvm_bo_evictions",
+	[VM_STAT_BOUNCES] = "usvm_bounces",
+	[VM_STAT_THRASH_SMALLER] = "usvm_thrash_smaller",
+	[VM_STAT_THRASH_LARGER] = "usvm_thrash_larger",
+	[VM_STAT_THRASH_IN_PLACE] = "usvm_thrash_in_place",
 };

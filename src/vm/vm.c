@@ -82,6 +82,7 @@ static struct vm *vm_alloc(struct vm_device *device)
 	interval_tree_init(&vm->binds);
 	pool_init(&vm->bind_pool, sizeof(struct vm_bind), "vm.binds");
 	vm_attr_init(vm);
+	vm_thrash_init(vm);
 	mm_work_init(&vm->collect_work, vm_collect_work);
 	vm->pages = base_host->pages_alloc(scratch_bytes());
 	if (!vm->pages) {
@@ -209,6 +210,7 @@ static void remove_all(struct vm *vm)
 	vm_remove_ranges(vm);
 	vm_binds_remove(vm);
 	vm_attr_stop(vm);
+	vm_thrash_stop(vm);
 	lock_release(&vm->lock);
 }
 

@@ -47,6 +47,7 @@ struct vm_device_config {
 	enum vm_migrate_policy migrate;
 	uint64_t notifier_bytes;
 	uint64_t home_bytes;
+	bool thrash_control;               /* see thrash.c */
 	uint64_t timeslice_ns;             /* what an atomic has taken stays so long */
 	struct usvm *usvm;                 /* handed to the device */
 };

@@ -35,6 +35,27 @@ struct vm_busy {
 
 struct vm_bind; /* bo_internal.h */
 
+/* Blocks that go to and fro, see thrash.c; so many are known at a time. */
+#define VM_BLOCKS_MAX 64
+
+struct vm_block {
+	uint64_t addr;          /* 0: free */
+	uint64_t bounce_ns;     /* when the last one was seen */
+	uint64_t calm_until_ns; /* bounces do not count: to divide it was no help */
+	uint32_t bounces;       /* in quick succession */
+	uint32_t pieces;        /* bit set: which of them, modulo 32 */
+	uint32_t grain;         /* 0: whole; 1: 64 KiB; 2: 4 KiB */
+	uint32_t backoff;
+};
+
+struct vm_thrash {
+	struct vm_block blocks[VM_BLOCKS_MAX];
+	uint64_t move_ns[3];    /* what a migration takes: 2M, 64K, 4K */
+	uint64_t due_ns;        /* of the timer; 0: it is not set */
+	struct mm_timer timer;
+	struct mm_work work;
+};
+
 struct vm {
 	struct vm_device *device;
 	uint32_t id;
@@ -47,6 +68,7 @@ struct vm {
 	bool closed;                     /* under lock */
 	struct vm_busy busy[VM_BUSY_MAX]; /* under lock; the oldest gives way */
 	uint32_t busy_count;             /* of all times */
+	struct vm_thrash thrash;         /* under lock, but for timer and work */
 	struct mm_work collect_work;     /* the garbage collector */
 	uint64_t pending_work;         /* atomic: faults not answered, collections not run */
 
@@ -84,6 +106,13 @@ int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_
 /* garbage_collector.c */
 void vm_collect(struct vm *vm) MUST_HOLD(&vm->lock);
 void vm_collect_work(struct mm_work *work);
+
+/* thrash.c */
+void vm_thrash_init(struct vm *vm);
+void vm_thrash_stop(struct vm *vm) MUST_HOLD(&vm->lock);
+struct span vm_thrash_look(struct vm *vm, uint64_t addr, bool by_name)
+	MUST_HOLD(&vm->lock);
+void vm_thrash_moved(struct vm *vm, uint64_t bytes, uint64_t ns) MUST_HOLD(&vm->lock);
 
 /* bind.c */
 struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);

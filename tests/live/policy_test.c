@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where pages go, and who gets them: advice, timeslices.
+ * Where pages go, and who gets them: advice, timeslices, thrash.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "live/support/live.h"
@@ -163,12 +164,105 @@ static void a_gpu_and_a_thread_that_looks_both_get_on(void **state)
 	live_close(&live);
 }
 
+/* --- thrash ---------------- */
+
+#define TURNS 300u
+
+/* By turns: the GPU adds to one word, a thread to another. */
+struct turns {
+	uint64_t gpu_word;
+	uint64_t *turn; /* in memory that never migrates; odd: the CPU's */
+	uint64_t count;
+};
+
+static void wait_for_turn(uint64_t *turn, uint64_t wanted)
+{
+	while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != wanted)
+		sched_yield();
+}
+
+static void take_turns(struct usvm_lane *lane, const void *args)
+{
+	const struct turns *t = args;
+
+	for (uint64_t i = 0; i < t->count; i++) {
+		wait_for_turn(t->turn, 2 * i);
+		usvm_store64(lane, t->gpu_word, usvm_load64(lane, t->gpu_word) + 1);
+		__atomic_store_n(t->turn, 2 * i + 1, __ATOMIC_SEQ_CST);
+	}
+}
+
+/* Return: pages that went to the device. */
+static uint64_t share_a_block(const struct live_param *param, const char *spec, size_t cpu_page,
+			      size_t gpu_page)
+{
+	struct live live = { 0 };
+	struct turns turns = { .count = TURNS };
+	struct usvm_kernel kernel = { .function = take_turns, .args = &turns,
+				      .args_bytes = sizeof(turns) };
+	struct usvm_fence *fence;
+	unsigned char *block;
+	uint64_t *cpu_word, pages;
+
+	live_open(&live, param, spec);
+	block = live_filled(&live, LIVE_HUGE, 1);
+	cpu_word = (void *)(block + cpu_page * LIVE_PAGE + 8);
+	turns.gpu_word = (uintptr_t)block + gpu_page * LIVE_PAGE;
+	turns.turn = mmap(NULL, LIVE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+	assert_ptr_not_equal(turns.turn, MAP_FAILED);
+	*cpu_word = 0;
+	*(uint64_t *)(block + gpu_page * LIVE_PAGE) = 0;
+	assert_int_equal(usvm_submit_kernel(live.queue, &kernel, &fence), 0);
+	for (uint64_t i = 0; i < TURNS; i++) {
+		wait_for_turn(turns.turn, 2 * i + 1);
+		++*(volatile uint64_t *)cpu_word;
+		__atomic_store_n(turns.turn, 2 * i + 2, __ATOMIC_SEQ_CST);
+	}
+	gpu_finish(fence);
+	assert_int_equal(*cpu_word, TURNS);
+	assert_int_equal(*(uint64_t *)(block + gpu_page * LIVE_PAGE), TURNS);
+	pages = live_counts(&live).to_device;
+	munmap(turns.turn, LIVE_PAGE);
+	munmap(block, LIVE_HUGE);
+	live_close(&live);
+	return pages;
+}
+
+static void expect_fewer(const struct live_param *param, size_t cpu_page, size_t gpu_page)
+{
+	const char *mode = param->copy ? "model:vram=64M,mode=copy" : "model:vram=64M";
+	char spec[96];
+	uint64_t with = share_a_block(param, mode, cpu_page, gpu_page), without;
+
+	snprintf(spec, sizeof(spec), "%s,thrash_control=no", mode);
+	without = share_a_block(param, spec, cpu_page, gpu_page);
+	assert_true(without > TURNS / 2 * 512);
+	assert_true(2 * with < without);
+}
+
+static void two_that_share_a_block_move_less(void **state)
+{
+	const struct live *live = *state;
+
+	expect_fewer(live->param, 1, 300);
+}
+
+static void two_that_share_a_page_move_less(void **state)
+{
+	const struct live *live = *state;
+
+	expect_fewer(live->param, 5, 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LIVE_TEST_ALL(what_should_be_at_home_is_used_in_place),
 		LIVE_TEST_MODES(an_atomic_where_only_the_cpu_has_them_ends_the_job),
 		LIVE_TEST_MOVE(advice_goes_with_what_is_unmapped),
+		LIVE_TEST_ALL(two_that_share_a_block_move_less),
+		LIVE_TEST_MODES(two_that_share_a_page_move_less),
 		cmocka_unit_test(what_an_atomic_took_the_cpu_waits_for),
 		cmocka_unit_test(a_gpu_and_a_thread_that_looks_both_get_on),
 	};

@@ -38,6 +38,7 @@ static void what_is_not_said_has_a_default(void **state)
 		assert_int_equal(c.home_bytes, HUGE_BYTES);
 		assert_int_equal(c.notifier_bytes, MIB(512));
 		assert_int_equal(c.timeslice_ms, 5);
+		assert_false(c.no_thrash_control);
 		assert_false(c.no_system_atomics);
 		assert_int_equal(c.trace_events, 0);
 	}
@@ -65,6 +66,8 @@ static void each_key_is_kept(void **state)
 	assert_int_equal(parse("model:home=64K").home_bytes, KIB(64));
 	assert_int_equal(parse("model:home=4K,home=2M").home_bytes, HUGE_BYTES);
 	assert_int_equal(parse("model:notifier=2M").notifier_bytes, MIB(2));
+	assert_true(parse("model:thrash_control=no").no_thrash_control);
+	assert_false(parse("model:thrash_control=yes").no_thrash_control);
 	assert_int_equal(parse("model:timeslice=0").timeslice_ms, 0);
 	assert_int_equal(parse("model:timeslice=1000").timeslice_ms, 1000);
 	assert_true(parse("model:system_atomics=no").no_system_atomics);
@@ -91,6 +94,7 @@ static void what_is_not_a_value_is_an_error(void **state)
 		"model:engines=0", "model:engines=17", "model:engines=two", "model:engines=1K",
 		"model:migrate=", "model:migrate=maybe", "model:home=", "model:home=8K",
 		"model:home=4M", "model:notifier=", "model:notifier=1M", "model:notifier=3M",
+		"model:thrash_control=", "model:thrash_control=1",
 		"model:timeslice=", "model:timeslice=1001", "model:timeslice=5ms",
 		"model:notifier=0", "model:notifier=2048G", "model:system_atomics=maybe",
 		"model:trace=", "model:trace=3", "model:trace=33554432", "model:trace=1K",

@@ -87,7 +87,7 @@ static void each_kind_of_change_is_told(void **state)
 	expect_event(&b, b.count - 1, MM_EVENT_MIGRATE, heap_span(0, 4));
 	b.count = 0;
 	assert_int_equal(cpu_read(f, heap(1)), tag_of(1));
-	expect_event(&b, 0, MM_EVENT_MIGRATE, heap_span(1, 1));
+	expect_event(&b, 0, MM_EVENT_FAULT, heap_span(1, 1));
 	b.count = 0;
 	assert_int_equal(fake_madvise(f->fake, heap_span(2, 1), SYS_ADVICE_DONTNEED), 0);
 	finish_remove(f);

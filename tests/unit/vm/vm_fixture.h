@@ -54,6 +54,9 @@ struct fixture {
 	uint64_t test[8];
 };
 
+/* What a CPU fault brings home; for a test that sets it before set_up(). */
+static uint64_t gpu_home_bytes = PAGE_BYTES;
+
 #include "support/process.h"
 
 /* --- the device ---------------- */
@@ -241,7 +244,7 @@ static inline void gpu_start(struct fixture *f, struct gpu *gpu, uint32_t flags,
 		.flags = flags | USVM_DEVICE_OBJECTS,
 		.migrate = migrate,
 		.notifier_bytes = MIB(512),
-		.home_bytes = PAGE_BYTES,
+		.home_bytes = gpu_home_bytes,
 	};
 
 	gpu->f = f;
