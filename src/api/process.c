@@ -6,6 +6,9 @@
  * them, the last close takes them away. mm_process_lock() is held over open and
  * close, which keeps fork() out meanwhile. A child of fork finds everything
  * wiped; it is noticed at the next call, whether or not fork's hooks ran.
+ *
+ * A call with a handle looks at is_open and sys without a lock: an open or close of
+ * another device leaves both as they are.
  */
 #include "api/api_internal.h"
 
@@ -17,14 +20,15 @@
 static struct {
 	struct sys *sys;
 	struct mm *mm;
-	uint32_t users;
+	uint32_t users; /* under mm_process_lock() */
+	bool is_open;   /* there are users, here or in the process that this is a fork of */
 } process;
 
 #define WORKERS 2
 
 bool api_is_forked(void)
 {
-	return process.users && process.sys->ops->is_forked(process.sys);
+	return process.is_open && process.sys->ops->is_forked(process.sys);
 }
 
 static int process_open(void)
@@ -46,19 +50,24 @@ int api_process_get(struct sys **sys, struct mm **mm)
 
 	if (api_is_forked()) {
 		process.users = 0;
+		process.is_open = false;
 		mm_process_forget();
 	}
 	err = sys_linux_open(NULL, &opened);
 	if (err)
 		return err;
 	mm_process_lock();
-	process.sys = opened;
-	err = process.users ? 0 : process_open();
-	if (err) {
-		mm_process_unlock();
-		sys_linux_close(opened);
-		return err;
+	if (!process.users) {
+		process.sys = opened;
+		err = process_open();
+		if (err) {
+			mm_process_unlock();
+			sys_linux_close(opened);
+			return err;
+		}
+		process.is_open = true;
 	}
+	ASSERT(process.sys == opened); /* one a process */
 	process.users++;
 	*sys = process.sys;
 	*mm = process.mm;
@@ -74,6 +83,7 @@ void api_process_put(void)
 	if (--process.users == 0) {
 		mm_destroy(process.mm);
 		process.mm = NULL;
+		process.is_open = false;
 	}
 	mm_process_unlock();
 	sys_linux_close(sys);

@@ -393,6 +393,40 @@ static void what_it_keeps_is_sigbus(void **state)
 	sigaction(SIGBUS, &before, NULL);
 }
 
+struct asker {
+	struct usvm *gpu;
+	uint32_t stop; /* atomic */
+};
+
+static void *ask_for_ever(void *arg)
+{
+	struct asker *asker = arg;
+	struct usvm_device_info info;
+	intptr_t err = 0;
+
+	while (!err && !__atomic_load_n(&asker->stop, __ATOMIC_RELAXED))
+		err = usvm_device_info(asker->gpu, &info);
+	return (void *)err;
+}
+
+/* What all devices share is not written: ThreadSanitizer says if it is. */
+static void a_device_opens_and_goes_while_another_is_asked(void **state)
+{
+	struct live *live = *state;
+	struct asker asker = { .gpu = live->gpu };
+	struct live_thread *thread = live_thread_start(ask_for_ever, &asker);
+
+	for (int i = 0; i < 8; i++) {
+		struct usvm *other = NULL;
+
+		assert_int_equal(usvm_open("model:vram=2M,engines=1", &other), 0);
+		assert_int_equal(usvm_device_unplug(other), 0);
+		assert_int_equal(usvm_close(other), 0);
+	}
+	__atomic_store_n(&asker.stop, 1, __ATOMIC_RELAXED);
+	assert_ptr_equal(live_thread_join(thread), NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -400,6 +434,7 @@ int main(void)
 		LIVE_TEST_ALL(threads_meet_their_pages_on_the_way_and_another_device_goes_on),
 		LIVE_ENTRY(a_fault_that_is_served_ends_first, " [copy]", &live_copy),
 		LIVE_TEST_MODES(an_engine_may_unplug_its_device),
+		LIVE_ENTRY(a_device_opens_and_goes_while_another_is_asked, " [move]", &live_move),
 		LIVE_ENTRY(what_it_keeps_is_sigbus, " [copy]", &live_copy),
 	};
 
