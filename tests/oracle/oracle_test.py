@@ -72,6 +72,9 @@ def test_right():
     check('a round that is right: status 0, and what it did',
           done.returncode == 0 and 'mismatches                0' in done.stdout
           and re.search(r'^  operations +\d', done.stdout, re.M), done)
+    once, again = (run(USVM, '--rounds', '1', '--threads', '1', '--steps', '60', '--no-shake',
+                       '--seed', '5').stdout.partition('mismatches')[2] for _ in range(2))
+    check('the same seed is the same work', once and once == again)
     listed = run(PLANTED, '--plants')
     check('--plants lists them', listed.returncode == 0 and 'REMOVE_KEEPS\t' in listed.stdout)
     check('--plant finds its way from the plain command',

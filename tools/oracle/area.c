@@ -19,7 +19,6 @@
 
 #include "oracle.h"
 
-#define ZONE 0x200000000000ul
 #define SMALL_BYTES (1ul << 20)
 #define SMALL_SLOTS 13u
 #define HUGE_BYTES (8ul << 20)

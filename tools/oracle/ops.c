@@ -108,12 +108,14 @@ void op_tag(struct worker *worker, struct hold *hold)
 /* Of any pages of an area, whatever is being done to them. */
 void op_prefetch(struct worker *worker, struct hold *hold)
 {
-	bool to_device = random_one_in(&worker->random, 2);
+	static const char *const names[] = { [USVM_PLACE_SYSTEM] = "prefetch system",
+					     [USVM_PLACE_DEVICE] = "prefetch device",
+					     [USVM_PLACE_ADVISED] = "prefetch advised" };
+	uint32_t to = random_below(&worker->random, 3);
 	int err;
 
-	note(worker, hold, to_device ? "prefetch device" : "prefetch system");
-	err = usvm_prefetch(run->vm, hold_start(hold), hold->count * PAGE,
-			    to_device ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
+	note(worker, hold, names[to]);
+	err = usvm_prefetch(run->vm, hold_start(hold), hold->count * PAGE, to);
 	if (err && err != -EFAULT) /* all of it was unmapped just then */
 		report_failure(hold->area, "prefetch", err);
 }
@@ -379,6 +381,35 @@ void op_advise(struct worker *worker, struct hold *hold)
 	if (madvise(hold_start(hold), hold->count * PAGE, all[i].advice))
 		worker->refused++;
 	look(worker, hold, "after advice");
+}
+
+/* What is said of pages that are locked is what is told of them, whatever is said of their
+ * neighbours meanwhile. It stays at the address, for whoever comes there. */
+void op_attribute(struct worker *worker, struct hold *hold)
+{
+	static const enum usvm_atomic atomics[] = { USVM_ATOMIC_UNDEFINED, USVM_ATOMIC_DEVICE,
+						    USVM_ATOMIC_GLOBAL };
+	struct usvm_attributes said = { .location = random_below(&worker->random, 3),
+					.atomic = atomics[random_below(&worker->random, 3)] };
+	uint64_t at = (uintptr_t)hold_start(hold), end = at + hold->count * PAGE;
+	struct usvm_advised told;
+	size_t count;
+
+	note(worker, hold, "attributes");
+	if (usvm_advise(run->vm, hold_start(hold), end - at,
+			USVM_ATTRIBUTE_LOCATION | USVM_ATTRIBUTE_ATOMIC, &said))
+		report_failure(hold->area, "usvm_advise", said.location);
+	for (; at < end; at = told.addr + told.bytes) {
+		int err = usvm_advise_query(run->vm, (void *)at, 1, &told, 1, &count);
+
+		if (err || count != 1 || told.addr > at || told.addr + told.bytes <= at)
+			report_failure(hold->area, "usvm_advise_query", err);
+		if (told.attributes.location != said.location ||
+		    told.attributes.atomic != said.atomic)
+			report_failure(hold->area, "attributes that are told",
+				       told.attributes.location);
+	}
+	look(worker, hold, "after attributes");
 }
 
 static void protect(const struct hold *hold, int rights)

@@ -153,6 +153,13 @@ static inline uint64_t tag_value(uint64_t id, uint64_t tag, uint64_t word)
 
 /* --- areas ---------------- */
 
+/* Addresses where nobody else maps anything. */
+#if defined(__SANITIZE_THREAD__)
+#define ZONE 0x4000000000ul /* ThreadSanitizer allows few */
+#else
+#define ZONE 0x200000000000ul
+#endif
+
 /* Tried locks: -1 one writer, else so many readers. */
 struct try_lock {
 	int32_t state; /* atomic */
@@ -437,6 +444,7 @@ void op_unmap_map(struct worker *worker, struct hold *hold);
 void op_free(struct worker *worker, struct hold *hold);
 void op_guard(struct worker *worker, struct hold *hold);
 void op_advise(struct worker *worker, struct hold *hold);
+void op_attribute(struct worker *worker, struct hold *hold);
 void op_protect(struct worker *worker, struct hold *hold);
 void op_forbid(struct worker *worker, struct hold *hold);
 void op_absent(struct worker *worker, struct hold *hold);

@@ -12,7 +12,7 @@
 #include "oracle.h"
 
 #define RACE_PAGES 64u
-#define DETOUR_ZONE 0x201000000000ul
+#define DETOUR_ZONE (ZONE + (64ul << 30))
 #define DETOUR_BYTES (16ul << 20)
 
 /* --- pages that are destroyed while they are used --------------------------------------- */

@@ -58,6 +58,7 @@ const struct operation operations[] = {
 	{ "free", op_free, 4, LOCK_EXCLUSIVE, AREA_SMALL | AREA_HUGE | AREA_BREAK, 256, false },
 	{ "guard", op_guard, 2, LOCK_EXCLUSIVE, AREA_SMALL | AREA_HUGE | AREA_BREAK, 64, false },
 	{ "advise", op_advise, 4, LOCK_EXCLUSIVE, AREA_COMMON, 512, false },
+	{ "attribute", op_attribute, 3, LOCK_EXCLUSIVE, AREA_COMMON, 256, false },
 	{ "protect", op_protect, 4, LOCK_EXCLUSIVE, AREA_COMMON, 128, false },
 	{ "forbid", op_forbid, 2, LOCK_EXCLUSIVE, AREA_PRIVATE, 64, false },
 	{ "lock", op_lock, 3, LOCK_EXCLUSIVE, AREA_COMMON, 64, false },
