@@ -20,6 +20,7 @@
 
 #define EXIT_SKIPPED 77
 #define STEPS 400u
+#define LAST_STEPS 4u /* of each thread, in a report */
 #define TELL_NS 2000000000u
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -171,6 +172,49 @@ static void set_round(const struct options *o, uint64_t round)
 			 o->vram ? o->vram : "8M", home[random_below(&random, 3)]);
 }
 
+/* Of each thread, as a script has them. */
+static void print_last_steps(struct log *log)
+{
+	struct log *script = shared_memory(sizeof(*script));
+
+	script_from_log(log, script);
+	for (uint32_t thread = 0; thread < run->setting.thread_count; thread++) {
+		uint32_t first = script->count, found = 0;
+
+		while (first && found < LAST_STEPS)
+			found += script->steps[--first].thread == thread;
+		printf("  thread %u, last steps:\n", thread);
+		for (uint32_t i = first; i < script->count; i++) {
+			if (script->steps[i].thread != thread)
+				continue;
+			printf("    ");
+			script_print_step(stdout, &script->steps[i]);
+		}
+	}
+}
+
+/* What is not as it is by itself. */
+static void print_text_option(const char *name, const char *value)
+{
+	if (value)
+		printf(" --%s %s", name, value);
+}
+
+static void print_command(const struct options *o, uint64_t round)
+{
+	printf("  seed %" PRIu64 ", round %" PRIu64 ", %s; the same work, not the same order:\n"
+	       "  usvm oracle --seed %" PRIu64 " --round %" PRIu64 " --rounds 1 --threads %"
+	       PRIu64, o->seed, round, run->setting.spec, o->seed, round, o->threads);
+	if (o->steps != STEPS)
+		printf(" --steps %" PRIu64, o->steps);
+	print_text_option("mode", o->mode);
+	print_text_option("vram", o->vram);
+	print_text_option("device", o->device);
+	print_text_option("without", o->without);
+	print_text_option("plant", o->plant);
+	printf("%s\n", o->no_shake ? " --no-shake" : "");
+}
+
 static int failed(const struct options *o, uint64_t round)
 {
 	struct log *log = shared_memory(sizeof(*log));
@@ -181,13 +225,9 @@ static int failed(const struct options *o, uint64_t round)
 
 	printf("%s", isatty(STDOUT_FILENO) ? "\n" : "");
 	print_failure();
-	printf("  seed %" PRIu64 ", round %" PRIu64 ", %s; the same work, not the same order:\n"
-	       "  usvm oracle --seed %" PRIu64 " --round %" PRIu64 " --rounds 1 --threads %"
-	       PRIu64 "%s%s%s%s%s%s\n", o->seed, round, run->setting.spec, o->seed, round,
-	       o->threads, o->mode ? " --mode " : "", o->mode ? o->mode : "",
-	       o->vram ? " --vram " : "", o->vram ? o->vram : "",
-	       o->device ? " --device " : "", o->device ? o->device : "");
+	print_command(o, round);
 	memcpy(log, &run->log, sizeof(*log));
+	print_last_steps(log);
 	snprintf(save, sizeof(save), "usvm-oracle-%" PRIu64 ".script", o->seed);
 	fflush(stdout);
 	if (o->shrink_seconds)
@@ -525,6 +565,7 @@ static int oracle_run(int argc, char **argv)
 	}
 	run = shared_memory(sizeof(*run));
 	run->without = options.without;
+	run->plant = options.plant;
 	run->steps_per_thread = (uint32_t)options.steps;
 	if (options.script)
 		return run_script(&options);

@@ -529,6 +529,7 @@ struct run {
 	uint64_t end_ns;         /* of the last round; 0: at the end of its steps */
 	uint32_t steps_per_thread;
 	const char *without;     /* operations that are left out */
+	const char *plant;       /* the bug that is in the library, or NULL */
 
 	struct usvm *gpu;
 	struct usvm_vm *vm;

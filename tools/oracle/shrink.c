@@ -118,8 +118,9 @@ static void tell_result(struct search *search, const char *save)
 	if (err)
 		printf("  %s: %s\n", save, strerror(-err));
 	else
-		printf("  again: usvm oracle --script %s%s\n", save,
-		       search->one_thread ? " --one-thread" : "");
+		printf("  again: usvm oracle --script %s%s%s%s\n", save,
+		       search->one_thread ? " --one-thread" : "",
+		       run->plant ? " --plant " : "", run->plant ? run->plant : "");
 }
 
 static void tell_nothing(const struct log *script, const char *save)
