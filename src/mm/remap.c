@@ -75,59 +75,43 @@ bool mm_message_is_owed(struct mm *mm)
 	return mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done) == -EAGAIN;
 }
 
-/* Is all of @span mapped and registered? Return: 1; 0; -EAGAIN a message is owed. */
-static int is_registered(struct mm *mm, struct span span)
-{
-	int err = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, span, false);
-
-	return err == -EAGAIN ? err : err == 0;
-}
-
-/* Is the mapping of @entry another, which has grown over the place of one that went? Then it
- * starts before that place, and @span ends with it. Return: 1; 0; -errno of the look. */
-static int has_grown_over(struct mm *mm, const struct mm_entry *entry, struct span *span)
-{
-	struct sys_vma vma;
-	int err = mm->sys->ops->vma_query(mm->sys, span->start, false, &vma);
-
-	if (err || vma.span.start >= entry->doubted_from)
-		return err;
-	span->end = MIN(span->end, vma.span.end);
-	return 1;
-}
-
-/* The first part of @span that is registered, or is not. Return: as above, of it. */
-static int find_part(struct mm *mm, struct span *span)
+/*
+ * Does what is in @entry live? Asked for its first part, to which *@span is cut: a hole, or
+ * what lies in one mapping. The look may be older than the answer about registration, but
+ * not older than a change that is owed. A mapping that is registered may be another, which
+ * has grown over the place of one that went, and nobody tells: then it starts before that
+ * place, or there was a hole when we looked.
+ * Return: 1; 0; -EAGAIN a message is owed, or mappings cannot be looked at.
+ */
+static int find_part(struct mm *mm, const struct mm_entry *entry, struct span *span)
 {
 	struct span page = span_make(span->start, PAGE_BYTES);
-	int lives = is_registered(mm, *span);
-	int next;
+	struct sys_vma vma;
+	int err = mm->sys->ops->vma_query(mm->sys, span->start, true, &vma);
+	bool is_hole = err == -ENOENT || (!err && vma.span.start > span->start);
+	int registered;
 
-	if (lives)
-		return lives;
-	lives = is_registered(mm, page);
-	for (next = lives; next == lives && page.end < span->end;) {
-		page = span_make(page.end, PAGE_BYTES);
-		next = is_registered(mm, page);
-	}
-	if (next >= 0 && next != lives)
-		span->end = page.start;
-	return MIN(lives, next) < 0 ? -EAGAIN : lives;
+	if (err && !is_hole)
+		return -EAGAIN;
+	if (!err)
+		span->end = MIN(span->end, is_hole ? vma.span.start : vma.span.end);
+	/* One page: a hole in what it is asked for is no error. */
+	registered = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page, false);
+	if (registered == -EAGAIN)
+		return -EAGAIN;
+	return !registered && !is_hole && vma.span.start >= entry->doubted_from;
 }
 
 static int settle_entry(struct mm *mm, struct mm_entry *entry)
 {
 	struct span span = entry->node.span;
-	int lives = find_part(mm, &span);
-	int grown = 0;
+	int lives = find_part(mm, entry, &span);
 
 	lock_assert_held(&mm->event_lock);
-	if (lives > 0)
-		grown = has_grown_over(mm, entry, &span);
-	if (lives < 0 || grown < 0)
-		return -EAGAIN;
+	if (lives < 0)
+		return lives;
 	mm_entry_split(mm, span.end);
-	if (lives && !grown) {
+	if (lives) {
 		mm_entry_set_doubted(mm, entry, false);
 		return 0;
 	}

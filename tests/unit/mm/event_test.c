@@ -445,6 +445,27 @@ static void what_arrived_and_was_mapped_over_is_dropped(void **state)
 	expect_nothing_pending(f);
 }
 
+/* The same, and a hole is left in front of what lives: asked for both, the kernel says that
+ * they are registered. */
+static void what_arrived_and_lost_its_front_is_dropped_there(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 8);
+	assert_int_equal(take_pages(f, 0, 8), 8);
+	fake_mremap_untold(f->fake, heap_span(0, 4), heap(4));
+	fake_munmap(f->fake, heap_span(4, 2));
+	settle(f);
+	fake_tell(f->fake);
+	settle(f);
+	assert_int_equal(f->mm->doubted_count, 0);
+	assert_int_equal(mm_entry_pages(f->mm), 2);
+	assert_int_equal(cpu_read(f, heap(6)), tag_of(2));
+	assert_int_equal(cpu_read(f, heap(7)), tag_of(3));
+	expect_nothing_pending(f);
+	fake_map(f->fake, heap_span(4, 2), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+}
+
 /* Both UNMAPs come before anything is settled: that of what arrived is one of them. */
 static void what_arrived_and_left_again_is_dropped(void **state)
 {
@@ -653,6 +674,7 @@ int main(void)
 		TEST(the_unmap_of_what_left_spares_what_arrived),
 		TEST(an_unmap_told_late_spares_what_arrived_meanwhile),
 		TEST(what_arrived_and_was_mapped_over_is_dropped),
+		TEST(what_arrived_and_lost_its_front_is_dropped_there),
 		TEST(what_arrived_and_left_again_is_dropped),
 		TEST(nothing_is_registered_before_all_is_settled),
 		TEST(an_unmap_after_a_mremap_that_kept_its_mapping_is_believed),
