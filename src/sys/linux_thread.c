@@ -6,6 +6,9 @@
  *
  *     | guard |  stack, TLS and the C library's record  |  struct sys_thread |
  *
+ * Unlike other memory of the library it is not wiped in a child of fork: there the C library
+ * goes through its records of the parent's threads.
+ *
  * The guard is guard pages where the kernel has them (no mapping is split),
  * else a page without access.
  *
@@ -147,6 +150,10 @@ static struct sys_thread *thread_alloc(struct linux_sys *sys,
 
 	if (!pages)
 		return NULL;
+	if (linux_call(SYS_madvise, pages, bytes, MADV_KEEPONFORK)) {
+		linux_pages_free(pages, bytes);
+		return NULL;
+	}
 	thread = (void *)((char *)pages + bytes - PAGE_BYTES);
 	thread->sys = sys;
 	thread->block = span_make((uintptr_t)pages, bytes);
@@ -168,6 +175,9 @@ static void thread_free(struct sys_thread *thread)
 	else if (sys_has(&thread->sys->sys, SYS_FEATURE_GUARD))
 		linux_call(SYS_madvise, block.start, GUARD_BYTES,
 			   ABI_MADV_GUARD_REMOVE);
+	/* A kernel that is short of mappings leaves it as it is: what is not wiped there is
+	 * not looked at. */
+	linux_call(SYS_madvise, block.start, span_bytes(block), MADV_WIPEONFORK);
 	linux_pages_free((void *)(uintptr_t)block.start, span_bytes(block));
 }
 

@@ -98,6 +98,39 @@ static void a_thread_is_named_and_marked_and_takes_no_signals(void **state)
 	assert_false(base_host->self()->is_library);
 }
 
+struct wiped {
+	int err;
+	bool has_stack;
+};
+
+static void look_for_wiped_stack(void *arg)
+{
+	struct wiped *wiped = arg;
+	struct span spans[64];
+	char local = 0;
+	size_t count;
+
+	wiped->err = ops->wiped_on_fork(sys, spans, ARRAY_SIZE(spans), &count);
+	for (size_t i = 0; !wiped->err && i < count; i++)
+		wiped->has_stack |= span_contains(spans[i], (uintptr_t)&local);
+}
+
+/* In a child the C library goes through its records of the parent's threads, which are on
+ * their stacks: newer ones crash where these are wiped. */
+static void a_child_of_fork_has_the_stacks(void **state)
+{
+	struct sys_thread_attr attr = { .name = "usvm-stack", .run = look_for_wiped_stack };
+	struct wiped wiped = { 0 };
+	struct sys_thread *thread;
+
+	(void)state;
+	attr.arg = &wiped;
+	assert_int_equal(ops->thread_create(sys, &attr, &thread), 0);
+	ops->thread_join(sys, thread);
+	assert_int_equal(wiped.err, 0);
+	assert_false(wiped.has_stack);
+}
+
 static void join_gives_the_stack_back(void **state)
 {
 	struct sys_page_run run;
@@ -484,6 +517,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			a_thread_is_named_and_marked_and_takes_no_signals),
+		cmocka_unit_test(a_child_of_fork_has_the_stacks),
 		cmocka_unit_test(join_gives_the_stack_back),
 		cmocka_unit_test(ids_can_be_changed_while_threads_wait),
 		cmocka_unit_test(a_stack_ends_in_a_guard),
