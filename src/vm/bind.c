@@ -208,6 +208,24 @@ int vm_bind_serve(struct vm_bind *bind, uint64_t addr, uint32_t access, uint64_t
 
 /* --- taking away ------------------------------------------------------------------------ */
 
+/* Of shared memory and huge pages of files no event tells: their ranges outlive a munmap(), until
+ * somebody asks. */
+static bool has_live_range(struct vm *vm, struct span span)
+{
+	struct gpusvm_range *range;
+	struct sys_vma vma;
+
+	lock_assert_held(&vm->lock);
+	while ((range = gpusvm_range_first(&vm->svm, span))) {
+		int err = mm_vma_find(vm->device->mm, range->node.span.start, true, &vma, NULL);
+
+		if (err != -ENOENT && (err || span_overlaps(vma.span, range->node.span)))
+			return true;
+		gpusvm_range_remove(&vm->svm, range);
+	}
+	return false;
+}
+
 /* What may not be taken away: ranges live in it. */
 static bool is_busy(struct vm *vm, struct span span)
 {
@@ -216,7 +234,7 @@ static bool is_busy(struct vm *vm, struct span span)
 	lock_assert_held(&vm->lock);
 	for (; node; node = interval_tree_next(node, span)) {
 		if (bind_of(node)->kind == VM_BIND_MIRROR &&
-		    gpusvm_has_mapping(&vm->svm, span_intersect(node->span, span)))
+		    has_live_range(vm, span_intersect(node->span, span)))
 			return true;
 	}
 	return false;
