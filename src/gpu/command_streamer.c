@@ -5,17 +5,18 @@
  * Runs a batch: commands in GPU virtual memory, in the encoding that Intel's
  * public manuals give for gen 8 and later. A header dword is
  *
- *     31:29  type: 0 memory interface (MI), 3 render
+ *     31:29  type: 0 memory interface (MI), 2 blitter, 3 render
  *     MI:     28:23 opcode; below 0x10 the command is one dword, else the low
  *             bits are its length in dwords, less 2
+ *     blitter: 28:22 opcode, 7:0 length less 2
  *     render: 28:16 subtype and opcodes, 7:0 length less 2
  *
  * Everything is read and written through the engine's MMU, the commands too: a
  * batch may lie in a system page, may fault, and may be rewritten while it runs.
  *
  * What is not modelled ends the job with -EINVAL and the command's address, never
- * in silence: the global GTT, predication, values returned to or taken from
- * registers, octwords, timestamps. A batch that runs on for 2^20 commands without
+ * in silence: the global GTT, predication, operands of atomics in registers,
+ * octwords, timestamps behind a flush. A batch that runs on for 2^20 commands without
  * END or a jump is taken for garbage (-EPROTO). Endless loops of jumps are
  * legitimate (a spinner waits to be rewritten); they end with their queue.
  *
@@ -25,14 +26,13 @@
  */
 #include <errno.h>
 
-#include "gpu/gpu_internal.h"
+#include "gpu/command_streamer_internal.h"
 
 #define CS_ROW_MAX (1u << 20)
-#define CS_DWORDS_MAX 16
-#define CS_ADDR_MASK ((UINT64_C(1) << 48) - 1)
 
 enum {
 	CS_TYPE_MI = 0,
+	CS_TYPE_BLITTER = 2,
 	CS_TYPE_SHIFT = 29,
 	MI_OPCODE_SHIFT = 23,
 	MI_OPCODE_MASK = 0x3f,
@@ -41,13 +41,20 @@ enum {
 	MI_USER_INTERRUPT = 0x02,
 	MI_ARB_CHECK = 0x05,
 	MI_ARB_ON_OFF = 0x08,
+	MI_MEM_FENCE = 0x09,
 	MI_BATCH_BUFFER_END = 0x0a,
+	MI_MATH = 0x1a,
+	MI_SEMAPHORE_WAIT = 0x1c,
 	MI_STORE_DATA_IMM = 0x20,
+	MI_LOAD_REGISTER_IMM = 0x22,
+	MI_STORE_REGISTER_MEM = 0x24,
 	MI_FLUSH_DW = 0x26,
+	MI_LOAD_REGISTER_MEM = 0x29,
+	MI_LOAD_REGISTER_REG = 0x2a,
+	MI_COPY_MEM_MEM = 0x2e,
 	MI_ATOMIC = 0x2f,
 	MI_BATCH_BUFFER_START = 0x31,
-
-	MI_GLOBAL_GTT = 1 << 22, /* of STORE_DATA_IMM and ATOMIC */
+	MI_CONDITIONAL_END = 0x36,
 
 	STORE_QWORD = 1 << 21,
 
@@ -72,46 +79,8 @@ enum {
 	POST_SYNC_IMMEDIATE = 1,
 };
 
-struct command_streamer {
-	struct gpu_engine *engine;
-	uint64_t at;        /* the command */
-	uint64_t next;      /* the one behind it */
-	uint64_t return_to; /* where the second level goes on in the first */
-	bool second_level;
-	bool ended;
-	uint32_t row; /* commands since the last jump */
-	uint32_t dword[CS_DWORDS_MAX];
-	uint32_t dword_count; /* of the whole command, which may be longer */
-};
-
-struct command {
-	uint32_t length_mask; /* of the header; 0: a single dword */
-	uint32_t dwords_min;
-	uint32_t dwords_max;
-	int (*run)(struct command_streamer *cs);
-};
-
-static uint64_t address(uint32_t low, uint32_t high)
-{
-	return (low | (uint64_t)high << 32) & CS_ADDR_MASK;
-}
-
-static int write_qword(struct command_streamer *cs, uint64_t addr, uint64_t value)
-{
-	if (!IS_ALIGNED(addr, 8))
-		return -EINVAL;
-	return mmu_access(cs->engine, USVM_SYSTEM_WRITE, addr, &value, 8);
-}
-
-static int write_dword(struct command_streamer *cs, uint64_t addr, uint32_t value)
-{
-	if (!IS_ALIGNED(addr, 4))
-		return -EINVAL;
-	return mmu_access(cs->engine, USVM_SYSTEM_WRITE, addr, &value, 4);
-}
-
 /* Dword @index of the command, also behind those that were read at once. */
-static int read_dword(struct command_streamer *cs, uint32_t index, uint32_t *value)
+int cs_read_dword(struct command_streamer *cs, uint32_t index, uint32_t *value)
 {
 	if (index < CS_DWORDS_MAX) {
 		*value = cs->dword[index];
@@ -139,7 +108,7 @@ static int run_batch_buffer_end(struct command_streamer *cs)
 
 static int run_batch_buffer_start(struct command_streamer *cs)
 {
-	uint64_t to = address(cs->dword[1] & ~3u, cs->dword[2]);
+	uint64_t to = cs_address(cs->dword[1] & ~3u, cs->dword[2]);
 
 	if (cs->dword[0] & START_PREDICATE)
 		return -EINVAL;
@@ -149,13 +118,16 @@ static int run_batch_buffer_start(struct command_streamer *cs)
 	}
 	cs->row = 0;
 	cs->next = to;
+	/* A loop waits for somebody, who may want this processor. */
+	if (to <= cs->at)
+		base_host->cpu_yield();
 	return 0;
 }
 
 /* One dword, one qword, or as many as the length tells, to ascending addresses. */
 static int run_store_data_imm(struct command_streamer *cs)
 {
-	uint64_t addr = address(cs->dword[1] & ~3u, cs->dword[2]);
+	uint64_t addr = cs_address(cs->dword[1] & ~3u, cs->dword[2]);
 	bool qword = cs->dword[0] & STORE_QWORD;
 	uint32_t step = qword ? 2 : 1;
 
@@ -164,14 +136,14 @@ static int run_store_data_imm(struct command_streamer *cs)
 	for (uint32_t i = 3; i < cs->dword_count; i += step, addr += 4 * step) {
 		uint32_t low;
 		uint32_t high = 0;
-		int err = read_dword(cs, i, &low);
+		int err = cs_read_dword(cs, i, &low);
 
 		if (!err && qword)
-			err = read_dword(cs, i + 1, &high);
+			err = cs_read_dword(cs, i + 1, &high);
 		if (!err && qword)
-			err = write_qword(cs, addr, low | (uint64_t)high << 32);
+			err = cs_write_qword(cs, addr, low | (uint64_t)high << 32);
 		else if (!err)
-			err = write_dword(cs, addr, low);
+			err = cs_write_dword(cs, addr, low);
 		if (err)
 			return err;
 	}
@@ -225,7 +197,7 @@ static int atomic_op(uint32_t number, uint32_t *op, bool *implied_one)
 
 static int run_atomic(struct command_streamer *cs)
 {
-	uint64_t addr = address(cs->dword[1] & ~3u, cs->dword[2]);
+	uint64_t addr = cs_address(cs->dword[1] & ~3u, cs->dword[2]);
 	uint32_t header = cs->dword[0];
 	uint32_t number = (header >> ATOMIC_OP_SHIFT) & 0xff;
 	uint32_t size = (header >> ATOMIC_SIZE_SHIFT) & 3;
@@ -273,7 +245,7 @@ static int run_flush_dw(struct command_streamer *cs)
 	if (post_sync != POST_SYNC_IMMEDIATE || cs->dword_count != 5 ||
 	    (cs->dword[0] & FLUSH_STORE_INDEX) || (cs->dword[1] & FLUSH_GLOBAL_GTT))
 		return -EINVAL;
-	return write_qword(cs, address(cs->dword[1] & ~3u, cs->dword[2]),
+	return cs_write_qword(cs, cs_address(cs->dword[1] & ~3u, cs->dword[2]),
 			   cs->dword[3] | (uint64_t)cs->dword[4] << 32);
 }
 
@@ -286,7 +258,7 @@ static int run_pipe_control(struct command_streamer *cs)
 	if (post_sync != POST_SYNC_IMMEDIATE ||
 	    (cs->dword[1] & (PIPE_GLOBAL_GTT | PIPE_STORE_INDEX)))
 		return -EINVAL;
-	return write_qword(cs, address(cs->dword[2] & ~3u, cs->dword[3]),
+	return cs_write_qword(cs, cs_address(cs->dword[2] & ~3u, cs->dword[3]),
 			   cs->dword[4] | (uint64_t)cs->dword[5] << 32);
 }
 
@@ -297,6 +269,15 @@ static const struct command mi_commands[MI_OPCODE_MASK + 1] = {
 	[MI_USER_INTERRUPT] = { 0, 1, 1, run_nothing },
 	[MI_ARB_CHECK] = { 0, 1, 1, run_nothing },
 	[MI_ARB_ON_OFF] = { 0, 1, 1, run_nothing },
+	[MI_MEM_FENCE] = { 0, 1, 1, run_nothing },
+	[MI_MATH] = { 0xff, 2, 0xff + 2, cs_run_math },
+	[MI_SEMAPHORE_WAIT] = { 0xff, 4, 5, cs_run_semaphore_wait },
+	[MI_LOAD_REGISTER_IMM] = { 0xff, 3, 0xff + 2, cs_run_load_register_imm },
+	[MI_STORE_REGISTER_MEM] = { 0xff, 4, 4, cs_run_store_register_mem },
+	[MI_LOAD_REGISTER_MEM] = { 0xff, 4, 4, cs_run_load_register_mem },
+	[MI_LOAD_REGISTER_REG] = { 0xff, 3, 3, cs_run_load_register_reg },
+	[MI_COPY_MEM_MEM] = { 0xff, 5, 5, cs_run_copy_mem_mem },
+	[MI_CONDITIONAL_END] = { 0xff, 4, 4, cs_run_conditional_end },
 	[MI_BATCH_BUFFER_END] = { 0, 1, 1, run_batch_buffer_end },
 	[MI_STORE_DATA_IMM] = { 0x3ff, 4, 0x3ff + 2, run_store_data_imm },
 	[MI_FLUSH_DW] = { 0x3f, 3, 5, run_flush_dw },
@@ -312,6 +293,8 @@ static const struct command *decode(uint32_t header)
 
 	if (header >> 16 == PIPE_CONTROL)
 		return &pipe_control;
+	if (header >> CS_TYPE_SHIFT == CS_TYPE_BLITTER)
+		return cs_decode_blitter(header);
 	if (header >> CS_TYPE_SHIFT != CS_TYPE_MI)
 		return NULL;
 	command = &mi_commands[(header >> MI_OPCODE_SHIFT) & MI_OPCODE_MASK];
@@ -346,7 +329,11 @@ static int run_command(struct command_streamer *cs)
 int command_streamer_run(struct gpu_engine *engine)
 {
 	struct gpu_job *job = engine->job;
-	struct command_streamer cs = { .engine = engine, .at = job->batch_addr };
+	struct command_streamer cs = {
+		.engine = engine,
+		.at = job->batch_addr,
+		.start_ns = cs_now_ns(engine),
+	};
 
 	for (;;) {
 		int err = run_command(&cs);

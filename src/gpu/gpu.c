@@ -358,7 +358,7 @@ const struct usvm_device_ops *gpu_ops(void)
 	return &ops;
 }
 
-int gpu_create(struct sys *sys UNUSED, const struct gpu_config *config, struct gpu **gpu)
+int gpu_create(struct sys *sys, const struct gpu_config *config, struct gpu **gpu)
 {
 	struct gpu *g;
 
@@ -368,6 +368,7 @@ int gpu_create(struct sys *sys UNUSED, const struct gpu_config *config, struct g
 	g = base_host->pages_alloc(GPU_BYTES);
 	if (!g)
 		return -ENOMEM;
+	g->sys = sys;
 	g->config = *config;
 	g->engines = base_host->pages_alloc(engines_bytes(g));
 	if (!g->engines) {

@@ -81,6 +81,7 @@ struct gpu_stats {
 
 /**
  * gpu_create() - a model GPU, not attached yet
+ * @sys: its clock; NULL: it stands still
  * Context: [caller]; may sleep. Return: 0, -EINVAL, -ENOMEM.
  */
 MUST_CHECK int gpu_create(struct sys *sys, const struct gpu_config *config,
