@@ -142,21 +142,30 @@ static int open_file(struct open_file *f, uint32_t epoch, struct xe_file **file)
 	return err;
 }
 
-int shim_ioctl(int fd, unsigned long request, uint64_t argument)
+static int find_file(int fd, struct xe_file **file)
 {
 	struct open_file *f = file_of(fd);
-	struct xe_file *file;
 	uint32_t epoch;
-	int err;
 
 	if (!f)
 		return -ENXIO;
 	epoch = shim_epoch();
-	file = ATOMIC_LOAD(&f->file);
-	if (!file || f->epoch != epoch) {
-		err = open_file(f, epoch, &file);
-		if (err)
-			return err;
-	}
-	return xe_ioctl(file, request, argument);
+	*file = ATOMIC_LOAD(&f->file);
+	return *file && f->epoch == epoch ? 0 : open_file(f, epoch, file);
+}
+
+int shim_ioctl(int fd, unsigned long request, uint64_t argument)
+{
+	struct xe_file *file;
+	int err = find_file(fd, &file);
+
+	return err ? err : xe_ioctl(file, request, argument);
+}
+
+int shim_map(int fd, uint64_t at, size_t bytes, bool writes, uint64_t offset, uint64_t *addr)
+{
+	struct xe_file *file;
+	int err = find_file(fd, &file);
+
+	return err ? err : xe_map(file, at, bytes, writes, offset, addr);
 }

@@ -31,6 +31,7 @@ const struct shim_real *shim_real(void)
 	FIND(dup3);
 	FIND(fcntl);
 	FIND(ioctl);
+	FIND(mmap);
 	FIND(stat);
 	FIND(lstat);
 	FIND(fstat);

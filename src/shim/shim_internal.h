@@ -53,6 +53,7 @@ struct shim_real {
 	int (*dup3)(int from, int to, int flags);
 	int (*fcntl)(int fd, int command, ...);
 	int (*ioctl)(int fd, unsigned long request, ...);
+	void *(*mmap)(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset);
 	int (*stat)(const char *path, struct stat *st);
 	int (*lstat)(const char *path, struct stat *st);
 	int (*fstat)(int fd, struct stat *st);
@@ -130,5 +131,8 @@ void shim_closing(int fd);
 bool shim_is_card(int fd);
 /** shim_ioctl() - Return: -errno or 0; -ENXIO: @fd is no file of a card. */
 int shim_ioctl(int fd, unsigned long request, uint64_t argument);
+
+/** shim_map() - mmap() of @fd, a file of a card. Return: 0; -errno. */
+int shim_map(int fd, uint64_t at, size_t bytes, bool writes, uint64_t offset, uint64_t *addr);
 
 #endif

@@ -6,117 +6,158 @@
  * if nothing has to be waited for, and the call tells what became of them. Else they get
  * in the line of their queue and a worker does them.
  *
- * Upstream: vm_bind_ioctl_check_args(), xe_vm_bind_ioctl().
+ * Where memory may not fault, what a bind takes away is not taken from under a job: the
+ * binds wait for the jobs that were handed over before, and for no later one.
+ *
+ * In an address space with a scratch page nothing is nowhere: what is unbound gives zeros
+ * and swallows writes.
+ *
+ * Upstream: xe_vm_bind_ioctl().
  */
 #include "xe/xe_internal.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "vm/attr.h"
+
 #define OPS_MAX 65536u
 
-#define KNOWN_FLAGS                                                                    \
-	(XE_BIND_READONLY | XE_BIND_IMMEDIATE | XE_BIND_NULL | XE_BIND_DUMPABLE |      \
-	 XE_BIND_CHECK_PXP | XE_BIND_MIRROR | XE_BIND_AUTORESET | XE_BIND_DECOMPRESS)
-
-/* --- checks ------------------------------------------------------------------------ */
-
-static bool numbers_are_valid(const struct xe_bind_op *op)
-{
-	if (op->op == XE_BIND_UNMAP_ALL && (op->addr || op->bytes))
-		return false;
-	if (op->op != XE_BIND_UNMAP_ALL && !op->bytes)
-		return false;
-	if (!IS_ALIGNED(op->offset | op->addr | op->bytes, PAGE_BYTES))
-		return false;
-	return op->bytes <= XE_VA_END && op->addr <= XE_VA_END - op->bytes;
-}
-
-static bool object_is_valid(const struct xe_bind_op *op, bool has_memory)
-{
-	switch (op->op) {
-	case XE_BIND_MAP:
-		return has_memory ? op->object != 0 : !op->object && !op->offset;
-	case XE_BIND_UNMAP_ALL:
-		return op->object != 0;
-	default:
-		return !op->object;
-	}
-}
-
-static bool region_is_valid(const struct xe_bind_op *op)
-{
-	if (op->op != XE_BIND_PREFETCH)
-		return !op->region;
-	return op->region <= 1 || op->region == XE_PREFETCH_ADVISED;
-}
-
-static int check_op(const struct xe_profile *profile, const struct xe_vm *vm,
-		    const struct xe_bind_op *op)
-{
-	bool has_memory = !(op->flags & (XE_BIND_NULL | XE_BIND_MIRROR));
-
-	if (op->extensions || op->pad || op->pad2 || op->reserved[0] || op->reserved[1] ||
-	    op->reserved[2])
-		return -EINVAL;
-	if (op->op > XE_BIND_PREFETCH || op->flags & ~KNOWN_FLAGS)
-		return -EINVAL;
-	if ((op->flags & XE_BIND_MIRROR) && !xe_vm_faults(vm))
-		return -EINVAL;
-	if ((op->flags & XE_BIND_AUTORESET) && !(op->flags & XE_BIND_MIRROR))
-		return -EINVAL;
-	if (!has_memory && op->op != XE_BIND_MAP)
-		return -EINVAL;
-	if ((op->flags & XE_BIND_DECOMPRESS) && (op->op != XE_BIND_MAP || !has_memory))
-		return -EINVAL;
-	if (!xe_pat_is_valid(profile, op->pat_index))
-		return -EINVAL;
-	if (op->op == XE_BIND_MAP_USERPTR && profile->pat_incoherent >> op->pat_index & 1)
-		return -EINVAL;
-	if (!object_is_valid(op, has_memory) || !region_is_valid(op) || !numbers_are_valid(op))
-		return -EINVAL;
-	if (op->object || op->op == XE_BIND_MAP_USERPTR || op->flags & XE_BIND_NULL)
-		return xe_refuse(vm->card, -EOPNOTSUPP, "VM_BIND: only the address mirror");
-	return 0;
-}
-
 /* --- doing it ---------------------------------------------------------------------- */
+
+static struct span span_of(const struct xe_bind_op *op)
+{
+	return (struct span){ op->addr, op->addr + op->bytes };
+}
 
 /* The process has no memory above. */
 static struct span mirrored(const struct xe_bind_op *op)
 {
-	return span_intersect((struct span){ op->addr, op->addr + op->bytes },
-			      (struct span){ 0, XE_MIRROR_END });
+	return span_intersect(span_of(op), (struct span){ 0, XE_MIRROR_END });
 }
 
-static int run_op(struct xe_vm *vm, const struct xe_bind_op *op)
+static int map_mirror(struct xe_vm *vm, const struct xe_bind_op *op)
 {
-	struct span span = mirrored(op);
+	const struct vm_bind_args args = {
+		.kind = VM_BIND_MIRROR,
+		.span = mirrored(op),
+		.read_only = op->flags & XE_BIND_READONLY,
+	};
 	int err;
 
-	if (span_is_empty(span))
+	if (span_is_empty(args.span))
 		return 0;
-	switch (op->op) {
+	err = vm_bind(vm->vm, &args);
+	if (err)
+		return err;
+	err = vm_attr_set_default(vm->vm, args.span, op->pat_index,
+				  op->flags & XE_BIND_AUTORESET);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int map(struct xe_vm *vm, const struct xe_bind *bind)
+{
+	const struct xe_bind_op *op = &bind->op;
+	struct vm_bind_args args = {
+		.kind = VM_BIND_BO,
+		.span = span_of(op),
+		.read_only = op->flags & XE_BIND_READONLY,
+		.now = !xe_vm_faults(vm) || op->flags & XE_BIND_IMMEDIATE,
+		.target = op->offset,
+	};
+
+	if (op->flags & XE_BIND_MIRROR)
+		return map_mirror(vm, op);
+	if (op->flags & XE_BIND_NULL)
+		args.kind = VM_BIND_NULL;
+	else if (op->op == XE_BIND_MAP_USERPTR)
+		args.kind = VM_BIND_USERPTR;
+	else
+		args.bo = bind->bo->bo;
+	return vm_bind(vm->vm, &args);
+}
+
+int xe_vm_scratch(struct xe_vm *vm, struct span span)
+{
+	const struct vm_bind_args args = { .kind = VM_BIND_NULL, .span = span };
+
+	return vm->flags & XE_VM_SCRATCH_PAGE ? vm_bind(vm->vm, &args) : 0;
+}
+
+static int unmap(struct xe_vm *vm, const struct xe_bind_op *op)
+{
+	int err = vm_unmap(vm->vm, span_of(op));
+
+	return err ? err : xe_vm_scratch(vm, span_of(op));
+}
+
+static int unmap_all(struct xe_vm *vm, const struct xe_bind *bind)
+{
+	struct vm_bind_info info;
+	uint64_t addr = 0;
+
+	while (!vm_bind_query(vm->vm, addr, &info)) {
+		int err = 0;
+
+		addr = info.span.end;
+		if (info.bo == bind->bo->bo)
+			err = vm_unmap(vm->vm, info.span);
+		if (!err && info.bo == bind->bo->bo)
+			err = xe_vm_scratch(vm, info.span);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int prefetch(struct xe_vm *vm, const struct xe_bind_op *op)
+{
+	enum vm_place place = op->region == XE_PREFETCH_ADVISED ? VM_PLACE_ADVISED :
+			      op->region			 ? VM_PLACE_DEVICE :
+								   VM_PLACE_SYSTEM;
+	struct span span = mirrored(op);
+	int err = 0;
+
+	if (!span_is_empty(span))
+		err = vm_prefetch(vm->vm, span, place);
+	if (err && err != -EFAULT)
+		return err;
+	return vm_populate(vm->vm, span_of(op));
+}
+
+static int run_op(struct xe_vm *vm, const struct xe_bind *bind)
+{
+	switch (bind->op.op) {
 	case XE_BIND_MAP:
-		return vm_bind_mirror(vm->vm, span, op->flags & XE_BIND_READONLY);
+	case XE_BIND_MAP_USERPTR:
+		return map(vm, bind);
 	case XE_BIND_UNMAP:
-		err = vm_unbind(vm->vm, span);
-		return err == -ENOENT ? 0 : err;
-	case XE_BIND_PREFETCH:
-		err = vm_prefetch(vm->vm, span, op->region != 0);
-		return err == -EFAULT ? 0 : err;
+		return unmap(vm, &bind->op);
+	case XE_BIND_UNMAP_ALL:
+		return unmap_all(vm, bind);
 	default:
-		return -EOPNOTSUPP;
+		return prefetch(vm, &bind->op);
 	}
 }
 
-int xe_bind_run(struct xe_vm *vm, const struct xe_bind_op *ops, uint32_t count)
+int xe_bind_run(struct xe_vm *vm, const struct xe_bind *binds, uint32_t count)
 {
 	int err = 0;
 
 	for (uint32_t i = 0; i < count && !err; i++)
-		err = run_op(vm, &ops[i]);
+		err = run_op(vm, &binds[i]);
 	return err;
+}
+
+void xe_binds_free(struct xe_card *card, struct xe_bind *binds, uint32_t count)
+{
+	if (!binds)
+		return;
+	for (uint32_t i = 0; i < count; i++) {
+		if (binds[i].bo)
+			xe_object_put(&binds[i].bo->object);
+	}
+	xe_free(card, binds, count * sizeof(*binds));
 }
 
 /* --- the ioctl --------------------------------------------------------------------- */
@@ -126,13 +167,14 @@ struct bind_call {
 	struct xe_vm *vm;
 	struct xe_queue *queue;
 	struct xe_sync_list syncs;
-	struct xe_bind_op *ops;
+	struct xe_bind *binds;
 	uint32_t count;
 };
 
 struct run_args {
 	struct xe_vm *vm;
-	const struct xe_bind_op *ops;
+	const struct xe_bind *binds;
+	bool replaces; /* out: one of them takes away what was bound */
 	uint32_t count;
 };
 
@@ -140,7 +182,25 @@ static int run_on_worker(void *argument)
 {
 	const struct run_args *a = argument;
 
-	return xe_bind_run(a->vm, a->ops, a->count);
+	return xe_bind_run(a->vm, a->binds, a->count);
+}
+
+static int look_for_replaced(void *argument)
+{
+	struct run_args *a = argument;
+
+	for (uint32_t i = 0; i < a->count; i++) {
+		const struct xe_bind_op *op = &a->binds[i].op;
+		struct vm_bind_info info;
+
+		if (op->op == XE_BIND_UNMAP_ALL)
+			a->replaces = true;
+		else if (op->op != XE_BIND_PREFETCH &&
+			 !vm_bind_query(a->vm->vm, op->addr, &info) &&
+			 span_overlaps(info.span, span_of(op)) && info.kind != VM_BIND_NULL)
+			a->replaces = true;
+	}
+	return 0;
 }
 
 /* Everything is over at once: tell it. */
@@ -167,6 +227,17 @@ static int signal_all(struct bind_call *c)
 	return err;
 }
 
+/* Jobs that must be over before, in an address space whose jobs do not fault. */
+static bool has_to_wait_for_jobs(const struct bind_call *c)
+{
+	struct run_args a = { .vm = c->vm, .binds = c->binds, .count = c->count };
+
+	if (xe_vm_is_lr(c->vm) || !xe_vm_has_jobs(c->vm))
+		return false;
+	mm_call(c->file->card->mm, look_for_replaced, &a, sizeof(a));
+	return a.replaces;
+}
+
 static bool has_to_wait(const struct bind_call *c)
 {
 	for (uint32_t i = 0; i < c->syncs.count; i++) {
@@ -184,7 +255,7 @@ static bool has_to_wait(const struct bind_call *c)
 
 static int bind_now(struct bind_call *c)
 {
-	struct run_args a = { c->vm, c->ops, c->count };
+	struct run_args a = { .vm = c->vm, .binds = c->binds, .count = c->count };
 	int err = 0;
 
 	if (c->count)
@@ -193,18 +264,19 @@ static int bind_now(struct bind_call *c)
 	return err ? err : signal_all(c);
 }
 
-static int bind_later(struct bind_call *c)
+static int bind_later(struct bind_call *c, bool after_jobs)
 {
 	struct xe_job *job = xe_job_create(c->queue);
 	int err;
 
 	if (!job)
 		return -ENOMEM;
-	job->ops = c->ops;
-	job->op_count = c->count;
-	job->ops_bytes = c->count * sizeof(*c->ops);
-	c->ops = NULL;
+	job->binds = c->binds;
+	job->bind_count = c->count;
+	c->binds = NULL;
 	err = xe_job_wait_for_syncs(job, &c->syncs);
+	if (!err && after_jobs)
+		err = xe_vm_wait_for_jobs(c->vm, job);
 	if (!err)
 		err = xe_job_signals(job, &c->syncs);
 	if (err)
@@ -216,31 +288,58 @@ static int bind_later(struct bind_call *c)
 
 static int bind(struct bind_call *c)
 {
-	if (!has_to_wait(c) && xe_queue_bind_begin(c->queue))
+	bool after_jobs = has_to_wait_for_jobs(c);
+
+	if (!after_jobs && !has_to_wait(c) && xe_queue_bind_begin(c->queue))
 		return bind_now(c);
-	return bind_later(c);
+	return bind_later(c, after_jobs);
 }
 
 /* The operations, in library memory. */
 static int read_ops(struct bind_call *c, const struct xe_vm_bind *args)
 {
-	size_t bytes = args->count * sizeof(*c->ops);
-	int err;
+	int err = 0;
 
 	if (!args->count)
 		return 0;
 	if (args->count > OPS_MAX)
 		return -ENOBUFS;
-	c->ops = xe_alloc(c->file->card, bytes);
-	if (!c->ops)
+	c->binds = xe_alloc(c->file->card, args->count * sizeof(*c->binds));
+	if (!c->binds)
 		return args->count > 1 ? -ENOBUFS : -ENOMEM;
 	c->count = args->count;
 	if (args->count == 1) {
-		memcpy(c->ops, &args->op, bytes);
+		c->binds[0].op = args->op;
 		return 0;
 	}
-	err = xe_copy_in(c->file->card, c->ops, args->ops, bytes);
+	for (uint32_t i = 0; i < c->count && !err; i++)
+		err = xe_copy_in(c->file->card, &c->binds[i].op,
+				 args->ops + i * sizeof(struct xe_bind_op),
+				 sizeof(struct xe_bind_op));
 	return err;
+}
+
+static int find_bo(struct bind_call *c, struct xe_bind *bind)
+{
+	const struct xe_bind_op *op = &bind->op;
+	struct xe_object *object;
+
+	if (!op->object)
+		return 0;
+	object = xe_file_find(c->file, XE_KIND_BO, op->object);
+	if (!object)
+		return -ENOENT;
+	bind->bo = xe_bo_of(object);
+	if (bind->bo->vm && bind->bo->vm != &c->vm->object)
+		return -EINVAL;
+	if (op->op == XE_BIND_UNMAP_ALL)
+		return 0;
+	if (op->bytes > bind->bo->bytes || op->offset > bind->bo->bytes - op->bytes)
+		return -EINVAL;
+	if (bind->bo->cpu_caching == XE_GEM_CACHING_WB &&
+	    c->file->card->profile->pat_incoherent >> op->pat_index & 1)
+		return -EINVAL;
+	return 0;
 }
 
 static int find_queue(struct bind_call *c, uint32_t number)
@@ -267,9 +366,11 @@ static int run_call(struct bind_call *c, const struct xe_vm_bind *args)
 
 	err = read_ops(c, args);
 	for (uint32_t i = 0; i < c->count && !err; i++)
-		err = check_op(c->file->card->profile, c->vm, &c->ops[i]);
+		err = xe_bind_check(c->vm, &c->binds[i].op);
 	if (!err)
 		err = find_queue(c, args->queue);
+	for (uint32_t i = 0; i < c->count && !err; i++)
+		err = find_bo(c, &c->binds[i]);
 	if (!err && ATOMIC_LOAD(&c->vm->closed))
 		err = -ENOENT;
 	if (!err)
@@ -297,7 +398,7 @@ int xe_ioctl_vm_bind(struct xe_file *file, void *argument)
 		return -ENOENT;
 	c.vm = xe_vm_of(object);
 	err = run_call(&c, args);
-	xe_free(file->card, c.ops, c.count * sizeof(*c.ops));
+	xe_binds_free(file->card, c.binds, c.count);
 	if (c.queue)
 		xe_object_put(&c.queue->object);
 	xe_object_put(object);

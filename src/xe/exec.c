@@ -35,7 +35,6 @@ static void job_put(struct xe_job *job)
 		return;
 	xe_fence_put(job->fence);
 	xe_object_put(&job->queue->object);
-	xe_free(job->card, job->ops, job->ops_bytes);
 	xe_free(job->card, job, job->bytes);
 }
 
@@ -140,6 +139,7 @@ int xe_job_signals(struct xe_job *job, const struct xe_sync_list *list)
 
 void xe_job_drop(struct xe_job *job)
 {
+	xe_binds_free(job->card, job->binds, job->bind_count);
 	/* Sync objects may have its fence already: who waits for it must not for ever. */
 	xe_fence_signal(job->fence, -ECANCELED);
 	job_put(job);
@@ -153,7 +153,8 @@ void xe_job_commit(struct xe_job *job)
 	bool is_killed;
 
 	lock_acquire(&card->fence_lock);
-	list_push_back(&queue->vm->jobs, &job->in_vm);
+	if (!queue->is_bind)
+		list_push_back(&queue->vm->jobs, &job->in_vm);
 	lock_release(&card->fence_lock);
 	lock_acquire(&queue->lock);
 	/* Under the lock: either the kill finds it in the line, or it is seen here. */
@@ -173,6 +174,9 @@ void xe_job_finish(struct xe_job *job, int error)
 	struct xe_queue *queue = job->queue;
 	struct xe_card *card = job->card;
 
+	/* A queue of binds has no engine that could come here. */
+	xe_binds_free(card, job->binds, job->bind_count);
+	job->binds = NULL;
 	lock_acquire(&card->fence_lock);
 	list_remove(&job->in_vm);
 	lock_release(&card->fence_lock);
@@ -221,7 +225,7 @@ static void bind_work(struct mm_work *work)
 	struct xe_queue *queue = job->queue;
 	struct xe_card *card = job->card;
 	uint64_t value = job->user_fence_value;
-	int err = xe_bind_run(queue->vm, job->ops, job->op_count);
+	int err = xe_bind_run(queue->vm, job->binds, job->bind_count);
 
 	if (!err && job->user_fence_addr)
 		err = xe_copy_out(card, job->user_fence_addr, &value, sizeof(value));
@@ -308,6 +312,11 @@ static int prepare(struct xe_job *job, const struct xe_exec *args,
 	return err;
 }
 
+static int validate(void *argument)
+{
+	return vm_validate(*(struct vm **)argument);
+}
+
 static int submit(struct xe_file *file, struct xe_queue *queue, const struct xe_exec *args)
 {
 	struct xe_sync_list syncs;
@@ -318,6 +327,12 @@ static int submit(struct xe_file *file, struct xe_queue *queue, const struct xe_
 			    &syncs);
 	if (err)
 		return err;
+	if (!xe_vm_faults(queue->vm))
+		err = mm_call(file->card->mm, validate, &queue->vm->vm, sizeof(queue->vm->vm));
+	if (err) {
+		xe_sync_drop(&syncs);
+		return err;
+	}
 	job = xe_job_create(queue);
 	err = job ? prepare(job, args, &syncs) : -ENOMEM;
 	if (!err)

@@ -4,7 +4,7 @@
  *
  * What a client makes has a number in its file, the lowest that is free, from 1. A table
  * is an array that doubles. At the close what is left goes in this order: queues (their
- * jobs end), address spaces, sync objects.
+ * jobs end), address spaces, buffer objects, sync objects.
  */
 #include "xe/xe_internal.h"
 
@@ -131,7 +131,8 @@ void xe_object_put(struct xe_object *object)
 
 void xe_file_close(struct xe_file *file)
 {
-	static const enum xe_kind order[] = { XE_KIND_QUEUE, XE_KIND_VM, XE_KIND_SYNCOBJ };
+	static const enum xe_kind order[] = { XE_KIND_QUEUE, XE_KIND_VM, XE_KIND_BO,
+					      XE_KIND_SYNCOBJ };
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
 		struct xe_table *table = &file->tables[order[i]];

@@ -77,11 +77,6 @@ static int ioctl_nothing(struct xe_file *file UNUSED, void *argument UNUSED)
 	return 0;
 }
 
-static int ioctl_none_such(struct xe_file *file UNUSED, void *argument UNUSED)
-{
-	return -EINVAL;
-}
-
 struct entry {
 	xe_ioctl_fn serve;
 	uint32_t bytes;
@@ -100,7 +95,7 @@ static const struct entry entries[256] = {
 	[DRM_SET_MASTER] = { ioctl_nothing, 0, false },
 	[DRM_DROP_MASTER] = { ioctl_nothing, 0, false },
 	[DRM_GET_CAP] = BOTH(ioctl_cap, drm_cap),
-	[DRM_GEM_CLOSE] = IN(ioctl_none_such, drm_gem_close),
+	[DRM_GEM_CLOSE] = IN(xe_ioctl_gem_close, drm_gem_close),
 	[DRM_SYNCOBJ_CREATE] = BOTH(xe_ioctl_syncobj_create, drm_syncobj_create),
 	[DRM_SYNCOBJ_DESTROY] = BOTH(xe_ioctl_syncobj_destroy, drm_syncobj_destroy),
 	[DRM_SYNCOBJ_WAIT] = BOTH(xe_ioctl_syncobj_wait, drm_syncobj_wait),
@@ -113,6 +108,8 @@ static const struct entry entries[256] = {
 	[DRM_SYNCOBJ_QUERY] = BOTH(xe_ioctl_syncobj_query, drm_syncobj_timeline_array),
 	[DRM_SYNCOBJ_TRANSFER] = BOTH(xe_ioctl_syncobj_transfer, drm_syncobj_transfer),
 	[XE_DEVICE_QUERY] = BOTH(xe_ioctl_query, xe_device_query),
+	[XE_GEM_CREATE] = BOTH(xe_ioctl_gem_create, xe_gem_create),
+	[XE_GEM_MMAP_OFFSET] = BOTH(xe_ioctl_gem_mmap_offset, xe_gem_mmap_offset),
 	[XE_VM_CREATE] = BOTH(xe_ioctl_vm_create, xe_vm_create),
 	[XE_VM_DESTROY] = IN(xe_ioctl_vm_destroy, xe_vm_destroy),
 	[XE_VM_BIND] = IN(xe_ioctl_vm_bind, xe_vm_bind),

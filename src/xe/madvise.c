@@ -2,18 +2,204 @@
 /*
  * DOC: Advice
  *
+ * What a client says about spans of an address space, and the question what holds where.
+ * The pages of a place are told as the driver does, by a descriptor: 0 is the card's own
+ * memory, -1 the system's.
+ *
  * Upstream: xe_vm_madvise_ioctl(), xe_vm_query_vmas_attrs_ioctl().
  */
 #include "xe/xe_internal.h"
 
 #include <errno.h>
 
-int xe_ioctl_madvise(struct xe_file *file, void *argument UNUSED)
+#include "vm/attr.h"
+
+#define PIECES_MAX 4
+
+struct advise_args {
+	struct vm *vm;
+	struct span span;
+	uint32_t fields;
+	struct vm_attr attr;
+};
+
+struct pieces_args {
+	struct vm *vm;
+	struct span span;
+	size_t count;
+	struct vm_attr_piece pieces[PIECES_MAX];
+};
+
+static int advise(void *argument)
 {
-	return xe_refuse(file->card, -EOPNOTSUPP, "MADVISE");
+	const struct advise_args *a = argument;
+
+	return vm_advise(a->vm, a->span, a->fields, &a->attr);
 }
 
-int xe_ioctl_query_attrs(struct xe_file *file, void *argument UNUSED)
+static int find_pieces(void *argument)
 {
-	return xe_refuse(file->card, -EOPNOTSUPP, "VM_QUERY_MEM_RANGE_ATTRS");
+	struct pieces_args *a = argument;
+
+	a->count = vm_advise_query(a->vm, a->span, a->pieces, PIECES_MAX);
+	return 0;
+}
+
+static int check_preferred(struct xe_card *card, const struct xe_madvise *args,
+			   struct advise_args *a)
+{
+	int32_t fd = (int32_t)args->preferred.device_fd;
+
+	if (fd < -1 || args->preferred.policy > 1 || args->preferred.reserved ||
+	    (fd <= 0 && args->preferred.region))
+		return -EINVAL;
+	a->fields = VM_ATTR_LOCATION;
+	a->attr.policy = args->preferred.policy;
+	if (fd > 0)
+		return xe_refuse(card, -ENODEV, "MADVISE: the memory of another card");
+	a->attr.location = fd < 0 ? VM_LOCATION_SYSTEM : VM_LOCATION_DEVICE;
+	a->attr.device = fd < 0 ? NULL : card->device;
+	return 0;
+}
+
+static int check_args(struct xe_card *card, const struct xe_madvise *args,
+		      struct advise_args *a)
+{
+	static const enum vm_atomic atomics[] = {
+		[XE_ATOMIC_UNDEFINED] = VM_ATOMIC_UNDEFINED,
+		[XE_ATOMIC_DEVICE] = VM_ATOMIC_DEVICE,
+		[XE_ATOMIC_GLOBAL] = VM_ATOMIC_GLOBAL,
+		[XE_ATOMIC_CPU] = VM_ATOMIC_CPU,
+	};
+	uint64_t start = args->start & (XE_VA_END - 1);
+
+	if (args->extensions || args->reserved[0] || args->reserved[1] ||
+	    !IS_ALIGNED(args->start | args->bytes, PAGE_BYTES) || !args->bytes ||
+	    args->bytes > XE_VA_END - start)
+		return -EINVAL;
+	a->span = span_make(start, args->bytes);
+	switch (args->type) {
+	case XE_ATTR_PREFERRED:
+		return check_preferred(card, args, a);
+	case XE_ATTR_ATOMIC:
+		if (args->number.value >= ARRAY_SIZE(atomics) || args->number.pad ||
+		    args->number.reserved)
+			return -EINVAL;
+		a->fields = VM_ATTR_ATOMIC;
+		a->attr.atomic = atomics[args->number.value];
+		return 0;
+	case XE_ATTR_PAT:
+		if (!xe_pat_is_valid(card->profile, args->number.value) || args->number.pad ||
+		    args->number.reserved)
+			return -EINVAL;
+		a->fields = VM_ATTR_PAT;
+		a->attr.pat_index = args->number.value;
+		return 0;
+	case XE_ATTR_PURGEABLE:
+		if (args->number.value > 1 || args->number.pad)
+			return -EINVAL;
+		return xe_refuse(card, -EOPNOTSUPP, "MADVISE: purgeable objects");
+	default:
+		return -EINVAL;
+	}
+}
+
+int xe_ioctl_madvise(struct xe_file *file, void *argument)
+{
+	const struct xe_madvise *args = argument;
+	struct advise_args a = { 0 };
+	struct xe_object *object;
+	int err;
+
+	err = check_args(file->card, args, &a);
+	if (err)
+		return err;
+	object = xe_file_find(file, XE_KIND_VM, args->vm);
+	if (!object)
+		return -EINVAL;
+	a.vm = xe_vm_of(object)->vm;
+	a.span = span_intersect(a.span, (struct span){ 0, XE_MIRROR_END });
+	if (!span_is_empty(a.span))
+		err = mm_call(file->card->mm, advise, &a, sizeof(a));
+	xe_object_put(object);
+	return err;
+}
+
+/* --- the question ------------------------------------------------------------------ */
+
+static struct xe_mem_range_attr describe(const struct vm_attr_piece *piece)
+{
+	static const uint32_t atomics[] = {
+		[VM_ATOMIC_UNDEFINED] = XE_ATOMIC_UNDEFINED,
+		[VM_ATOMIC_DEVICE] = XE_ATOMIC_DEVICE,
+		[VM_ATOMIC_GLOBAL] = XE_ATOMIC_GLOBAL,
+		[VM_ATOMIC_CPU] = XE_ATOMIC_CPU,
+	};
+
+	return (struct xe_mem_range_attr){
+		.start = piece->span.start,
+		.end = piece->span.end,
+		.device_fd = piece->attr.location == VM_LOCATION_SYSTEM ? XE_PREFERRED_SYSTEM :
+									   XE_PREFERRED_DEVICE,
+		.policy = piece->attr.policy,
+		.atomic = atomics[piece->attr.atomic],
+		.pat_index = piece->attr.pat_index,
+	};
+}
+
+/* Write at most @max pieces to the client, count all. */
+static int list_pieces(struct xe_file *file, struct vm *vm, struct span span, uint64_t to,
+		       uint32_t max, uint32_t *count)
+{
+	struct pieces_args a = { .vm = vm, .span = span };
+	int err = 0;
+
+	*count = 0;
+	do {
+		mm_call(file->card->mm, find_pieces, &a, sizeof(a));
+		for (size_t i = 0; i < a.count && !err; i++, (*count)++) {
+			struct xe_mem_range_attr attr = describe(&a.pieces[i]);
+
+			if (to && *count < max)
+				err = xe_copy_out(file->card, to + *count * sizeof(attr), &attr,
+						  sizeof(attr));
+			a.span.start = MAX(a.span.start, a.pieces[i].span.end);
+		}
+	} while (!err && a.count == PIECES_MAX && a.span.start < a.span.end);
+	return err;
+}
+
+static int query(struct xe_file *file, struct vm *vm, struct xe_query_mem_range_attrs *args)
+{
+	struct span span = span_intersect(span_make(args->start & (XE_VA_END - 1), args->bytes),
+					  (struct span){ 0, XE_MIRROR_END });
+	uint32_t max = args->count;
+	int err;
+
+	err = list_pieces(file, vm, span, args->entries, max, &args->count);
+	if (err)
+		return err;
+	args->entry_bytes = sizeof(struct xe_mem_range_attr);
+	return args->entries && args->count > max ? -ENOSPC : 0;
+}
+
+int xe_ioctl_query_attrs(struct xe_file *file, void *argument)
+{
+	struct xe_query_mem_range_attrs *args = argument;
+	bool asks_count = !args->count && !args->entries && !args->entry_bytes;
+	struct xe_object *object;
+	int err;
+
+	if (args->extensions || args->reserved[0] || args->reserved[1] || !args->bytes ||
+	    !IS_ALIGNED(args->start | args->bytes, PAGE_BYTES))
+		return -EINVAL;
+	if (!asks_count && (!args->count || !args->entries ||
+			    args->entry_bytes != sizeof(struct xe_mem_range_attr)))
+		return -EINVAL;
+	object = xe_file_find(file, XE_KIND_VM, args->vm);
+	if (!object)
+		return -EINVAL;
+	err = query(file, xe_vm_of(object)->vm, args);
+	xe_object_put(object);
+	return err;
 }

@@ -223,16 +223,13 @@ static int set_property(struct xe_file *file, uint32_t property, uint64_t value)
 	}
 }
 
-/* Chains are short; a longer one is a loop. */
-#define EXTENSIONS_MAX 16
-
 static int apply_extensions(struct xe_file *file, uint64_t next)
 {
 	for (int i = 0; next; i++) {
 		struct xe_extension_property p;
 		int err;
 
-		if (i == EXTENSIONS_MAX)
+		if (i == XE_EXTENSIONS_MAX)
 			return -E2BIG;
 		err = xe_copy_in(file->card, &p, next, sizeof(p));
 		if (err)

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 struct vm_args {
+	struct xe_vm *xe_vm;
 	struct vm_device *device;
 	struct vm *vm;
 };
@@ -20,8 +21,12 @@ struct vm_args {
 static int create_vm(void *argument)
 {
 	struct vm_args *a = argument;
+	int err = vm_create(a->device, VM_NO_MIRROR, &a->vm);
 
-	return vm_create(a->device, VM_NO_MIRROR, &a->vm);
+	if (err)
+		return err;
+	a->xe_vm->vm = a->vm;
+	return xe_vm_scratch(a->xe_vm, (struct span){ 0, XE_VA_END });
 }
 
 static int destroy_vm(void *argument)
@@ -44,7 +49,7 @@ static void free_bind_queue(struct xe_vm *vm)
 static void destroy(struct xe_object *object)
 {
 	struct xe_vm *vm = xe_vm_of(object);
-	struct vm_args a = { vm->card->device, vm->vm };
+	struct vm_args a = { vm, vm->card->device, vm->vm };
 
 	free_bind_queue(vm);
 	if (vm->vm)
@@ -55,8 +60,8 @@ static void destroy(struct xe_object *object)
 static int make_vm(struct xe_file *file, uint32_t flags, struct xe_vm **out)
 {
 	struct xe_card *card = file->card;
-	struct vm_args a = { card->device, NULL };
 	struct xe_vm *vm = xe_alloc(card, sizeof(*vm));
+	struct vm_args a = { vm, card->device, NULL };
 	int err;
 
 	if (!vm)
@@ -68,10 +73,8 @@ static int make_vm(struct xe_file *file, uint32_t flags, struct xe_vm **out)
 	vm->flags = flags;
 	list_init(&vm->jobs);
 	err = mm_call(card->mm, create_vm, &a, sizeof(a));
-	if (!err) {
-		vm->vm = a.vm;
+	if (!err)
 		err = xe_queue_make(card, vm, XE_ENGINE_VM_BIND, 1, &vm->bind_queue);
-	}
 	if (vm->bind_queue)
 		vm->bind_queue->is_own = true;
 	if (err) {
@@ -137,6 +140,59 @@ int xe_ioctl_vm_destroy(struct xe_file *file, void *argument)
 	xe_object_put(object);
 	xe_queues_bury(file->card);
 	return 0;
+}
+
+/* --- jobs in it ---------------------------------------------------------------------- */
+
+bool xe_vm_has_jobs(struct xe_vm *vm)
+{
+	bool has;
+
+	lock_acquire(&vm->card->fence_lock);
+	has = !list_is_empty(&vm->jobs);
+	lock_release(&vm->card->fence_lock);
+	return has;
+}
+
+/* References to at most @max fences. Return: how many there are. */
+static uint32_t collect_fences(struct xe_vm *vm, struct xe_fence **fences, uint32_t max)
+{
+	uint32_t count = 0;
+
+	lock_acquire(&vm->card->fence_lock);
+	LIST_FOR_EACH(node, &vm->jobs) {
+		struct xe_job *job = LIST_ENTRY(node, struct xe_job, in_vm);
+
+		if (count < max)
+			fences[count] = xe_fence_get(job->fence);
+		count++;
+	}
+	lock_release(&vm->card->fence_lock);
+	return count;
+}
+
+int xe_vm_wait_for_jobs(struct xe_vm *vm, struct xe_job *job)
+{
+	uint32_t room = collect_fences(vm, NULL, 0);
+	size_t bytes = room * sizeof(struct xe_fence *);
+	struct xe_fence **fences;
+	uint32_t count;
+	int err = 0;
+
+	if (!room)
+		return 0;
+	fences = xe_alloc(vm->card, bytes);
+	if (!fences)
+		return -ENOMEM;
+	/* What came in between was not there when the call was made. */
+	count = MIN(collect_fences(vm, fences, room), room);
+	for (uint32_t i = 0; i < count; i++) {
+		if (!err)
+			err = xe_job_wait_for(job, fences[i]);
+		xe_fence_put(fences[i]);
+	}
+	xe_free(vm->card, fences, bytes);
+	return err;
 }
 
 /* --- properties -------------------------------------------------------------------- */

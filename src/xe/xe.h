@@ -68,6 +68,18 @@ void xe_file_close(struct xe_file *file);
  */
 MUST_CHECK int xe_ioctl(struct xe_file *file, uint64_t request, uint64_t argument);
 
+/**
+ * xe_map() - mmap() of a file: show an object to the process
+ * @at: where; 0: anywhere
+ * @offset: what GEM_MMAP_OFFSET told, or behind it
+ * Context: as xe_ioctl(). Return: 0; -EINVAL no such object, or not so much of it; -ENOMEM.
+ */
+MUST_CHECK int xe_map(struct xe_file *file, uint64_t at, uint64_t bytes, bool writes,
+		      uint64_t offset, uint64_t *addr);
+
+/** xe_is_barrier() - the offset is of the page whose writes order others: any page will do */
+bool xe_is_barrier(uint64_t offset);
+
 /** xe_stats_text() - gtN/stats: lines "name: value". Context: any.
  * Return: bytes written, at most @bytes. */
 size_t xe_stats_text(struct xe_card *card, char *text, size_t bytes);

@@ -8,7 +8,8 @@
  *     ioctl.c     which function serves which ioctl
  *     profile.c   what kind of card it says it is
  *     query.c     device queries
- *     vm.c        address spaces          bind.c   what is mapped in them
+ *     vm.c        address spaces          bind.c, bind_check.c   what is mapped in them
+ *     bo.c        buffer objects
  *     queue.c     queues                  exec.c   jobs
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
@@ -33,6 +34,7 @@
 #include "gpu/gpu.h"
 #include "mm/call.h"
 #include "mm/mm.h"
+#include "vm/bo.h"
 #include "vm/vm.h"
 #include "xe/uapi.h"
 #include "xe/xe.h"
@@ -43,8 +45,12 @@
 #define XE_MIRROR_END ((1ull << 47) - PAGE_BYTES)
 #define XE_WIDTH_MAX 8
 #define XE_ENGINE_THREADS 16
+/* Chains are short; a longer one is a loop. */
+#define XE_EXTENSIONS_MAX 16
 
 /* --- the card ------------------------------------------------------------------ */
+
+struct xe_job;
 
 struct xe_profile {
 	const char *name;
@@ -142,6 +148,7 @@ enum xe_kind {
 	XE_KIND_VM,
 	XE_KIND_QUEUE,
 	XE_KIND_SYNCOBJ,
+	XE_KIND_BO,
 	XE_KIND_COUNT
 };
 
@@ -193,6 +200,13 @@ struct xe_vm {
 	struct list jobs;   /* of xe_job.in_vm; under card->fence_lock */
 };
 
+/** xe_vm_scratch() - [worker] what is unbound in @span is a scratch page, if there is one */
+MUST_CHECK int xe_vm_scratch(struct xe_vm *vm, struct span span);
+/** xe_vm_wait_for_jobs() - @job waits for what runs in @vm at this moment.
+ * Return: 0, -ENOMEM. */
+MUST_CHECK int xe_vm_wait_for_jobs(struct xe_vm *vm, struct xe_job *job);
+bool xe_vm_has_jobs(struct xe_vm *vm);
+
 static inline struct xe_vm *xe_vm_of(struct xe_object *object)
 {
 	return CONTAINER_OF(object, struct xe_vm, object);
@@ -206,6 +220,22 @@ static inline bool xe_vm_is_lr(const struct xe_vm *vm)
 static inline bool xe_vm_faults(const struct xe_vm *vm)
 {
 	return vm->flags & XE_VM_FAULT_MODE;
+}
+
+/* --- bo.c ---------------------------------------------------------------------- */
+
+struct xe_bo {
+	struct xe_object object;
+	struct xe_card *card;
+	struct xe_object *vm; /* that alone may use it; or NULL */
+	struct vm_bo *bo;
+	uint64_t bytes;
+	uint16_t cpu_caching;
+};
+
+static inline struct xe_bo *xe_bo_of(struct xe_object *object)
+{
+	return CONTAINER_OF(object, struct xe_bo, object);
 }
 
 /* --- queue.c ------------------------------------------------------------------- */
@@ -293,9 +323,8 @@ struct xe_job {
 	uint64_t user_fence_addr;  /* jobs: written by the engine */
 	uint64_t user_fence_value;
 	/* Binds: */
-	struct xe_bind_op *ops;
-	uint32_t op_count;
-	size_t ops_bytes;
+	struct xe_bind *binds;
+	uint32_t bind_count;
 	struct mm_work work;
 	size_t bytes;              /* of this */
 	struct gpu_job lanes[];    /* as many as the queue is wide */
@@ -321,8 +350,18 @@ MUST_CHECK int xe_job_start(struct xe_job *job);
 
 /* --- bind.c -------------------------------------------------------------------- */
 
+/* One operation and what it names. */
+struct xe_bind {
+	struct xe_bind_op op;
+	struct xe_bo *bo; /* with a reference; or NULL */
+};
+
 /** xe_bind_run() - do the operations of a job. Context: [worker]. */
-int xe_bind_run(struct xe_vm *vm, const struct xe_bind_op *ops, uint32_t count);
+int xe_bind_run(struct xe_vm *vm, const struct xe_bind *binds, uint32_t count);
+/** xe_binds_free() - and what they name. Context: not an engine. */
+void xe_binds_free(struct xe_card *card, struct xe_bind *binds, uint32_t count);
+/** xe_bind_check() - are the numbers of an operation right? Return: 0, -EINVAL, ... */
+MUST_CHECK int xe_bind_check(const struct xe_vm *vm, const struct xe_bind_op *op);
 
 /* --- syncobj.c ----------------------------------------------------------------- */
 
@@ -365,6 +404,9 @@ int xe_ioctl_query(struct xe_file *file, void *argument);
 int xe_ioctl_vm_create(struct xe_file *file, void *argument);
 int xe_ioctl_vm_destroy(struct xe_file *file, void *argument);
 int xe_ioctl_vm_bind(struct xe_file *file, void *argument);
+int xe_ioctl_gem_create(struct xe_file *file, void *argument);
+int xe_ioctl_gem_close(struct xe_file *file, void *argument);
+int xe_ioctl_gem_mmap_offset(struct xe_file *file, void *argument);
 int xe_ioctl_vm_get_property(struct xe_file *file, void *argument);
 int xe_ioctl_queue_create(struct xe_file *file, void *argument);
 int xe_ioctl_queue_destroy(struct xe_file *file, void *argument);

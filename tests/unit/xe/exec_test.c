@@ -2,6 +2,8 @@
 /* exec_test.c - jobs of a client: what they store, wait for, signal, and how they fail. */
 #include "xe_fixture.h"
 
+#include "xe/xe_internal.h"
+
 #define SVM (XE_VM_LR_MODE | XE_VM_FAULT_MODE)
 
 struct svm {
@@ -115,12 +117,101 @@ static void a_job_waits_for_points_that_were_promised_only(void **state)
 	run_client(order, NULL);
 }
 
+static int unmap_mirror(uint32_t vm)
+{
+	const struct xe_bind_op op = { .op = XE_BIND_UNMAP, .bytes = 1ull << 48, .pat_index = WB };
+
+	return bind_one(vm, &op, NULL, 0);
+}
+
+/* Of shared memory no event tells. */
+static void busy(void *arg)
+{
+	struct svm s = start_svm();
+	struct xe_sync sync = user_fence(s.data + 520, 9);
+	uint64_t shared;
+
+	(void)arg;
+	CHECK(!sim_mmap(sim, 0, PAGE_BYTES, READ_WRITE, SYS_VMA_ANON_SHARED, 0, &shared));
+	write_store(s.data, shared, 42);
+	CHECK(!exec_one(s.queue, s.data, &sync, 1));
+	CHECK(!wait_user_fence(s.data + 520, 9, s.queue, FOREVER));
+	CHECK(load(shared) == 42);
+	CHECK(unmap_mirror(s.vm) == -EBUSY);
+	CHECK(!sim_munmap(sim, span_make(s.data, PAGE_BYTES)));
+	CHECK(unmap_mirror(s.vm) == -EBUSY);
+	CHECK(!sim_munmap(sim, span_make(shared, PAGE_BYTES)));
+	CHECK(!unmap_mirror(s.vm));
+	client_stop();
+}
+
+static void a_mirror_can_go_when_what_was_used_is_unmapped(void **state)
+{
+	(void)state;
+	run_client(busy, NULL);
+}
+
+/* A store through an object of the card, bound where the process has nothing. */
+static void object(void *arg)
+{
+	struct xe_gem_create create = {
+		.bytes = PAGE_BYTES,
+		.placement = 1u << 1,
+		.cpu_caching = XE_GEM_CACHING_WC,
+	};
+	struct xe_bind_op op = { .op = XE_BIND_MAP, .bytes = PAGE_BYTES, .addr = 1ull << 47 };
+	struct svm s = start_svm();
+	struct xe_sync sync = user_fence(s.data + 520, 9);
+	struct drm_gem_close close = { 0 };
+	struct xe_gem_mmap_offset map = { 0 };
+	struct xe_object *bo;
+	uint64_t shown;
+
+	(void)arg;
+	CHECK(!call(XE_GEM_CREATE, &create));
+	op.object = create.handle;
+	op.pat_index = WB;
+	CHECK(!bind_one(s.vm, &op, NULL, 0));
+	write_store(s.data, op.addr, 42);
+	CHECK(!exec_one(s.queue, s.data, &sync, 1));
+	CHECK(!wait_user_fence(s.data + 520, 9, s.queue, FOREVER));
+	bo = xe_file_find(client.file, XE_KIND_BO, create.handle);
+	CHECK(*(uint32_t *)vm_bo_memory(xe_bo_of(bo)->bo) == 42);
+	xe_object_put(bo);
+	map.handle = create.handle;
+	CHECK(!call(XE_GEM_MMAP_OFFSET, &map));
+	CHECK(xe_map(client.file, 0, 2 * PAGE_BYTES, true, map.offset, &shown) == -EINVAL);
+	map.handle++;
+	CHECK(call(XE_GEM_MMAP_OFFSET, &map) == -ENOENT);
+	close.handle = create.handle;
+	CHECK(!call(DRM_GEM_CLOSE, &close)); /* the bind has it still */
+	sync = user_fence(s.data + 528, 9);
+	CHECK(!exec_one(s.queue, s.data, &sync, 1));
+	CHECK(!wait_user_fence(s.data + 528, 9, s.queue, FOREVER));
+	CHECK(call(DRM_GEM_CLOSE, &close) == -EINVAL);
+	op.op = XE_BIND_UNMAP;
+	op.object = 0;
+	CHECK(!bind_one(s.vm, &op, NULL, 0));
+	sync = user_fence(s.data + 536, 9);
+	CHECK(!exec_one(s.queue, s.data, &sync, 1));
+	CHECK(wait_user_fence(s.data + 536, 9, s.queue, FOREVER) == -EIO);
+	client_stop();
+}
+
+static void an_object_is_used_where_it_is_bound(void **state)
+{
+	(void)state;
+	run_client(object, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_job_stores_to_the_process_and_its_user_fence_tells),
 		cmocka_unit_test(a_job_that_faults_bans_its_queue_and_is_recorded),
 		cmocka_unit_test(a_job_waits_for_points_that_were_promised_only),
+		cmocka_unit_test(a_mirror_can_go_when_what_was_used_is_unmapped),
+		cmocka_unit_test(an_object_is_used_where_it_is_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
