@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Run subtests of IGT on the virtual card, a process each, and tell what became of them.
+
+    igt.py --root DIR [--profile NAME] [--jobs N] [--limit SECONDS] [--match REGEX]
+           [--every N] [--results FILE] [--rerun FILE] BINARY...
+
+scripts/igt.sh calls it, in a namespace where DIR/usvm is the build. Subtests that change
+the number of huge pages of the system run alone, behind the others.
+
+--every N takes every N-th subtest. --rerun takes those that did not pass in the results of
+an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
+result (pass, fail, skip, timeout, crash), seconds, and the line that tells why.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+FOLDER = '/usr/libexec/igt-gpu-tools'
+ALONE = re.compile(r'huge')  # they write nr_hugepages, for the whole system
+REASON = re.compile(r'(?:CRITICAL|Test requirement|requirement not met|SKIP|Failed assertion'
+                    r'|Received signal|error:)[^\n]*')
+RESULT = re.compile(r'^Subtest \S+: (SUCCESS|FAIL|SKIP|CRASH|TIMEOUT)', re.M)
+NAMES = {'SUCCESS': 'pass', 'FAIL': 'fail', 'SKIP': 'skip', 'CRASH': 'crash',
+         'TIMEOUT': 'timeout'}
+
+
+def list_subtests(root, binary):
+    done = subprocess.run(['chroot', root, f'{FOLDER}/{binary}', '--list-subtests'],
+                          capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.split()
+
+
+def why(text):
+    found = [m.group(0).strip() for m in REASON.finditer(text)]
+    picked = [line for line in found if 'Failed assertion' in line or 'requirement' in line]
+    picked = picked or found
+    return picked[0][:200] if picked else ''
+
+
+def run_one(options, binary, subtest):
+    command = ['chroot', options.root, '/usvm/usvm', 'run', '--profile', options.profile]
+    if options.vram:
+        command += ['--vram', options.vram]
+    command += ['--', f'{FOLDER}/{binary}', '--run-subtest', subtest]
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        text = process.communicate(timeout=options.limit)[0].decode(errors='replace')
+        told = RESULT.findall(text)
+        result = NAMES[told[-1]] if told else {77: 'skip'}.get(process.returncode, 'crash')
+        if process.returncode >= 128 or process.returncode < 0:
+            result = 'crash'
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        text = process.communicate()[0].decode(errors='replace')
+        result = 'timeout'
+    return {'binary': binary, 'subtest': subtest, 'profile': options.profile,
+            'result': result, 'seconds': round(time.monotonic() - start, 2),
+            'why': '' if result == 'pass' else why(text)}
+
+
+def pick(options):
+    if options.rerun:
+        with open(options.rerun, encoding='utf-8') as file:
+            lines = [json.loads(line) for line in file]
+        picked = [(line['binary'], line['subtest']) for line in lines
+                  if line['result'] != 'pass']
+    else:
+        picked = [(binary, subtest) for binary in options.binaries
+                  for subtest in list_subtests(options.root, binary)]
+    picked = [p for p in picked if re.search(options.match, p[1])]
+    return picked[options.first::options.every]
+
+
+def main():
+    parser = argparse.ArgumentParser(description='run IGT on the virtual card')
+    parser.add_argument('--root', required=True)
+    parser.add_argument('--profile', default='bmg')
+    parser.add_argument('--vram', default='')
+    parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--limit', type=float, default=60)
+    parser.add_argument('--match', default='')
+    parser.add_argument('--every', type=int, default=1)
+    parser.add_argument('--first', type=int, default=0)
+    parser.add_argument('--results', default='')
+    parser.add_argument('--rerun', default='')
+    parser.add_argument('binaries', nargs='*')
+    options = parser.parse_args()
+
+    picked = pick(options)
+    beside = [p for p in picked if not ALONE.search(p[1])]
+    alone = [p for p in picked if ALONE.search(p[1])]
+    counts = collections.Counter()
+    start = time.monotonic()
+    output = open(options.results, 'a', encoding='utf-8') if options.results else None
+
+    def note(outcome):
+        counts[outcome['result']] += 1
+        if outcome['result'] != 'pass':
+            print(f'{outcome["result"]:7} {outcome["binary"]} {outcome["subtest"]}'
+                  f' {outcome["seconds"]} s: {outcome["why"]}', flush=True)
+        if output:
+            output.write(json.dumps(outcome) + '\n')
+            output.flush()
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda p: run_one(options, *p), beside):
+            note(outcome)
+    for p in alone:
+        note(run_one(options, *p))
+    print(', '.join(f'{counts[name]} {name}' for name in
+                    ('pass', 'fail', 'skip', 'timeout', 'crash')),
+          f'in {time.monotonic() - start:.0f} s')
+    sys.exit(0 if counts['pass'] + counts['skip'] == len(picked) else 1)
+
+
+if __name__ == '__main__':
+    main()
