@@ -60,6 +60,7 @@ struct usvm;
 struct usvm_vm;
 struct usvm_queue;
 struct usvm_fence;
+struct usvm_bo;
 
 /** usvm_version() - "0.1.0". Context: any. Return: a static string. */
 const char *usvm_version(void);
@@ -114,7 +115,7 @@ int usvm_open_device(const struct usvm_device_config *config, const char *spec,
  * @device: or NULL
  *
  * Context: may sleep.
- * Return: 0; -EBUSY VMs or fences of it are still there, or pages would not come home;
+ * Return: 0; -EBUSY VMs, objects or fences of it are still there, or pages would not come home;
  * -EBADF not a device; -ECHILD.
  */
 int usvm_close(struct usvm *device);
@@ -382,6 +383,102 @@ int usvm_query(struct usvm_vm *vm, const void *addr, struct usvm_page_info *info
  * Context: may sleep for a moment. Return: 0, -EINVAL, -EBADF, -ECHILD. */
 int usvm_query_span(struct usvm_vm *vm, const void *addr, size_t bytes,
 		    uint64_t pages[4]);
+
+/* --- buffer objects ---------------------------------------------------------------- */
+
+/*
+ * Memory of usvm's that the program asks a device for. An object is bound at GPU addresses
+ * of a VM, instead of what those mirrored, and may be mapped by the program, which sees the
+ * bytes that the GPU sees. It takes device memory when it is used, out of what the
+ * program's pages use too, and gives way like them when that is full.
+ */
+enum usvm_bo_flag {
+	USVM_BO_DEVICE_ONLY = 1 << 0, /* the program never maps it */
+};
+
+enum usvm_bo_place {
+	USVM_BO_SYSTEM = 1 << 0,
+	USVM_BO_DEVICE = 1 << 1, /* with SYSTEM too: where there is room */
+};
+
+struct usvm_bo_config {
+	uint64_t bytes;     /* a multiple of 4096 */
+	uint32_t placement; /* a set of enum usvm_bo_place; 0: both */
+	uint32_t flags;     /* enum usvm_bo_flag */
+};
+
+/**
+ * usvm_bo_create() - an object of zeros
+ * Context: may sleep. Upstream: DRM_IOCTL_XE_GEM_CREATE.
+ * Return: 0, or
+ *   -EINVAL      bytes, placement or flags
+ *   -ENOSPC      it may be in device memory alone, and is larger than that
+ *   -EOPNOTSUPP  the device does not know objects (USVM_DEVICE_OBJECTS)
+ *   -ENOMEM, -ENODEV, -EBADF, -ECHILD
+ */
+int usvm_bo_create(struct usvm *device, const struct usvm_bo_config *config,
+		   struct usvm_bo **bo);
+
+/** usvm_bo_destroy() - give the handle back; where it is bound or mapped its bytes stay.
+ * @bo: or NULL. Context: may sleep. Return: 0, -EBADF, -ECHILD. */
+int usvm_bo_destroy(struct usvm_bo *bo);
+
+/**
+ * usvm_bo_map() - show a part of it to the program
+ * @offset, @bytes: multiples of 4096, inside
+ * @addr: out; unmapped with munmap(). A child of fork has the same memory there.
+ * Context: may sleep. Return: 0; -EINVAL; -EACCES it is USVM_BO_DEVICE_ONLY; -ENOMEM;
+ * -EBADF; -ECHILD.
+ */
+int usvm_bo_map(struct usvm_bo *bo, uint64_t offset, size_t bytes, void **addr);
+
+/** usvm_bo_move() - to this place now; device memory is got by eviction if need be
+ * Context: may sleep. Return: 0; -EINVAL also: its placement does not allow it; -ENOSPC
+ * nothing could be evicted; -ENOMEM; -EIO the device could not copy; -ENODEV; -EBADF;
+ * -ECHILD. */
+int usvm_bo_move(struct usvm_bo *bo, enum usvm_place place);
+
+struct usvm_bo_info {
+	uint64_t bytes;
+	uint32_t placement;  /* enum usvm_bo_place: allowed */
+	uint32_t place;      /* now; 0: not used yet, or evicted */
+	uint64_t vram_bytes; /* of device memory now */
+	uint64_t evictions;
+};
+
+/** usvm_bo_info() - Context: may sleep for a moment. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_bo_info(struct usvm_bo *bo, struct usvm_bo_info *info);
+
+enum usvm_bind_flag {
+	USVM_BIND_READ_ONLY = 1 << 0,
+	USVM_BIND_NOW = 1 << 1, /* with all page-table entries, or not at all; else by faults */
+};
+
+/**
+ * usvm_vm_bind() - put an object at GPU addresses, in place of what is there
+ * @addr, @bytes: multiples of 4096, below 2^48
+ * @bo: of the VM's device; NULL: nothing, that reads as zeros and forgets what is written
+ * @offset: where in @bo; a multiple of 4096; 0 without @bo
+ *
+ * The binding has a reference of its own. Binds that reach out of the span keep the rest.
+ * usvm_vm_mirror() puts the mirror back.
+ *
+ * Context: may sleep. Upstream: DRM_IOCTL_XE_VM_BIND, MAP.
+ * Return: 0, or
+ *   -EINVAL      the span, offset or flags; @bo is of another device
+ *   -EBUSY       the GPU uses memory of the program there: munmap() it first
+ *   -EOPNOTSUPP  the device does not know objects
+ *   -ENOSPC      with NOW: device memory is full, and nothing could be evicted
+ *   -EIO         with NOW: the device could not copy
+ *   -ENOMEM, -ENODEV, -EBADF, -ECHILD
+ */
+int usvm_vm_bind(struct usvm_vm *vm, uint64_t addr, uint64_t bytes, struct usvm_bo *bo,
+		 uint64_t offset, uint32_t flags);
+
+/** usvm_vm_unbind() - these addresses mean nothing any more, objects and mirror alike
+ * Context: may sleep. Return: 0, also where nothing was bound; -EINVAL; -EBUSY as above,
+ * and nothing was changed; -ENOMEM; -EBADF; -ECHILD. */
+int usvm_vm_unbind(struct usvm_vm *vm, uint64_t addr, uint64_t bytes);
 
 /* --- what happened ------------------------------------------------------------------ */
 

@@ -27,6 +27,7 @@ enum api_magic {
 	API_MAGIC_VM = 0x75737631,
 	API_MAGIC_QUEUE = 0x75737131,
 	API_MAGIC_FENCE = 0x75736631,
+	API_MAGIC_BO = 0x75736231,
 };
 
 struct api_config {
@@ -55,6 +56,7 @@ struct usvm {
 	char name[32];
 	const char *why_not;      /* NULL: pages migrate */
 	uint32_t vm_count;        /* atomic */
+	uint32_t bo_count;        /* atomic: handles */
 	struct trace_ring *trace;
 	struct pool fence_pool;   /* workers only */
 	struct usvm_fence *free_fences; /* atomic stack: pushed by any thread */

@@ -257,7 +257,7 @@ int usvm_close(struct usvm *usvm)
 	err = api_check(usvm, API_MAGIC_DEVICE);
 	if (err)
 		return err;
-	if (ATOMIC_LOAD(&usvm->vm_count))
+	if (ATOMIC_LOAD(&usvm->vm_count) || ATOMIC_LOAD(&usvm->bo_count))
 		return -EBUSY;
 	err = api_fences_drain(usvm);
 	if (err)
