@@ -155,12 +155,26 @@ void print_failure(void)
 
 /* --- rounds ---------------- */
 
-static void set_round(const struct options *o, uint64_t round)
+/* What is not said is drawn. */
+static void draw_device(const struct options *o, uint64_t round, struct random *random,
+			char spec[192])
 {
 	static const char *const home[] = { "4K", "64K", "2M" };
+	static const char *const notifier[] = { "2M", "64M", "512M" };
+	static const uint32_t timeslice[] = { 0, 1, 5 };
+	const char *mode = o->mode ? o->mode : round % 2 ? "copy" : "move";
+
+	snprintf(spec, 192, "model:mode=%s,vram=%s,home=%s,engines=%u,notifier=%s,timeslice=%u,"
+		 "thrash_control=%s", mode, o->vram ? o->vram : "8M",
+		 home[random_below(random, 3)], 1 + random_below(random, 4),
+		 notifier[random_below(random, 3)], timeslice[random_below(random, 3)],
+		 random_one_in(random, 2) ? "yes" : "no");
+}
+
+static void set_round(const struct options *o, uint64_t round)
+{
 	struct random random = { mix(o->seed) + round };
 	struct setting *s = &run->setting;
-	const char *mode = o->mode ? o->mode : round % 2 ? "copy" : "move";
 
 	*s = (struct setting){ .seed = random_next(&random),
 			       .thread_count = (uint32_t)o->threads,
@@ -168,8 +182,7 @@ static void set_round(const struct options *o, uint64_t round)
 	if (o->device)
 		snprintf(s->spec, sizeof(s->spec), "%s", o->device);
 	else
-		snprintf(s->spec, sizeof(s->spec), "model:mode=%s,vram=%s,home=%s", mode,
-			 o->vram ? o->vram : "8M", home[random_below(&random, 3)]);
+		draw_device(o, round, &random, s->spec);
 }
 
 /* Of each thread, as a script has them. */
