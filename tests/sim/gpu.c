@@ -234,6 +234,7 @@ static void end_well(struct job *job)
 			run_fail(job->program, "job of operation %u wrote in a read-only vm",
 				 op->number);
 	}
+	advise_judge(job);
 	if (op->type == OP_KERNEL && job->done != count)
 		run_fail(job->program, "job of operation %u succeeded after %u of %u accesses",
 			 op->number, job->done, count);
@@ -293,6 +294,12 @@ static void end_badly(struct job *job, int err)
 	bool judged = !job->program->queue; /* the queue is gone, and what it knew */
 
 	if (leaving || run_tolerates(job->program->world, err)) {
+		refused = false;
+		judged = true;
+	} else if (err == -EACCES && (judged || (!usvm_queue_status(job->program->queue,
+								     &status) &&
+						  advise_may_refuse(job->program,
+								    status.fault.addr)))) {
 		refused = false;
 		judged = true;
 	} else if (err != -EFAULT && err != -EPERM && err != -ECANCELED) {
@@ -461,11 +468,12 @@ static void mirror_pieces(struct program *program)
 	program->unbound = program->patchy;
 }
 
-static struct usvm_vm *vm_of(struct program *program)
+struct usvm_vm *gpu_vm(struct program *program)
 {
 	const struct usvm_vm_config config = {
-		.flags = program->read_only ? USVM_VM_READ_ONLY :
-			 program->pieces    ? USVM_VM_NO_MIRROR : 0,
+		.flags = (program->read_only ? USVM_VM_READ_ONLY :
+			  program->pieces    ? USVM_VM_NO_MIRROR : 0u) |
+			 (program->autoreset ? USVM_VM_AUTORESET : 0u),
 	};
 	bool was_gone;
 	int err;
@@ -477,6 +485,7 @@ static struct usvm_vm *vm_of(struct program *program)
 		return program->world->common_vm;
 	program->patchy = 0;
 	program->unbound = 0;
+	advise_new_vm(program);
 	was_gone = seen_device(program)->gone;
 	err = usvm_vm_create(device_of(program), &config, &program->vm);
 	expect_refused(program, "usvm_vm_create()", was_gone, err);
@@ -499,7 +508,7 @@ static struct usvm_queue *queue_of(struct program *program)
 			return program->queue;
 		drop_queue(program);
 	}
-	vm = vm_of(program);
+	vm = gpu_vm(program);
 	if (!vm)
 		return NULL;
 	was_gone = seen_device(program)->gone;
@@ -563,6 +572,7 @@ static void run_job(struct program *program, const struct op *op)
 		.op = op,
 		.has_fence = op->flags & OP_FENCE,
 		.read_only = program->read_only,
+		.advice_count = program->advice_count,
 	};
 	err = submit(job, queue);
 	expect_refused(program, "submit", was_gone, err);
@@ -580,15 +590,16 @@ static void run_job(struct program *program, const struct op *op)
 
 static void prefetch(struct program *program, const struct op *op)
 {
-	struct usvm_vm *vm = vm_of(program);
+	struct usvm_vm *vm = gpu_vm(program);
 	bool was_gone = seen_device(program)->gone;
 	int err;
 
 	if (!vm)
 		return;
 	err = usvm_prefetch(vm, (void *)(uintptr_t)op->addr, op->bytes,
+			    op->flags & OP_ADVISED   ? USVM_PLACE_ADVISED :
 			    op->flags & OP_TO_DEVICE ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
-	if (op->flags & OP_TO_DEVICE)
+	if (op->flags & OP_TO_DEVICE && !(op->flags & OP_ADVISED))
 		expect_refused(program, "usvm_prefetch()", was_gone, err);
 
 	run_hash(program->world, (uint64_t)(int64_t)err);
@@ -599,7 +610,7 @@ static void prefetch(struct program *program, const struct op *op)
 static void query(struct program *program, const struct op *op)
 {
 	struct usvm_page_info info;
-	struct usvm_vm *vm = vm_of(program);
+	struct usvm_vm *vm = gpu_vm(program);
 	uint64_t pages[4];
 
 	if (!vm)
@@ -629,7 +640,7 @@ static void bind_part(struct program *program, struct usvm_vm *vm, void *addr)
 
 static void bind(struct program *program, const struct op *op)
 {
-	struct usvm_vm *vm = vm_of(program);
+	struct usvm_vm *vm = gpu_vm(program);
 	void *addr = (void *)(uintptr_t)op->addr;
 	uint32_t bit = block_bit(op->addr);
 	uint32_t patchy = program->patchy;
@@ -710,6 +721,9 @@ void gpu_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_UNPLUG:
 		unplug(program, op);
+		break;
+	case OP_ADVISE:
+		advise_run_op(program, op);
 		break;
 	default:
 		run_fail(program, "no such operation of the GPU");

@@ -138,6 +138,18 @@ static const struct profile profiles[] = {
 		.tight = true,
 		.races = true,
 	},
+	{
+		.name = "policy",
+		.summary = "advice, timeslices, and pages that CPU and GPU both want",
+		.weight = { [OP_LOAD] = 30, [OP_STORE] = 30, [OP_ADD] = 15,
+			    [OP_EXCHANGE] = 3, [OP_MMAP] = 6, [OP_MUNMAP] = 6,
+			    [OP_MREMAP] = 4, [OP_MADVISE] = 8, [OP_MLOCK] = 2,
+			    [OP_PIN] = 2, [OP_FORK] = 1, [OP_KERNEL] = 90,
+			    [OP_BATCH] = 15, [OP_WAIT] = 8, [OP_PREFETCH] = 20,
+			    [OP_QUEUE] = 2, [OP_VM] = 2, [OP_ADVISE] = 120 },
+		.vram_blocks_max = 4,
+		.hot_pages = 3,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -222,6 +234,23 @@ static void draw_schedule(struct drawer *d, uint64_t seed, struct sim_config *si
 	sim->freeze_steps = 64u << prng_below(&prng, 9);
 }
 
+/* Of a generator of its own: atomics in device memory only, short timeslices. */
+static void draw_policy(uint64_t seed, struct setting *setting)
+{
+	static const char *const more[] = {
+		"", ",system_atomics=no,timeslice=1", ",thrash_control=no",
+		",system_atomics=no,timeslice=0",
+	};
+	size_t length = strlen(setting->device);
+	struct prng prng;
+
+	prng_seed(&prng, seed ^ 0x706f6c696379u);
+	snprintf(setting->device + length, sizeof(setting->device) - length, "%s",
+		 more[prng_below(&prng, ARRAY_SIZE(more))]);
+	setting->autoreset = !prng_below(&prng, 4);
+	setting->common_vm = !prng_below(&prng, 4);
+}
+
 static void draw_setting(struct drawer *d, uint64_t seed, struct setting *setting)
 {
 	static const char *const homes[] = { "4K", "64K", "2M", "2M" };
@@ -256,6 +285,8 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	/* As Linux 6.17; of another stream, so that programs stay what they were. */
 	prng_seed(&kernel, seed ^ 0x6b65726e656cu);
 	sim->moves_several = prng_below(&kernel, 2);
+	if (d->profile->weight[OP_ADVISE])
+		draw_policy(seed, setting);
 }
 
 /* --- where -------------------------------------------------------------------- */
@@ -429,6 +460,14 @@ static void draw_call(struct drawer *d, struct op *op)
 		break;
 	case OP_PREFETCH:
 		op->flags |= one_in(d, 3) ? 0 : OP_TO_DEVICE;
+		if (d->profile->weight[OP_ADVISE] && one_in(d, 2))
+			op->flags |= OP_ADVISED;
+		break;
+	case OP_ADVISE:
+		/* Most often of atomics, and some pages. */
+		op->detail = one_in(d, 2) ? one_in(d, 2) ? 6 : 3 : (uint32_t)below(d, 9);
+		if (!one_in(d, 4))
+			op->bytes = MIN(op->bytes, 4 * PAGE_BYTES);
 		break;
 	case OP_BIND:
 		op->addr = ALIGN_DOWN(op->addr, HUGE_BYTES);
@@ -578,7 +617,7 @@ const char *op_name(enum op_type type)
 		[OP_BATCH] = "batch", [OP_WAIT] = "wait", [OP_PREFETCH] = "prefetch",
 		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
 		[OP_DEVICE] = "new device", [OP_BIND] = "unmirror",
-		[OP_UNPLUG] = "unplug",
+		[OP_UNPLUG] = "unplug", [OP_ADVISE] = "advise",
 	};
 
 	return names[type];
@@ -663,7 +702,11 @@ int op_format(const struct op *op, char *buffer, size_t bytes)
 				op->flags & OP_NOREPLACE ? " noreplace" : "");
 	case OP_PREFETCH:
 		return snprintf(buffer, bytes, "prefetch %s, %u pages, %s", place, pages,
+				op->flags & OP_ADVISED ? "as advised" :
 				op->flags & OP_TO_DEVICE ? "to the device" : "home");
+	case OP_ADVISE:
+		return snprintf(buffer, bytes, "advise %s, %u pages, %u", place, pages,
+				op->detail);
 	case OP_MUNMAP:
 	case OP_MLOCK:
 	case OP_SWAP:

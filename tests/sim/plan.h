@@ -56,6 +56,7 @@ enum op_type {
 	OP_DEVICE, /* the same for a device of the thread's own */
 	OP_BIND,   /* take the mirror of a block from the thread's vm, and give it back */
 	OP_UNPLUG, /* the thread's own device, or the common one, goes away */
+	OP_ADVISE, /* usvm_advise() of a span; detail: 0.. location, 3.. atomic, 7.. PAT */
 	OP_COUNT
 };
 
@@ -73,6 +74,7 @@ enum op_flag {
 	OP_READ_ONLY = 1 << 9,  /* VM, BIND */
 	OP_UNMAPS = 1 << 10,    /* FORK: the child unmaps, too */
 	OP_PIECES = 1 << 11,    /* VM: each block has a bind of its own */
+	OP_ADVISED = 1 << 12,   /* PREFETCH: where it should be */
 };
 
 enum access_type {
@@ -106,8 +108,9 @@ struct setting {
 	uint32_t threads;
 	bool common_vm;      /* threads that have no device of their own share one */
 	bool own;            /* mremap and munmap: of what the thread has; see own.c */
+	bool autoreset;      /* vms of a thread's own forget what was said of what is unmapped */
 	bool pieces;         /* the first vm of each thread is its own, with a bind a block */
-	char device[96];     /* usvm_open()'s spec */
+	char device[128];    /* usvm_open()'s spec */
 	struct sim_config sim;
 };
 

@@ -150,6 +150,7 @@ static void start_programs(struct world *world)
 		program->world = world;
 		program->index = i;
 		program->pieces = world->spec->plan->setting.pieces;
+		program->autoreset = world->spec->plan->setting.autoreset;
 		program->thread = sim_thread_start(world->sim, names[i], program_main, program);
 	}
 	for (uint32_t i = 0; i < count; i++)

@@ -34,7 +34,17 @@ struct job {
 	bool has_fence;   /* the last access is the user fence */
 	bool read_only;   /* its vm */
 	bool active;
+	uint32_t advice_count; /* the program's, when it was submitted */
 };
+
+/* What a thread has said of a page in a vm of its own. */
+struct advice {
+	uint8_t location;
+	uint8_t atomic;
+	uint8_t pat_index;
+};
+
+#define PLAY_PAGES (PLAN_BLOCKS * (HUGE_BYTES / PAGE_BYTES))
 
 struct child {
 	struct program *program;
@@ -62,6 +72,9 @@ struct program {
 	bool read_only;
 	bool pieces;              /* the vm has a bind for each block */
 	uint32_t patchy;          /* blocks that were not always mirrored as they are, by bits */
+	bool autoreset;           /* its own vms forget what was said of what is unmapped */
+	struct advice advice[PLAY_PAGES];
+	uint32_t advice_count;    /* times it changed */
 	uint32_t unbound;         /* blocks that are not mirrored now */
 	struct job jobs[JOBS_MAX];
 	uint32_t job_next;
@@ -120,6 +133,7 @@ struct world {
 	struct program programs[PLAN_THREADS_MAX];
 	uint64_t step_count;      /* of check.c */
 	struct seen seen[1 + PLAN_THREADS_MAX];
+	bool may_refuse[PLAY_PAGES]; /* atomics: it was said, once, in some vm */
 	bool is_wanted[PLAN_SLOTS]; /* somebody is about to have it; of own.c */
 };
 
@@ -156,6 +170,14 @@ bool own_run_op(struct program *program, const struct op *op);
 void gpu_run_op(struct program *program, const struct op *op);
 void gpu_wait_all(struct program *program);
 void gpu_leave(struct program *program); /* waits, and gives queue, vm and own device back */
+
+struct usvm_vm *gpu_vm(struct program *program); /* NULL: there is none */
+
+/* advise.c */
+void advise_new_vm(struct program *program);
+void advise_run_op(struct program *program, const struct op *op);
+bool advise_may_refuse(const struct program *program, uint64_t addr);
+void advise_judge(const struct job *job);
 
 /* child.c */
 void child_fork(struct program *program, const struct op *op);
