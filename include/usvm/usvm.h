@@ -79,7 +79,8 @@ const char *usvm_strerror(int error);
  *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M), timeslice=MS
  *   (0..1000, default 5: how long the CPU waits for pages that an atomic had to take),
  *   thrash_control=yes|no (default yes: what goes to and fro moves in smaller pieces),
- *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace)
+ *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace),
+ *   origins=yes|no (count CPU faults of user mode and of system calls apart; default no)
  * @device: out
  *
  * The first open in a process starts the threads of usvm and chains signal handlers;

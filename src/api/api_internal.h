@@ -43,6 +43,7 @@ struct api_config {
 	bool no_thrash_control;
 	bool no_system_atomics;
 	uint64_t trace_events;
+	bool origins;
 };
 
 struct usvm {

@@ -141,6 +141,12 @@ static int set_trace(struct api_config *c, struct text v)
 	return 0;
 }
 
+static int set_origins(struct api_config *c, struct text v)
+{
+	c->origins = text_is(v, "yes");
+	return c->origins || text_is(v, "no") ? 0 : -EINVAL;
+}
+
 static const struct key {
 	const char *name;
 	bool model_only;
@@ -156,6 +162,7 @@ static const struct key {
 	{ "thrash_control", false, set_thrash },
 	{ "system_atomics", true, set_atomics },
 	{ "trace", false, set_trace },
+	{ "origins", false, set_origins },
 };
 
 static int set_pair(struct api_config *config, bool is_model, struct text pair)

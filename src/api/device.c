@@ -180,6 +180,8 @@ static int open_common(const struct api_config *config,
 	usvm->sys = sys;
 	usvm->mm = mm;
 	usvm->config = *config;
+	if (config->origins)
+		mm_count_origins(mm);
 	if (config->trace_events)
 		err = mm_trace_open(mm, config->trace_events, &usvm->trace);
 	if (err)

@@ -21,6 +21,7 @@ struct mm_stat_name {
 
 static const struct mm_stat_name mm_names[] = {
 	MM_STAT(cpu_faults),
+	MM_STAT(cpu_faults_user),   MM_STAT(cpu_faults_kernel),
 	MM_STAT(hole_faults),	    MM_STAT(huge_holes),
 	MM_STAT(idle_registrations),
 	MM_STAT(events_unmap),	    MM_STAT(events_remove),

@@ -326,6 +326,11 @@ void mm_stats_read(struct mm *mm, struct mm_stats *stats)
 		to[i] = ATOMIC_LOAD_RELAXED(&from[i]);
 }
 
+void mm_count_origins(struct mm *mm)
+{
+	ATOMIC_STORE(&mm->counts_origins, true);
+}
+
 int mm_trace_open(struct mm *mm, size_t event_count, struct trace_ring **out)
 {
 	struct trace_ring *ring = ATOMIC_LOAD_ACQUIRE(&mm->trace);

@@ -399,6 +399,8 @@ void mm_submit_fence(struct mm *mm);
 
 struct mm_stats {
 	uint64_t cpu_faults;       /* answered by bringing a page home */
+	uint64_t cpu_faults_user;  /* of those, where origins are counted: of user mode, */
+	uint64_t cpu_faults_kernel; /* of system calls. The rest cannot be told. */
 	uint64_t hole_faults;      /* answered with zeros */
 	uint64_t huge_holes;       /* of those: with a huge page */
 	uint64_t idle_registrations; /* MISSING taken back, for nobody took for long */
@@ -418,6 +420,10 @@ struct mm_stats {
 };
 
 void mm_stats_read(struct mm *mm, struct mm_stats *stats);
+
+/** mm_count_origins() - count CPU faults of user mode and of system calls apart, from now
+ * on: to ask costs each of them some microseconds. Context: any. */
+void mm_count_origins(struct mm *mm);
 
 /** mm_trace_open() - the ring of the trace points, made with room for @event_count if there
  * is none yet; it lives as long as the mm, so that no writer can meet its end.

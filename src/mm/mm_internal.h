@@ -114,6 +114,7 @@ struct mm {
 	uint64_t due_ns; /* when the first of them is due; BASE_FOREVER: there is none */
 	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
 	uint32_t gate_closed; /* atomic reads: forks under way */
+	bool counts_origins;  /* atomic: of CPU faults; it is asked of the kernel */
 	bool ending;          /* no take follows: the monitor quarantines nothing */
 	uint64_t moving_pages;
 	uint64_t entry_pages; /* atomic reads */

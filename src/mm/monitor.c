@@ -101,10 +101,33 @@ static bool kick_engine(struct mm *mm, const struct mm_entry *entry, uint64_t ad
 	return true;
 }
 
+enum origin { ORIGIN_UNKNOWN, ORIGIN_USER, ORIGIN_KERNEL };
+
+/* Who touched the page? Asked before it is answered: then the thread sleeps. */
+static enum origin fault_origin(struct mm *mm, uint32_t thread_id)
+{
+	bool in_call;
+
+	if (!thread_id || !ATOMIC_LOAD_RELAXED(&mm->counts_origins) ||
+	    mm->sys->ops->thread_in_call(mm->sys, thread_id, &in_call))
+		return ORIGIN_UNKNOWN;
+	return in_call ? ORIGIN_KERNEL : ORIGIN_USER;
+}
+
+static void count_cpu_fault(struct mm *mm, enum origin origin)
+{
+	mm_stat_add(&mm->stats.cpu_faults, 1);
+	if (origin == ORIGIN_USER)
+		mm_stat_add(&mm->stats.cpu_faults_user, 1);
+	if (origin == ORIGIN_KERNEL)
+		mm_stat_add(&mm->stats.cpu_faults_kernel, 1);
+}
+
 static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thread_id)
 {
 	struct mm_entry *entry = mm_entry_first(mm, span_make(addr, PAGE_BYTES));
 	uint64_t start = mm_trace_start(mm);
+	enum origin origin;
 	struct span span;
 
 	lock_assert_held(&mm->event_lock);
@@ -126,6 +149,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 	}
 	if (mm_fault_hold(mm, entry, addr, write))
 		return;
+	origin = fault_origin(mm, thread_id);
 	span = home_span(entry, addr);
 	if (!PLANTED(REVOKE_FAULT))
 		mm_notify(mm, span, MM_EVENT_FAULT); /* Q3 */
@@ -136,7 +160,7 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 		mm_stash(mm, addr, write);
 		return;
 	}
-	mm_stat_add(&mm->stats.cpu_faults, 1);
+	count_cpu_fault(mm, origin);
 	mm_trace(mm, TRACE_CPU_FAULT, addr, span_bytes(span), 0, start);
 }
 

@@ -45,6 +45,7 @@ static const struct sys_ops linux_ops = {
 	.exclusions = linux_exclusions,
 	.madvise_in_flight = linux_madvise_in_flight,
 	.unmap_in_flight = linux_unmap_in_flight,
+	.thread_in_call = linux_thread_in_call,
 	.wiped_on_fork = linux_wiped_on_fork,
 	.map = linux_map,
 	.unmap = linux_unmap,

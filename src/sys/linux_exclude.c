@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DOC: what must never migrate, and who may be in madvise()
+ * DOC: what must never migrate, and what system call a thread is in
  *
  * If a page on which the way of serving faults depends were on the device, a
  * fault on it would wait for itself. Those pages are:
@@ -328,4 +328,19 @@ int linux_unmap_in_flight(struct sys *sys, struct span place, uint64_t except, b
 	}
 	linux_tasks_close(linux_of(sys), &dir);
 	return err;
+}
+
+/* A worker of io_uring has no user mode: what it touches, the kernel touches. */
+int linux_thread_in_call(struct sys *sys UNUSED, uint32_t thread_id, bool *in_call)
+{
+	char directory[64];
+	char text[SYSCALL_TEXT];
+	int64_t got = read_syscall(thread_id, directory, text);
+
+	if (got <= 0)
+		return got ? (int)got : -ESRCH;
+	if (text[0] != '-' && (text[0] < '0' || text[0] > '9'))
+		return -EAGAIN; /* "running" */
+	*in_call = text[0] != '-' || is_io_worker(directory);
+	return 0;
 }

@@ -134,6 +134,7 @@ int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
 		     size_t *count);
 int linux_madvise_in_flight(struct sys *sys, bool *busy);
 int linux_unmap_in_flight(struct sys *sys, struct span place, uint64_t except, bool *found);
+int linux_thread_in_call(struct sys *sys, uint32_t thread_id, bool *in_call);
 int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t *count);
 
 /* linux_pages.c */

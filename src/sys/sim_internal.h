@@ -222,6 +222,7 @@ struct sim {
 	struct list pins; /* of mapped pages */
 	struct sim_pin *free_pins;
 	uint32_t madvise_count; /* threads inside DONTNEED and FREE */
+	bool touches_in_call;   /* what thread_in_call() says */
 	uint32_t mapping_count;
 	uint32_t anon_count;
 	bool kicked; /* uffd_kick() */

@@ -285,6 +285,16 @@ static int op_unmap_in_flight(struct sys *sys UNUSED, struct span place, uint64_
 	return sim_leave(err, *found);
 }
 
+/* Programs have no system call that touches memory; a test may say otherwise. */
+static int op_thread_in_call(struct sys *sys UNUSED, uint32_t thread_id, bool *in_call)
+{
+	int err = SIM_ENTER(THREAD_IN_CALL, thread_id);
+
+	if (!err)
+		*in_call = sim_now->touches_in_call;
+	return sim_leave(err, err ? 0 : *in_call);
+}
+
 static int op_wiped_on_fork(struct sys *sys UNUSED, struct span *spans, size_t max,
 			    size_t *count)
 {
@@ -541,6 +551,7 @@ const struct sys_ops sim_ops = {
 	.exclusions = op_exclusions,
 	.madvise_in_flight = op_madvise_in_flight,
 	.unmap_in_flight = op_unmap_in_flight,
+	.thread_in_call = op_thread_in_call,
 	.wiped_on_fork = op_wiped_on_fork,
 	.map = op_map,
 	.unmap = op_unmap,

@@ -248,6 +248,10 @@ struct sys_ops {
 	 * and others that unmap. */
 	int (*unmap_in_flight)(struct sys *sys, struct span place, uint64_t except,
 			       bool *found);
+	/* [any] *@in_call: true if thread @thread_id, which waits for a fault of its own,
+	 * is inside of a system call: the kernel touched the page for it. -EAGAIN: it does
+	 * not sleep (yet); or why it cannot be told. */
+	int (*thread_in_call)(struct sys *sys, uint32_t thread_id, bool *in_call);
 
 	/* [any] Spans that a child of fork finds empty (MADV_WIPEONFORK). At most @max;
 	 * *@count is how many there are. Slow: the kernel looks at every page. */

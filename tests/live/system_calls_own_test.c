@@ -42,6 +42,45 @@ static void write_halves(struct live *live, ssize_t expected)
 	munmap(at, bytes);
 }
 
+/* The page is home before it is counted; who asks where it is waits for that. */
+static void expect_origins(struct live *live, unsigned char *at, uint64_t user,
+			   uint64_t kernel)
+{
+	live_assert_state(live, at, LIVE_PAGE, LIVE_HOME);
+	assert_int_equal(usvm_stat(live->gpu, "mm_cpu_faults_user"), user);
+	assert_int_equal(usvm_stat(live->gpu, "mm_cpu_faults_kernel"), kernel);
+}
+
+/* A second device is asked to tell who touched a page; the mm is the same. */
+static void faults_of_system_calls_are_told_from_others(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1);
+	const char *masked = getenv("USVM_FEATURES");
+	bool told = !masked || !strstr(masked, "-thread_id");
+	struct usvm *asker;
+	int fd = call_file(0);
+
+	assert_true(fd >= 0);
+	(void)*(volatile unsigned char *)at;
+	expect_origins(live, at, 0, 0);
+	assert_int_equal(usvm_open("model:vram=2M,origins=yes", &asker), 0);
+
+	assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	(void)*(volatile unsigned char *)at;
+	expect_origins(live, at, told, 0);
+
+	assert_int_equal(usvm_prefetch(live->vm, at, bytes, USVM_PLACE_DEVICE), 0);
+	live_assert_state(live, at, bytes, LIVE_DEVICE);
+	assert_int_equal(write(fd, at, 1), 1);
+	expect_origins(live, at, told, told);
+	assert_int_equal(usvm_close(asker), 0);
+	close(fd);
+	munmap(at, bytes);
+}
+
 static void a_buffer_that_is_half_on_the_device_is_written_whole(void **state)
 {
 	struct live *live = *state;
@@ -577,6 +616,7 @@ int main(void)
 		LIVE_TEST_MODES(looking_at_maps_moves_nothing),
 		USER_FAULTS_TEST(mincore_moves_nothing),
 		LIVE_TEST_ALL(spliced_pages_stay_right_for_their_owner),
+		LIVE_TEST_MODES(faults_of_system_calls_are_told_from_others),
 		LIVE_TEST_ALL(registered_buffers_stay_at_home),
 		LIVE_TEST_ALL(a_sleeper_on_a_device_page_is_woken),
 		LIVE_TEST_ALL(a_sleeper_on_a_shared_futex_is_woken),

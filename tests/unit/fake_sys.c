@@ -70,6 +70,7 @@ static void outside_enter(void *arg, const char *op)
 	sim->move_lies = fake->move_lies;
 	sim->clock_ns = fake->clock_ns;
 	sim->madvise_count = fake->madvise_busy;
+	sim->touches_in_call = fake->touches_in_call;
 	sim->exclusion_count = fake->exclusion_count;
 	memcpy(sim->exclusions, fake->exclusions, sizeof(sim->exclusions));
 }

@@ -66,6 +66,7 @@ struct fake_sys {
 
 	uint64_t clock_ns; /* each reading adds a microsecond */
 	bool madvise_busy; /* beside what fake_madvise() began and did not finish */
+	bool touches_in_call; /* what sleeps in a fault is inside of a system call */
 	struct span exclusions[8];
 	size_t exclusion_count;
 	struct sys_fork_hooks hooks;

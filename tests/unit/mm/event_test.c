@@ -60,6 +60,29 @@ static void home_bytes_say_how_much_comes_home_with_it(void **state)
 	assert_int_equal(stats_of(f).cpu_faults, 1);
 }
 
+/* Of four faults, each with its answer to who it was. */
+static void origins_are_counted_where_asked_for(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 4);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	for (uint64_t i = 0; i < 4; i++) {
+		if (i == 1)
+			mm_count_origins(f->mm);
+		f->fake->touches_in_call = i == 2;
+		if (i == 3)
+			fake_fail(f->fake, "thread_in_call", 1, EAGAIN);
+		sleep_on(f, heap(i));
+		assert_true(monitor_step(f));
+		expect_awake(f);
+		assert_int_equal(stats_of(f).cpu_faults, i + 1);
+		assert_int_equal(stats_of(f).cpu_faults_user, i >= 1);
+		assert_int_equal(stats_of(f).cpu_faults_kernel, i >= 2);
+	}
+	expect_tags(f, 0, 4);
+}
+
 static void a_hole_is_answered_with_zeros_and_the_holes_behind_it(void **state)
 {
 	struct fixture *f = *state;
@@ -654,6 +677,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_cpu_fault_brings_its_page_home),
 		TEST(home_bytes_say_how_much_comes_home_with_it),
+		TEST(origins_are_counted_where_asked_for),
 		TEST(a_hole_is_answered_with_zeros_and_the_holes_behind_it),
 		TEST(a_hole_in_the_last_block_of_a_vma_is_answered),
 		TEST(zeros_stop_before_an_entry),
