@@ -174,10 +174,10 @@ int linux_files_become_private(void)
 		return (int)err;
 
 	linux_tls.private_files = true;
-	files->maps = linux_open("/proc/self/maps", O_RDONLY);
+	files->maps = linux_open("/proc/thread-self/maps", O_RDONLY);
 	if (files->maps < 0)
 		return files->maps;
-	files->pagemap = linux_open("/proc/self/pagemap", O_RDONLY);
+	files->pagemap = linux_open("/proc/thread-self/pagemap", O_RDONLY);
 	if (files->pagemap < 0)
 		return files->pagemap;
 	files->tasks = linux_open("/proc/self/task", O_RDONLY | O_DIRECTORY);

@@ -59,7 +59,7 @@ static int find_stderr(void)
 		return 2;
 	process = linux_call(ABI_CALL_PIDFD_OPEN, linux_call(SYS_getpid), 0);
 	if (process < 0)
-		return linux_open("/proc/self/fd/2", 1);
+		return linux_open("/proc/thread-self/fd/2", 1);
 	fd = linux_call(ABI_CALL_PIDFD_GETFD, process, 2, 0);
 	return (int)fd;
 }

@@ -111,7 +111,7 @@ static int query_by_ioctl(uint64_t addr, bool or_next, struct mapping *m)
 	int own = linux_tls.files.maps;
 	uint32_t name_bytes = NAME_BYTES;
 	int fd;
-	int err = linux_files_borrow(own, "/proc/self/maps", &fd);
+	int err = linux_files_borrow(own, "/proc/thread-self/maps", &fd);
 
 	if (err)
 		return err;
@@ -250,7 +250,7 @@ static int query_by_text(struct linux_sys *sys, uint64_t addr, bool or_next,
 			 struct mapping *m)
 {
 	int own = linux_tls.files.maps;
-	int found = linux_open("/proc/self/maps", O_RDONLY);
+	int found = linux_open("/proc/thread-self/maps", O_RDONLY);
 
 	if (found >= 0) {
 		int fd = found;
@@ -297,7 +297,7 @@ int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t 
 	char line[128 + NAME_BYTES];
 	int found;
 
-	reader.fd = linux_open("/proc/self/smaps", O_RDONLY);
+	reader.fd = linux_open("/proc/thread-self/smaps", O_RDONLY);
 	if (reader.fd < 0)
 		return reader.fd;
 	*count = 0;
@@ -365,7 +365,7 @@ void linux_find_huge_devices(struct linux_sys *sys)
 	sys->huge_device_count = 0;
 	find_huge_memfd(sys, 21);
 	find_huge_memfd(sys, 30);
-	reader.fd = linux_open("/proc/self/mountinfo", O_RDONLY);
+	reader.fd = linux_open("/proc/thread-self/mountinfo", O_RDONLY);
 	if (reader.fd < 0)
 		return;
 	while (next_line(&reader, line, sizeof(line)) > 0)

@@ -154,7 +154,7 @@ int linux_page_scan(struct sys *sys, struct span span, struct sys_page_run *runs
 	*end = span.start;
 	if (span_is_empty(span))
 		return 0;
-	err = linux_files_borrow(own, "/proc/self/pagemap", &fd);
+	err = linux_files_borrow(own, "/proc/thread-self/pagemap", &fd);
 	if (err)
 		return err;
 	if (sys_has(sys, SYS_FEATURE_PAGEMAP_SCAN)) {

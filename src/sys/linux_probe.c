@@ -138,7 +138,7 @@ static bool probe_vma_query(void)
 		.struct_bytes = sizeof(query),
 		.query_addr = (uintptr_t)&query,
 	};
-	int fd = linux_open("/proc/self/maps", O_RDONLY);
+	int fd = linux_open("/proc/thread-self/maps", O_RDONLY);
 	int64_t err;
 
 	if (fd < 0)
@@ -167,7 +167,7 @@ static bool try_page_scan(int fd, uint64_t categories)
 
 static bool probe_page_scan(bool *tells_guards)
 {
-	int fd = linux_open("/proc/self/pagemap", O_RDONLY);
+	int fd = linux_open("/proc/thread-self/pagemap", O_RDONLY);
 	bool works;
 
 	*tells_guards = false;

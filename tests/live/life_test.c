@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -685,6 +686,40 @@ static void child_closes_all_files(void *arg)
 	CHILD_CHECK(!live_once(f->live.param->spec, f->at, f->bytes, 1));
 }
 
+/* The files of a process in /proc are those of its first thread, and end with it. */
+static void *open_behind_the_first(void *arg)
+{
+	struct family *f = arg;
+	uint64_t pages[4];
+	char stat[256] = "";
+	struct usvm_vm *vm;
+	struct usvm *gpu;
+
+	while (!strstr(stat, ") Z")) {
+		int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+
+		CHILD_CHECK(fd >= 0 && read(fd, stat, sizeof(stat) - 1) > 0);
+		close(fd);
+		sched_yield();
+	}
+	live_fill(f->at, f->bytes, 1, 0);
+	CHILD_CHECK(!usvm_open(f->live.param->spec, &gpu));
+	CHILD_CHECK(!usvm_vm_create(gpu, NULL, &vm));
+	CHILD_CHECK(!usvm_prefetch(vm, f->at, f->bytes, USVM_PLACE_DEVICE));
+	CHILD_CHECK(!usvm_query_span(vm, f->at, f->bytes, pages));
+	CHILD_CHECK(pages[USVM_PAGE_DEVICE] == f->bytes / LIVE_PAGE);
+	CHILD_CHECK(live_is_filled(f->at, f->bytes, 1, 0));
+	_exit(0);
+}
+
+static void child_ends_its_first_thread(void *arg)
+{
+	pthread_t thread;
+
+	CHILD_CHECK(!pthread_create(&thread, NULL, open_behind_the_first, arg));
+	pthread_exit(NULL);
+}
+
 /* Who may not look at its own /proc cannot have a device, and is told. */
 static void child_is_not_dumpable(void *arg)
 {
@@ -731,6 +766,11 @@ static void close_range_does_not_hurt(void **state)
 	in_a_child(*state, child_closes_all_files);
 }
 
+static void the_first_thread_may_have_ended(void **state)
+{
+	in_a_child(*state, child_ends_its_first_thread);
+}
+
 /* These open on their own. */
 #define ENTRY(f, what, param) { #f what, f, NULL, NULL, (void *)(uintptr_t)(param) }
 #define ENTRY_MODES(f) ENTRY(f, " [move]", &live_move), ENTRY(f, " [copy]", &live_copy)
@@ -750,6 +790,7 @@ int main(void)
 		ENTRY_MODES(a_child_has_devices_of_its_own),
 		ENTRY_MODES(few_descriptors_are_enough_or_said_to_be_too_few),
 		ENTRY_MODES(a_process_that_is_not_dumpable_is_told),
+		ENTRY_MODES(the_first_thread_may_have_ended),
 		ENTRY_MODES(the_programs_descriptors_are_not_needed),
 		ENTRY_MODES(close_range_does_not_hurt),
 	};
