@@ -68,6 +68,20 @@ static bool is_listed(struct mm *mm, struct span span)
 	return excluded;
 }
 
+/* Is there nothing in @span that could migrate? */
+static bool is_covered(struct mm *mm, struct span span)
+{
+	bool covered = false;
+
+	if (PLANTED(STACKS_TAKEN))
+		return false;
+	lock_acquire(&mm->exclusion_lock);
+	for (size_t i = 0; i < mm->exclusion_count && !covered; i++)
+		covered = span_covers(mm->exclusions[i], span);
+	lock_release(&mm->exclusion_lock);
+	return covered;
+}
+
 bool mm_span_excluded(struct mm *mm, struct span span)
 {
 	/* No memory stays at home by an old list: the thread whose stack it was may be gone. */
@@ -269,7 +283,7 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
  * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
  * children: a raw clone gets SIGSEGV there, never zeros.
  * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; -EOPNOTSUPP too many
- * are; or of REGISTER.
+ * are, or nothing in it may migrate; or of REGISTER.
  */
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 {
@@ -289,6 +303,11 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	mm_unlock(mm, 0);
 	if (!err)
 		err = exclusions_refresh(mm, known);
+	/* Also the library's own: it is touched with event_lock held, where a hole that is
+	 * the monitor's to fill would wait for ever. */
+	if (!err && is_covered(mm, vma->span) &&
+	    (exclusions_refresh(mm, false) || is_covered(mm, vma->span)))
+		err = -EOPNOTSUPP;
 	mm_lock(mm);
 	if (!err && (!mm_remap_settle(mm) || mm_message_is_owed(mm))) /* U1 */
 		err = -EAGAIN;

@@ -149,5 +149,6 @@ void linux_forget(void)
 	lock_init(&open_lock, LOCK_API_DEVICE, "sys.open");
 	linux_sys.user_count = 0;
 	linux_pages_forget();
+	linux_memory_forget();
 	linux_signal_forget();
 }

@@ -5,7 +5,7 @@
  * If a page on which the way of serving faults depends were on the device, a
  * fault on it would wait for itself. Those pages are:
  *
- *  - the library's own (linux_pages.c);
+ *  - the library's own (linux_pages.c, linux_memory.c);
  *  - writable segments of this library, the C library and the dynamic linker
  *    (and of sanitizers, which run in every function of theirs), found once at
  *    the first open: they never move;
@@ -198,6 +198,7 @@ int linux_exclusions(struct sys *sys, struct span *spans, size_t max,
 	int err;
 
 	linux_pages_spans(spans, max, &list.count);
+	linux_memory_spans(spans, max, &list.count);
 	for (size_t i = 0; i < linux_state->segment_count; i++)
 		add_span(&list, linux_state->segments[i]);
 	err = add_first_stack(sys, &list);

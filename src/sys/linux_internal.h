@@ -151,6 +151,9 @@ void linux_pages_spans(struct span *spans, size_t max, size_t *count);
 int linux_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t hint,
 	      uint64_t *addr);
 void linux_unmap(struct sys *sys, uint64_t addr, uint64_t bytes);
+/* What linux_map() gave out, as exclusions() counts. */
+void linux_memory_spans(struct span *spans, size_t max, size_t *count);
+void linux_memory_forget(void); /* in a child of fork, which has none of it */
 /** linux_discard() - MADV_DONTNEED, of locked memory too */
 int linux_discard(struct span span);
 int linux_advise(struct sys *sys, struct span span, enum sys_advice advice);

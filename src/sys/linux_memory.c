@@ -19,6 +19,59 @@
 #define MAP_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 #define HINT_TRIES 32
 
+/*
+ * What is mapped here is the library's own as its pages are: it never migrates. Threads
+ * of the program and the monitor come here, so the list has no lock: a slot is claimed
+ * by MAPPED_CLAIMED, and is whole when its start is an address.
+ */
+#define MAPPED_COUNT_MAX 256
+#define MAPPED_CLAIMED 1ull
+
+static struct span mapped[MAPPED_COUNT_MAX]; /* atomic; start 0: free */
+
+/* Return: false: there is no room. */
+static bool mapped_add(struct span span)
+{
+	for (size_t i = 0; i < MAPPED_COUNT_MAX; i++) {
+		uint64_t expected = 0;
+
+		if (!ATOMIC_COMPARE_EXCHANGE(&mapped[i].start, &expected, MAPPED_CLAIMED))
+			continue;
+		ATOMIC_STORE(&mapped[i].end, span.end);
+		ATOMIC_STORE(&mapped[i].start, span.start);
+		return true;
+	}
+	return false;
+}
+
+static void mapped_remove(uint64_t start)
+{
+	for (size_t i = 0; i < MAPPED_COUNT_MAX; i++) {
+		if (ATOMIC_LOAD(&mapped[i].start) == start)
+			ATOMIC_STORE(&mapped[i].start, 0);
+	}
+}
+
+void linux_memory_spans(struct span *spans, size_t max, size_t *count)
+{
+	for (size_t i = 0; i < MAPPED_COUNT_MAX; i++) {
+		uint64_t start = ATOMIC_LOAD(&mapped[i].start);
+		struct span span = { start, ATOMIC_LOAD(&mapped[i].end) };
+
+		if (start <= MAPPED_CLAIMED || ATOMIC_LOAD(&mapped[i].start) != start)
+			continue;
+		if (*count < max)
+			spans[*count] = span;
+		(*count)++;
+	}
+}
+
+void linux_memory_forget(void)
+{
+	for (size_t i = 0; i < MAPPED_COUNT_MAX; i++)
+		mapped[i].start = 0;
+}
+
 static bool is_error(int64_t result)
 {
 	return result < 0 && result >= -4095;
@@ -88,6 +141,8 @@ int linux_map(struct sys *sys UNUSED, uint64_t bytes, uint64_t align,
 	err = (int)linux_call(SYS_madvise, got, bytes, MADV_DONTFORK);
 	if (!err)
 		err = (int)linux_call(SYS_madvise, got, bytes, MADV_DONTDUMP);
+	if (!err && !mapped_add(span_make(got, bytes)))
+		err = -ENOMEM;
 	if (err) {
 		linux_call(SYS_munmap, got, bytes);
 		return err;
@@ -98,6 +153,8 @@ int linux_map(struct sys *sys UNUSED, uint64_t bytes, uint64_t align,
 
 void linux_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
 {
+	/* What the program maps there next is the program's. */
+	mapped_remove(addr);
 	linux_call(SYS_munmap, addr, bytes);
 }
 

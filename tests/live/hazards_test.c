@@ -423,10 +423,60 @@ static void a_close_leaves_everything_at_home(void **state)
 	live_assert_filled(at, bytes, 1, 0);
 }
 
+/* The flags of each mapping in smaps that has @at, or with 0 of each. */
+static bool is_any_flagged(uintptr_t at, const char *flag, const char *beside)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	bool inside = false, found = false;
+	char line[512];
+
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps)) {
+		uintptr_t start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = !at || (at >= start && at < end);
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			found |= strstr(line, flag) && (!beside || strstr(line, beside));
+	}
+	fclose(smaps);
+	return found;
+}
+
+/* A device goes everywhere, also where usvm keeps what it knows: a first touch there, by
+ * whoever holds the lock that the monitor needs, would wait for ever (laws 1, 3). */
+static void a_device_that_goes_everywhere_leaves_usvm_alone(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live);
+	unsigned char *at = live_on_device(live, bytes, 1);
+	const size_t all = (1ul << 47) - LIVE_HUGE;
+	struct usvm_device_info info;
+
+	assert_int_equal(usvm_device_info(live->gpu, &info), 0);
+	if (LIVE_SANITIZED) {
+		printf("SKIP: the sanitizer's shadow is large\n");
+		skip();
+	}
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(usvm_prefetch(live->vm, (void *)LIVE_HUGE, all,
+					       USVM_PLACE_DEVICE), 0);
+		/* Its handles are in its own memory. */
+		assert_false(is_any_flagged((uintptr_t)live->vm, " um", NULL));
+		assert_false(is_any_flagged((uintptr_t)live->vm, " uw", NULL));
+		/* Device memory is told of events, and is the only such that no child has. */
+		assert_true(is_any_flagged(0, " uw", " dc"));
+		assert_true(!is_any_flagged(0, " um", " dc") || !info.fork_events);
+	}
+	live_assert_filled(at, bytes, 1, 0);
+	munmap(at, bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LIVE_TEST_MODES(the_whole_heap_may_be_on_the_device),
+		LIVE_TEST_MODES(a_device_that_goes_everywhere_leaves_usvm_alone),
 		LIVE_TEST_MODES(file_mappings_keep_their_speed),
 		LIVE_TEST_ALL(a_fork_brings_much_home),
 		LIVE_TEST_MODES(a_program_may_block_all_signals),
