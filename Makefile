@@ -8,8 +8,9 @@ fuzz: seconds = 600
 soak: seconds = 3600
 seeds = 1..60000
 
-.PHONY: help demo build check check-san flake fuzz soak plants oracle-plants coverage bench
-.PHONY: install clean deps deps-check deps-fuzz deps-coverage
+.PHONY: help demo build check check-san flake chaos fuzz soak plants oracle-plants
+.PHONY: coverage bench install clean
+.PHONY: deps deps-chaos deps-check deps-fuzz deps-coverage
 
 help:
 	@echo 'make demo        build the usvm command and run its demonstration'
@@ -17,6 +18,7 @@ help:
 	@echo 'make check       every test, in every build that matters (minutes)'
 	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
+	@echo 'make chaos       real programs under usvm chaos, 10 times; names="xz sort"'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make oracle-plants  the same, and whether usvm oracle finds them'
@@ -26,7 +28,7 @@ help:
 	@echo 'make bench       the benchmarks, in full'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
-	@echo 'make deps        install what a build needs; deps-check, deps-fuzz, deps-coverage'
+	@echo 'make deps        install what a build needs; deps-check, deps-chaos, deps-fuzz, ...'
 	@echo
 	@echo 'Each installs what it lacks itself, by scripts/deps.sh, which says what it does.'
 
@@ -41,6 +43,9 @@ $(BUILD)/build.ninja: | deps
 
 deps-fuzz:
 	@scripts/deps.sh build check fuzz
+
+deps-chaos:
+	@scripts/deps.sh build check chaos
 
 deps-coverage:
 	@scripts/deps.sh build check coverage
@@ -67,6 +72,12 @@ fuzz: deps-fuzz
 soak: build
 	@nice $(BUILD)/tests/sim/usvm-sim --profile all --seeds $(seeds) --keep-going; \
 	sim=$$?; nice $(BUILD)/usvm oracle --seconds $(seconds) && exit $$sim
+
+chaos: deps-chaos build
+	@tests/chaos/chaos_test.py --usvm $(BUILD)/usvm --behave $(BUILD)/tests/chaos/behave \
+		--long --runs 10 $(names)
+	@tests/chaos/chaos_test.py --usvm $(BUILD)/usvm --behave $(BUILD)/tests/chaos/behave \
+		--long --plant $(names)
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)

@@ -12,6 +12,7 @@ The graph comes from meson.build, where it is written once. Checked are
     a folder that is no layer;
   - those of tools/, examples/ and bench/: <usvm/...>, the system, files beside
     them, and the kernel's numbers, which are no layer's;
+  - those of chaos/, the agent that has the library inside: what AGENTS says;
   - with --archives the symbols: one that a layer leaves undefined and another
     layer defines must be of a layer that it names.
 """
@@ -24,6 +25,7 @@ import sys
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]')
 OUTSIDE = ('tools', 'examples', 'bench')
+AGENTS = {'chaos': ('base', 'sys', 'api', 'usvm')}  # libraries that have all of ours inside
 KERNEL_NUMBERS = 'sys/linux_abi.h'
 
 
@@ -90,6 +92,14 @@ def check_outside_include(root, path, folder, is_system, name):
     return None
 
 
+def check_agent_include(path, folder, is_system, name):
+    """What is wrong with an #include in a folder of AGENTS, or None."""
+    beside = os.path.normpath(os.path.join(os.path.dirname(path), name))
+    if is_system or os.path.exists(beside) or name.partition('/')[0] in AGENTS[folder]:
+        return None
+    return f'{folder}/ may use {", ".join(AGENTS[folder])} and files beside it, not "{name}"'
+
+
 def check_includes(root, graph):
     problems = []
     source = os.path.join(root, 'src')
@@ -108,6 +118,12 @@ def check_includes(root, graph):
         for path in c_files(os.path.join(root, folder)):
             for number, is_system, name in includes(path):
                 problem = check_outside_include(root, path, folder, is_system, name)
+                if problem:
+                    problems.append(f'{os.path.relpath(path, root)}:{number}: {problem}')
+    for folder in AGENTS:
+        for path in c_files(os.path.join(root, folder)):
+            for number, is_system, name in includes(path):
+                problem = check_agent_include(path, folder, is_system, name)
                 if problem:
                     problems.append(f'{os.path.relpath(path, root)}:{number}: {problem}')
     return problems

@@ -5,6 +5,7 @@
 #
 #     scripts/deps.sh build          for `make demo`, `make install`
 #     scripts/deps.sh build check    for `make check`
+#     scripts/deps.sh build check chaos  for `make chaos`
 #     scripts/deps.sh build check fuzz   for `make fuzz`
 #     scripts/deps.sh build check coverage   for `make coverage`
 #
@@ -30,6 +31,12 @@ needs() {
 	check libclang-rt-dev    clang sanitizer/asan_interface.h
 	check libcmocka-dev      module cmocka
 	check util-linux         command setarch
+	chaos coreutils          command sort
+	chaos perl-base          command perl
+	chaos redis-server       command redis-server
+	chaos redis-tools        command redis-benchmark
+	chaos sqlite3            command sqlite3
+	chaos xz-utils           command xz
 	coverage gcovr           command gcovr
 	fuzz afl++               command afl-fuzz
 	END

@@ -23,6 +23,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
+extern const struct command chaos_command;
 extern const struct command demo_command;
 extern const struct command doctor_command;
 extern const struct command oracle_command;

@@ -19,6 +19,7 @@
 #include "command.h"
 
 static const struct command *const commands[] = {
+	&chaos_command,
 	&demo_command,
 	&doctor_command,
 	&oracle_command,

@@ -96,6 +96,9 @@ struct usvm_fence {
 MUST_CHECK int api_process_get(struct sys **sys, struct mm **mm);
 void api_process_put(void);
 bool api_is_forked(void);
+/* In a child: what is the parent's is no more. To be called before sys is opened there by
+ * anybody else, after which nothing tells a child. */
+void api_process_forget(void);
 
 /** api_check() - is @handle of this kind, and of this process? Return: 0, -EBADF, -ECHILD. */
 MUST_CHECK int api_check(const void *handle, enum api_magic magic);

@@ -42,17 +42,22 @@ static int process_open(void)
 	return err;
 }
 
+void api_process_forget(void)
+{
+	if (!api_is_forked())
+		return;
+	process.users = 0;
+	process.is_open = false;
+	mm_process_forget();
+}
+
 /* Called with mm_process_lock() not held; returns with it held on success. */
 int api_process_get(struct sys **sys, struct mm **mm)
 {
 	struct sys *opened;
 	int err;
 
-	if (api_is_forked()) {
-		process.users = 0;
-		process.is_open = false;
-		mm_process_forget();
-	}
+	api_process_forget();
 	err = sys_linux_open(NULL, &opened);
 	if (err)
 		return err;
