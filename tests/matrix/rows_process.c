@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "rows.h"
@@ -294,6 +296,92 @@ void limit_maps(struct cell *c)
 	else
 		live_fill(c->at, LIVE_PAGE, 2, 0);
 	cell_result(c, "munmap", munmap(at, MAPS_MAX * LIVE_PAGE));
+}
+
+/* --- the process ---------------- */
+
+static void on_alarm(int number)
+{
+	(void)number;
+	shared->words[2]++;
+}
+
+void signal_storm(struct cell *c)
+{
+	struct itimerval often = { { 0, 300 }, { 0, 300 } }, never = { 0 };
+	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART }, old;
+
+	shared->words[2] = 0;
+	sigaction(SIGALRM, &action, &old);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	do
+		touch_all(c);
+	while (*(volatile uint32_t *)&shared->words[2] < 3);
+	use(c);
+	cell_result(c, "madvise", madvise(c->at + c->part, LIVE_PAGE, MADV_DONTNEED));
+	cell_look(c, "stormed", c->at, c->bytes);
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	sigaction(SIGALRM, &old, NULL);
+}
+
+/* From here on the process may not look at itself in /proc. */
+void give_up_rights(struct cell *c)
+{
+	cell_result(c, "setuid", setuid(65534));
+	use(c);
+	cell_result(c, "madvise", madvise(c->at + 2 * c->part, c->part, MADV_DONTNEED));
+}
+
+/* From here on there is no /proc. */
+void change_root(struct cell *c)
+{
+	if (chroot("/var/tmp"))
+		cell_skip(c, "no chroot()");
+	use(c);
+	cell_result(c, "madvise", madvise(c->at + 2 * c->part, c->part, MADV_DONTNEED));
+}
+
+static void *touch_for_ever(void *arg)
+{
+	for (;;)
+		touch_all(arg);
+	return NULL;
+}
+
+/* A child takes the memory to a device of its own. */
+static void end_with_device(struct cell *c, bool executes)
+{
+	char *const argv[] = { "sh", "-c", "exit 7", NULL };
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		struct live live = { .param = c->live.param };
+
+		if (!c->native) {
+			live_open(&live, live.param, "model:vram=8M");
+			live_take(&live, c->at, c->bytes);
+		}
+		live_thread_start(touch_for_ever, c);
+		live_thread_start(touch_for_ever, c);
+		if (!c->native)
+			live_take(&live, c->at, c->bytes);
+		if (executes)
+			execv("/bin/sh", argv);
+		_exit(7);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	cell_note(c, "child", status);
+}
+
+void exec_with_device(struct cell *c)
+{
+	end_with_device(c, true);
+}
+
+void exit_with_device(struct cell *c)
+{
+	end_with_device(c, false);
 }
 
 void stop_continue(struct cell *c)

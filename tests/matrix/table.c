@@ -77,6 +77,11 @@ static bool gpu_wrote(const struct difference *d)
 	return d->index == 4 && d->got != zero_page_hash();
 }
 
+static bool gpu_finds_nothing(const struct difference *d)
+{
+	return d->kind == DIFFERENT_GPU && !d->got && d->error == EFAULT;
+}
+
 /* Nothing is read. */
 static bool is_not_read(const struct difference *d)
 {
