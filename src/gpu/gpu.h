@@ -112,6 +112,10 @@ MUST_CHECK int gpu_queue_submit(struct gpu_queue *queue, struct gpu_job *job);
  * its next access; returns when the queue is idle. Context: may sleep; never an engine. */
 void gpu_queue_destroy(struct gpu_queue *queue);
 
+/** gpu_queue_ban() - end what runs at its next access, and what waits, with -ECANCELED;
+ * nothing more will run. Context: any thread; does not wait. */
+void gpu_queue_ban(struct gpu_queue *queue);
+
 /** gpu_queue_is_banned() - a job failed: nothing more will run. Context: any. */
 bool gpu_queue_is_banned(const struct gpu_queue *queue);
 

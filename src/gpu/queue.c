@@ -179,6 +179,17 @@ void gpu_queue_destroy(struct gpu_queue *queue)
 	base_host->pages_free(queue, QUEUE_BYTES);
 }
 
+void gpu_queue_ban(struct gpu_queue *queue)
+{
+	struct gpu *gpu = queue->gpu;
+
+	lock_acquire(&gpu->queue_lock);
+	ATOMIC_STORE(&queue->banned, 1);
+	if (queue->engine)
+		ATOMIC_STORE(&queue->engine->lane.stop, &gpu->leave);
+	lock_release(&gpu->queue_lock);
+}
+
 bool gpu_queue_is_banned(const struct gpu_queue *queue)
 {
 	return ATOMIC_LOAD(&queue->banned);
