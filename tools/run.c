@@ -106,7 +106,7 @@ static int run_with_tree(const struct options *o, const char *library, char **ar
 		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(errno));
 		return EXIT_WRONG;
 	}
-	err = run_tree_make(root, o->cards);
+	err = run_tree_make(root, o->cards, o->profile && !strcmp(o->profile, "cri"));
 	if (err) {
 		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(-err));
 		status = EXIT_WRONG;

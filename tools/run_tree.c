@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,11 +88,18 @@ static const char info_text[] = "graphics_verx100 2001\n"
 				"has_usm yes\n"
 				"tile_count 1\n"
 				"gt_count 1\n"
-				"vram_flags 1\n"
-				"multi_lrc_engine_classes\n"
-				"multi_queue_engine_classes\n";
+				"vram_flags 1\n";
 
-static int make_debug(const char *root, unsigned int card)
+static int make_info(const char *root, unsigned int card, bool has_groups)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "%smulti_lrc_engine_classes%s\nmulti_queue_engine_classes%s\n",
+		 info_text, " rcs ccs", has_groups ? " bcs ccs" : "");
+	return write_file(root, text, "/sys/kernel/debug/dri/%u/info", card);
+}
+
+static int make_debug(const char *root, unsigned int card, bool has_groups)
 {
 	char name[128];
 	int err;
@@ -103,7 +111,7 @@ static int make_debug(const char *root, unsigned int card)
 		err = write_file(root, name, "/sys/kernel/debug/dri/%u/name",
 				 RENDER_MINOR + card);
 	if (!err)
-		err = write_file(root, info_text, "/sys/kernel/debug/dri/%u/info", card);
+		err = make_info(root, card, has_groups);
 	if (!err)
 		err = write_file(root, "", "/sys/kernel/debug/dri/%u/forcewake_all", card);
 	if (!err)
@@ -156,7 +164,7 @@ static int make_sysfs(const char *root, unsigned int card)
 	return err;
 }
 
-int run_tree_make(const char *root, unsigned int cards)
+int run_tree_make(const char *root, unsigned int cards, bool has_groups)
 {
 	int err = 0;
 
@@ -165,7 +173,7 @@ int run_tree_make(const char *root, unsigned int cards)
 		if (!err)
 			err = write_file(root, "", "/dev/dri/renderD%u", RENDER_MINOR + card);
 		if (!err)
-			err = make_debug(root, card);
+			err = make_debug(root, card, has_groups);
 		if (!err)
 			err = make_sysfs(root, card);
 	}

@@ -53,6 +53,7 @@ struct xe_job *xe_job_create(struct xe_queue *queue)
 	job->waits = 1;
 	list_init(&job->node);
 	list_init(&job->in_vm);
+	list_init(&job->in_card);
 	job->fence = xe_fence_create(card);
 	if (!job->fence) {
 		xe_free(card, job, bytes);
@@ -174,6 +175,7 @@ void xe_job_finish(struct xe_job *job, int error)
 	struct xe_queue *queue = job->queue;
 	struct xe_card *card = job->card;
 
+	xe_watchdog_over(job);
 	/* A queue of binds has no engine that could come here. */
 	xe_binds_free(card, job->binds, job->bind_count);
 	job->binds = NULL;
@@ -238,6 +240,7 @@ static void bind_work(struct mm_work *work)
 int xe_job_start(struct xe_job *job)
 {
 	struct xe_queue *queue = job->queue;
+	uint32_t count;
 
 	lock_assert_held(&queue->lock);
 	if (queue->is_bind) {
@@ -252,8 +255,11 @@ int xe_job_start(struct xe_job *job)
 		job->lanes[0] = (struct gpu_job){ .type = GPU_JOB_FENCE };
 		job->batch_count = 1;
 	}
-	ATOMIC_STORE(&job->lanes_running, job->batch_count);
-	for (uint32_t i = 0; i < job->batch_count; i++) {
+	/* With its last lane handed over the job may be gone. */
+	count = job->batch_count;
+	ATOMIC_STORE(&job->lanes_running, count);
+	xe_watchdog_start(job);
+	for (uint32_t i = 0; i < count; i++) {
 		struct gpu_job *lane = &job->lanes[i];
 		int err;
 
@@ -312,9 +318,12 @@ static int prepare(struct xe_job *job, const struct xe_exec *args,
 	return err;
 }
 
+/* A user pointer whose memory is gone keeps nobody from running: who touches it faults. */
 static int validate(void *argument)
 {
-	return vm_validate(*(struct vm **)argument);
+	int err = vm_validate(*(struct vm **)argument);
+
+	return err == -EFAULT || err == -EPERM ? 0 : err;
 }
 
 static int submit(struct xe_file *file, struct xe_queue *queue, const struct xe_exec *args)

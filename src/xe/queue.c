@@ -161,7 +161,7 @@ void xe_queue_bind_over(struct xe_queue *queue)
 	wait_wake_all(&queue->card->changed);
 }
 
-static void cancel_pending(struct xe_queue *queue)
+void xe_queue_cancel(struct xe_queue *queue)
 {
 	struct list canceled;
 	struct list *node;
@@ -181,9 +181,11 @@ void xe_queue_kill(struct xe_queue *queue)
 
 	if (!queue->is_bind && !ATOMIC_LOAD(&queue->killed))
 		ATOMIC_SUB(&queue->vm->queues, 1);
+	lock_acquire(&queue->lock);
 	ATOMIC_STORE(&queue->killed, 1);
 	ATOMIC_STORE(&queue->banned, 1);
-	cancel_pending(queue);
+	lock_release(&queue->lock);
+	xe_queue_cancel(queue);
 	if (!queue->is_bind)
 		mm_call(card->mm, destroy_lanes, &a, sizeof(a));
 	for (;;) {
@@ -201,10 +203,32 @@ void xe_queue_kill(struct xe_queue *queue)
 
 /* --- ioctls ------------------------------------------------------------------------ */
 
-static int set_property(struct xe_file *file, uint32_t property, uint64_t value)
-{
-	const struct xe_profile *profile = file->card->profile;
+/* What a queue's extensions ask for. */
+struct wanted {
+	bool is_primary;  /* of a group of its own */
+	bool is_member;
+	uint32_t primary; /* of this one's group */
+	bool has_priority;
+};
 
+/* Queues in groups share an engine's context; here each runs as any other, and only the
+ * bookkeeping is the driver's. */
+static int set_group(struct wanted *w, uint64_t value)
+{
+	if (w->is_primary || w->is_member)
+		return -EINVAL;
+	if (value & XE_MULTI_GROUP_CREATE) {
+		w->is_primary = true;
+		return value == XE_MULTI_GROUP_CREATE ? 0 : -EINVAL;
+	}
+	w->is_member = true;
+	w->primary = (uint32_t)value;
+	return value >> 32 ? -EINVAL : 0;
+}
+
+static int set_property(const struct xe_profile *profile, struct wanted *w, uint32_t property,
+			uint64_t value)
+{
 	switch (property) {
 	case XE_QUEUE_PRIORITY:
 		return value > PRIORITY_MAX ? -EINVAL : 0;
@@ -213,17 +237,16 @@ static int set_property(struct xe_file *file, uint32_t property, uint64_t value)
 	case XE_QUEUE_PXP_TYPE:
 		return value ? -ENODEV : 0;
 	case XE_QUEUE_MULTI_GROUP:
-		if (!profile->has_multi_queue)
-			return -ENODEV;
-		return xe_refuse(file->card, -EOPNOTSUPP, "queues in groups");
+		return profile->has_multi_queue ? set_group(w, value) : -ENODEV;
 	case XE_QUEUE_MULTI_QUEUE_PRIORITY:
+		w->has_priority = true;
 		return profile->has_multi_queue && value <= PRIORITY_MAX ? 0 : -EINVAL;
 	default:
 		return -EINVAL;
 	}
 }
 
-static int apply_extensions(struct xe_file *file, uint64_t next)
+static int apply_extensions(struct xe_file *file, struct wanted *w, uint64_t next)
 {
 	for (int i = 0; next; i++) {
 		struct xe_extension_property p;
@@ -236,7 +259,7 @@ static int apply_extensions(struct xe_file *file, uint64_t next)
 			return err;
 		if (p.base.pad || p.base.name || p.pad || p.reserved[0] || p.reserved[1])
 			return -EINVAL;
-		err = set_property(file, p.property, p.value);
+		err = set_property(file->card->profile, w, p.property, p.value);
 		if (err)
 			return err;
 		next = p.base.next;
@@ -285,8 +308,34 @@ static int check_engines(struct xe_file *file, const struct xe_exec_queue_create
 	return 0;
 }
 
+/* Is the group that is asked for one that may be? */
+static int check_group(struct xe_file *file, const struct wanted *w,
+		       const struct xe_exec_queue_create *args,
+		       const struct xe_engine_instance *engine)
+{
+	struct xe_object *object;
+	const struct xe_queue *primary;
+	int err = 0;
+
+	if (!w->is_primary && !w->is_member)
+		return w->has_priority ? -EINVAL : 0;
+	if (args->width != 1 || args->placement_count != 1 ||
+	    (engine->engine_class != XE_ENGINE_COPY && engine->engine_class != XE_ENGINE_COMPUTE))
+		return -EINVAL;
+	if (w->is_primary)
+		return 0;
+	object = xe_file_find(file, XE_KIND_QUEUE, w->primary);
+	if (!object)
+		return -ENOENT;
+	primary = xe_queue_of(object);
+	if (!primary->is_primary || primary->engine_class != engine->engine_class)
+		err = -EINVAL;
+	xe_object_put(object);
+	return err;
+}
+
 static int make_queue(struct xe_file *file, struct xe_exec_queue_create *args,
-		      const struct xe_engine_instance *engine)
+		      const struct xe_engine_instance *engine, const struct wanted *w)
 {
 	struct xe_object *object = xe_file_find(file, XE_KIND_VM, args->vm);
 	struct xe_vm *vm = object ? xe_vm_of(object) : NULL;
@@ -302,6 +351,8 @@ static int make_queue(struct xe_file *file, struct xe_exec_queue_create *args,
 		xe_object_put(object);
 		return err;
 	}
+	queue->is_primary = w->is_primary;
+	queue->is_grouped = w->is_primary || w->is_member;
 	/* The reference to the vm is the queue's now. */
 	if (!queue->is_bind)
 		ATOMIC_ADD(&vm->queues, 1);
@@ -317,6 +368,7 @@ int xe_ioctl_queue_create(struct xe_file *file, void *argument)
 {
 	struct xe_exec_queue_create *args = argument;
 	struct xe_engine_instance first = { 0 };
+	struct wanted w = { 0 };
 	int err;
 
 	if (args->flags & ~XE_QUEUE_LOW_LATENCY || args->reserved[0] || args->reserved[1])
@@ -326,8 +378,10 @@ int xe_ioctl_queue_create(struct xe_file *file, void *argument)
 		return -EINVAL;
 	err = check_engines(file, args, &first);
 	if (!err)
-		err = apply_extensions(file, args->extensions);
-	return err ? err : make_queue(file, args, &first);
+		err = apply_extensions(file, &w, args->extensions);
+	if (!err)
+		err = check_group(file, &w, args, &first);
+	return err ? err : make_queue(file, args, &first, &w);
 }
 
 int xe_ioctl_queue_destroy(struct xe_file *file, void *argument)
@@ -368,6 +422,7 @@ int xe_ioctl_queue_get_property(struct xe_file *file, void *argument)
 int xe_ioctl_queue_set_property(struct xe_file *file, void *argument)
 {
 	const struct xe_exec_queue_property *args = argument;
+	struct wanted w = { 0 };
 	struct xe_object *object;
 	int err;
 
@@ -377,7 +432,9 @@ int xe_ioctl_queue_set_property(struct xe_file *file, void *argument)
 	object = xe_file_find(file, XE_KIND_QUEUE, args->queue);
 	if (!object)
 		return -ENOENT;
-	err = set_property(file, args->property, args->value);
+	err = xe_queue_of(object)->is_grouped ?
+		      set_property(file->card->profile, &w, args->property, args->value) :
+		      -EINVAL;
 	xe_object_put(object);
 	return err;
 }

@@ -104,7 +104,9 @@ static int wait_for(struct waiter *w, int64_t until_ns, uint32_t *first)
 			return over < 0 ? over : 0;
 		if (until_ns <= 0 || (uint64_t)until_ns <= now)
 			return -ETIME;
-		wait_sleep(&card->changed, ticket, (uint64_t)until_ns - now);
+		xe_watchdog_look(card);
+		wait_sleep(&card->changed, ticket,
+			   MIN((uint64_t)until_ns - now, (uint64_t)XE_WATCHDOG_NS));
 	}
 }
 

@@ -67,6 +67,7 @@ static int wait_for(struct xe_file *file, struct xe_queue *queue,
 		now = card->sys->ops->clock_ns(card->sys);
 		if (now >= end)
 			return -ETIME;
+		xe_watchdog_look(card);
 		wait_sleep(&card->changed, ticket, MIN(end - now, (uint64_t)SLEEP_NS_MAX));
 	}
 }

@@ -13,7 +13,7 @@
  *     queue.c     queues                  exec.c   jobs
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
- *     ufence.c    words in memory as fences
+ *     ufence.c    words in memory as fences    watchdog.c   jobs that do not end
  *
  * Locks. xe_file.lock: the tables. xe_queue.lock: jobs that wait for their turn; held over
  * gpu_queue_submit(). xe_card.fence_lock: fences' callbacks, points of sync objects, jobs in
@@ -84,6 +84,7 @@ struct xe_card {
 	/* Something happened that an ioctl may be asleep for: a fence was signaled, a sync
 	 * object got one, a queue was banned. */
 	struct wait changed;
+	struct list running;     /* jobs that have to end: watchdog.c; under fence_lock */
 	struct lock fence_lock;  /* leaf */
 	struct lock memory_lock; /* leaf */
 	void *free[XE_MEMORY_CLASSES] GUARDED_BY(&memory_lock);
@@ -248,6 +249,8 @@ struct xe_queue {
 	struct xe_vm *vm;    /* with a reference, but for a vm's own bind queue */
 	bool is_bind;
 	bool is_own;         /* the vm's own; its number is 0 */
+	bool is_primary;     /* the first of a group */
+	bool is_grouped;
 	struct xe_queue *next_dead; /* in xe_card.dead_queues */
 	uint32_t killed;     /* atomic */
 	uint16_t engine_class;
@@ -270,6 +273,8 @@ MUST_CHECK int xe_queue_make(struct xe_card *card, struct xe_vm *vm, uint16_t en
 			     uint16_t width, struct xe_queue **queue);
 /** xe_queue_kill() - cancel what waits, end what runs; nothing is accepted any more */
 void xe_queue_kill(struct xe_queue *queue);
+/** xe_queue_cancel() - jobs that wait for their turn end with -ECANCELED */
+void xe_queue_cancel(struct xe_queue *queue);
 /** xe_queue_bind_begin() - the caller does binds itself if nothing is before them. Return:
  * true: xe_queue_bind_over() follows. */
 bool xe_queue_bind_begin(struct xe_queue *queue);
@@ -312,6 +317,8 @@ void xe_sync_drop(struct xe_sync_list *list);
 struct xe_job {
 	struct list node;          /* in xe_queue.pending */
 	struct list in_vm;         /* in xe_vm.jobs */
+	struct list in_card;       /* in xe_card.running */
+	uint64_t started_ns;       /* under card->fence_lock */
 	struct xe_card *card;
 	struct xe_queue *queue;    /* with a reference */
 	struct xe_fence *fence;    /* signaled at its end */
@@ -347,6 +354,15 @@ void xe_job_finish(struct xe_job *job, int error);
 /** xe_job_start() - its turn has come; under queue->lock. Return: 0; -errno: the caller
  * finishes it with that, outside of the lock. */
 MUST_CHECK int xe_job_start(struct xe_job *job);
+
+/* --- watchdog.c ---------------------------------------------------------------- */
+
+void xe_watchdog_start(struct xe_job *job);
+void xe_watchdog_over(struct xe_job *job);
+/** xe_watchdog_look() - end a job whose time is up. Context: a program's thread. */
+void xe_watchdog_look(struct xe_card *card);
+/* How long a sleep may be between two looks. */
+#define XE_WATCHDOG_NS 200000000u
 
 /* --- bind.c -------------------------------------------------------------------- */
 

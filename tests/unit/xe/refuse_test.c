@@ -137,6 +137,61 @@ static void queues_and_jobs_are_checked(void **state)
 	run_client(queues, NULL);
 }
 
+static int make_grouped(uint32_t vm, uint16_t engine_class, uint64_t value)
+{
+	const struct xe_extension_property group = {
+		.property = XE_QUEUE_MULTI_GROUP,
+		.value = value,
+	};
+	const struct xe_engine_instance engine = { .engine_class = engine_class };
+	struct xe_exec_queue_create args = {
+		.vm = vm,
+		.width = 1,
+		.placement_count = 1,
+		.extensions = client.page + 2048,
+	};
+
+	write_words(client.page + 2048, &group, sizeof(group));
+	args.instances = put_array(&engine, sizeof(engine));
+	if (call(XE_EXEC_QUEUE_CREATE, &args))
+		return xe_ioctl(client.file, (uint64_t)sizeof(args) << 16 | XE_IOCTL_TYPE << 8 |
+						     XE_EXEC_QUEUE_CREATE,
+				client.page);
+	return (int)args.queue;
+}
+
+static void groups(void *arg)
+{
+	const bool *has_groups = arg;
+	uint32_t vm;
+	int first, plain;
+
+	client_start(*has_groups ? "cri" : "bmg");
+	vm = make_vm(SVM);
+	plain = (int)make_queue(vm, XE_ENGINE_COPY);
+	first = make_grouped(vm, XE_ENGINE_COPY, XE_MULTI_GROUP_CREATE);
+	CHECK(*has_groups ? first > 0 : first == -ENODEV);
+	if (*has_groups) {
+		CHECK(make_grouped(vm, XE_ENGINE_COPY, (uint64_t)first) > 0);
+		CHECK(make_grouped(vm, XE_ENGINE_COMPUTE, (uint64_t)first) == -EINVAL);
+		CHECK(make_grouped(vm, XE_ENGINE_COPY, (uint64_t)plain) == -EINVAL);
+		CHECK(make_grouped(vm, XE_ENGINE_COPY, 99) == -ENOENT);
+		CHECK(make_grouped(vm, XE_ENGINE_COPY, XE_MULTI_GROUP_CREATE | 1) == -EINVAL);
+		CHECK(make_grouped(vm, XE_ENGINE_COPY, 1ull << 40) == -EINVAL);
+		CHECK(make_grouped(vm, XE_ENGINE_RENDER, XE_MULTI_GROUP_CREATE) == -EINVAL);
+	}
+	client_stop();
+}
+
+static void groups_are_for_engines_and_cards_that_have_them(void **state)
+{
+	bool has_groups[2] = { false, true };
+
+	(void)state;
+	run_client(groups, &has_groups[0]);
+	run_client(groups, &has_groups[1]);
+}
+
 static void queries(void *arg)
 {
 	struct xe_device_query args = { .query = XE_QUERY_CONFIG };
@@ -181,6 +236,7 @@ int main(void)
 		cmocka_unit_test(address_spaces_are_checked),
 		cmocka_unit_test(binds_are_checked),
 		cmocka_unit_test(queues_and_jobs_are_checked),
+		cmocka_unit_test(groups_are_for_engines_and_cards_that_have_them),
 		cmocka_unit_test(queries_tell_the_profile_and_want_its_size),
 	};
 

@@ -26,15 +26,27 @@ struct client {
 static struct client client;
 
 /* As run_seed(), with whole pages: arguments and batches are longer than a word. */
-static inline void run_client(void (*run)(void *arg), void *arg)
+static inline void run_client_at(uint64_t step_ns, void (*run)(void *arg), void *arg)
 {
 	struct sim_config config = sim_config_default(1);
 
 	config.frame_bytes = PAGE_BYTES;
+	config.step_ns = step_ns;
 	if (run_config(&config, run, arg) != SIM_DONE)
 		fail_msg("%s", sim_report(sim));
 	assert_int_equal(sim_own_bytes(sim), 0);
 	sim_close(sim);
+}
+
+static inline void run_client(void (*run)(void *arg), void *arg)
+{
+	run_client_at(50, run, arg);
+}
+
+/* Seconds pass in a few thousand steps. */
+static inline void run_quick_client(void (*run)(void *arg), void *arg)
+{
+	run_client_at(1000000, run, arg);
 }
 
 static inline void count_refusal(const char *text)
