@@ -4,6 +4,7 @@
 
     igt.py --root DIR [--profile NAME] [--jobs N] [--limit SECONDS] [--match REGEX]
            [--every N] [--results FILE] [--rerun FILE] BINARY...
+    igt.py --write docs/igt.md RESULTS...
 
 scripts/igt.sh calls it, in a namespace where DIR/usvm is the build. Subtests that change
 the number of huge pages of the system run alone, behind the others.
@@ -11,6 +12,9 @@ the number of huge pages of the system run alone, behind the others.
 --every N takes every N-th subtest. --rerun takes those that did not pass in the results of
 an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
 result (pass, fail, skip, timeout, crash), seconds, and the line that tells why.
+
+--write makes the document out of such files. Of a subtest that is in several, of one
+profile, the last line counts, and the document says how many were repeated.
 """
 
 import argparse
@@ -82,9 +86,78 @@ def pick(options):
     return picked[options.first::options.every]
 
 
+# What fails and why: the first pattern that the subtest's name matches.
+CAUSES = (
+    (r'^(compute|eu-fault-.*)$', 'runs a shader: there are no execution units'),
+    (r'^long-shader', 'runs a shader: there are no execution units'),
+    (r'^threads-shared-vm-.*-malloc-busy', 'expects EBUSY while a range lives; another thread\'s'
+     ' free() of a neighbour ended it. Passes when it is repeated'),
+    (r'huge', 'its threads set the number of huge pages of the system against each other'),
+    (r'purge|dontneed|per-vma', 'purgeable objects are not there'),
+    (r'multigpu|^multigpu', 'needs two cards that udev finds'),
+    (r'query-(oa-units|pxp-status)', 'the card has no such unit'),
+    (r'pci-membarrier', 'the barrier page is ordinary memory'),
+    (r'error-inject', 'binds of an array that failed are not undone'),
+    (r'enobufs', 'no array of binds is too large'),
+    (r'overcommit|out-of-memory|massive', 'memory that is short is told by another errno,'
+     ' or later'),
+    (r'userptr-invalidate-race', 'munmap() does not wait for jobs'),
+)
+
+
+def cause_of(line):
+    for pattern, cause in CAUSES:
+        if re.search(pattern, line['subtest']):
+            return cause
+    if line['result'] == 'skip':
+        return 'asks for what the card does not have'
+    return 'not looked into'
+
+
+def write_document(path, files):
+    last, repeated = {}, 0
+    for name in files:
+        with open(name, encoding='utf-8') as file:
+            for line in map(json.loads, file):
+                key = (line['profile'], line['binary'], line['subtest'])
+                repeated += key in last
+                last[key] = line
+    rows = collections.defaultdict(collections.Counter)
+    misses = collections.defaultdict(list)
+    best = collections.defaultdict(set)
+    for (profile, binary, subtest), line in last.items():
+        rows[profile, binary][line['result']] += 1
+        best[binary, subtest].add(line['result'])
+        if line['result'] != 'pass':
+            misses[cause_of(line)].append((profile, binary, subtest, line['result']))
+    passed = sum('pass' in results for results in best.values())
+    text = ['# IGT on the virtual card', '',
+            'Intel\'s GPU tests, `igt-gpu-tools-tests` of Debian sid, unmodified, one process',
+            'for each subtest, as root. Made by `scripts/igt.sh` and `scripts/igt.py --write`.',
+            '',
+            f'Over the profiles {passed} of {len(best)} subtests pass. {repeated} results are of a'
+            ' repeated run.', '',
+            '| profile | binary | pass | fail | skip | timeout | crash |',
+            '|---|---|---|---|---|---|---|']
+    for (profile, binary), counts in sorted(rows.items()):
+        cells = ' | '.join(str(counts[name]) for name in
+                           ('pass', 'fail', 'skip', 'timeout', 'crash'))
+        text.append(f'| {profile} | {binary} | {cells} |')
+    text += ['', '## What does not pass', '']
+    for cause, lines in sorted(misses.items(), key=lambda item: -len(item[1])):
+        text.append(f'- {cause} ({len(lines)}):')
+        for profile, binary, subtest, result in sorted(lines)[:12]:
+            text.append(f'  {binary} {subtest} ({profile}, {result});')
+        more = f'; and {len(lines) - 12} more.' if len(lines) > 12 else '.'
+        text[-1] = text[-1][:-1] + more
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write('\n'.join(text) + '\n')
+
+
 def main():
     parser = argparse.ArgumentParser(description='run IGT on the virtual card')
-    parser.add_argument('--root', required=True)
+    parser.add_argument('--root')
+    parser.add_argument('--write', default='')
     parser.add_argument('--profile', default='bmg')
     parser.add_argument('--vram', default='')
     parser.add_argument('--jobs', type=int, default=2)
@@ -97,12 +170,17 @@ def main():
     parser.add_argument('binaries', nargs='*')
     options = parser.parse_args()
 
+    if options.write:
+        write_document(options.write, options.binaries)
+        return
     picked = pick(options)
     beside = [p for p in picked if not ALONE.search(p[1])]
     alone = [p for p in picked if ALONE.search(p[1])]
     counts = collections.Counter()
     start = time.monotonic()
-    output = open(options.results, 'a', encoding='utf-8') if options.results else None
+    output = None
+    if options.results:
+        output = open(options.results, 'a', encoding='utf-8')
 
     def note(outcome):
         counts[outcome['result']] += 1

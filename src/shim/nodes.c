@@ -30,6 +30,7 @@ struct known_node {
 static struct {
 	uint32_t opening; /* atomic: a thread is at a card; others yield meanwhile */
 	uint32_t epoch;
+	uint32_t cards_opened; /* atomic: of all times */
 	struct xe_card *cards[SHIM_CARDS_MAX]; /* atomic */
 	uint32_t nodes_known;                  /* atomic */
 	uint32_t node_count;
@@ -166,8 +167,10 @@ static int open_card(uint32_t index)
 	struct xe_card *card;
 	int err = xe_card_open(&config, &card);
 
-	if (!err)
+	if (!err) {
 		ATOMIC_STORE(&state.cards[index], card);
+		ATOMIC_ADD(&state.cards_opened, 1);
+	}
 	return err;
 }
 
@@ -195,6 +198,19 @@ int shim_card(uint32_t index, struct xe_card **card)
 	*card = state.cards[index];
 	unlock(&state.opening);
 	return err;
+}
+
+void shim_before_unmap(uint64_t addr, size_t bytes)
+{
+	if (!ATOMIC_LOAD_RELAXED(&state.cards_opened))
+		return;
+	shim_epoch();
+	for (uint32_t i = 0; i < SHIM_CARDS_MAX; i++) {
+		struct xe_card *card = ATOMIC_LOAD(&state.cards[i]);
+
+		if (card)
+			xe_before_unmap(card, addr, addr + bytes);
+	}
 }
 
 /* The child has one thread, which was not at a card: but another may have been. */

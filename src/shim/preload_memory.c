@@ -4,10 +4,13 @@
  *
  * mmap() of a card's descriptor shows an object of the card. Such a mapping can always be
  * read, also where the program asked to write only: processors know no other.
+ *
+ * What takes a mapping away asks the cards first: their jobs may use it (xe/userptr.c).
  */
 #include "shim/shim_internal.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 
 static void *map_card(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
@@ -35,6 +38,8 @@ static void *map_card(void *addr, size_t bytes, int prot, int flags, int fd, off
 
 SHIM_EXPORT void *mmap(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset)
 {
+	if (flags & MAP_FIXED)
+		shim_before_unmap((uintptr_t)addr, bytes);
 	if (fd >= 0 && !(flags & MAP_ANONYMOUS) && shim_is_card(fd))
 		return map_card(addr, bytes, prot, flags, fd, offset);
 	return shim_real()->mmap(addr, bytes, prot, flags, fd, offset);
@@ -43,4 +48,25 @@ SHIM_EXPORT void *mmap(void *addr, size_t bytes, int prot, int flags, int fd, of
 SHIM_EXPORT void *mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off64_t offset)
 {
 	return mmap(addr, bytes, prot, flags, fd, offset);
+}
+
+SHIM_EXPORT int munmap(void *addr, size_t bytes)
+{
+	shim_before_unmap((uintptr_t)addr, bytes);
+	return shim_real()->munmap(addr, bytes);
+}
+
+SHIM_EXPORT void *mremap(void *addr, size_t bytes, size_t new_bytes, int flags, ...)
+{
+	void *to = NULL;
+	va_list args;
+
+	va_start(args, flags);
+	if (flags & MREMAP_FIXED)
+		to = va_arg(args, void *);
+	va_end(args);
+	shim_before_unmap((uintptr_t)addr, bytes);
+	if (flags & MREMAP_FIXED)
+		shim_before_unmap((uintptr_t)to, new_bytes);
+	return shim_real()->mremap(addr, bytes, new_bytes, flags, to);
 }

@@ -32,6 +32,8 @@ const struct shim_real *shim_real(void)
 	FIND(fcntl);
 	FIND(ioctl);
 	FIND(mmap);
+	FIND(munmap);
+	FIND(mremap);
 	FIND(stat);
 	FIND(lstat);
 	FIND(fstat);

@@ -54,6 +54,8 @@ struct shim_real {
 	int (*fcntl)(int fd, int command, ...);
 	int (*ioctl)(int fd, unsigned long request, ...);
 	void *(*mmap)(void *addr, size_t bytes, int prot, int flags, int fd, off_t offset);
+	int (*munmap)(void *addr, size_t bytes);
+	void *(*mremap)(void *addr, size_t bytes, size_t new_bytes, int flags, ...);
 	int (*stat)(const char *path, struct stat *st);
 	int (*lstat)(const char *path, struct stat *st);
 	int (*fstat)(int fd, struct stat *st);
@@ -108,6 +110,10 @@ void shim_pretend(struct stat *st);
 
 /** shim_card() - the card, opened now if it was not. Return: 0 or -errno. */
 MUST_CHECK int shim_card(uint32_t index, struct xe_card **card);
+
+/** shim_before_unmap() - what is mapped there is about to go: cards whose jobs use it are waited
+ * for */
+void shim_before_unmap(uint64_t addr, size_t bytes);
 
 /** shim_epoch() - changes in a child of fork: what was opened before is no more */
 uint32_t shim_epoch(void);

@@ -319,11 +319,14 @@ static int read_ops(struct bind_call *c, const struct xe_vm_bind *args)
 	return err;
 }
 
-static int find_bo(struct bind_call *c, struct xe_bind *bind)
+/* What an operation names: an object, or memory of the process. */
+static int find_memory(struct bind_call *c, struct xe_bind *bind)
 {
 	const struct xe_bind_op *op = &bind->op;
 	struct xe_object *object;
 
+	if (op->op == XE_BIND_MAP_USERPTR && !xe_vm_is_lr(c->vm))
+		return xe_userptr_add(c->vm, span_make(op->offset, op->bytes));
 	if (!op->object)
 		return 0;
 	object = xe_file_find(c->file, XE_KIND_BO, op->object);
@@ -370,7 +373,7 @@ static int run_call(struct bind_call *c, const struct xe_vm_bind *args)
 	if (!err)
 		err = find_queue(c, args->queue);
 	for (uint32_t i = 0; i < c->count && !err; i++)
-		err = find_bo(c, &c->binds[i]);
+		err = find_memory(c, &c->binds[i]);
 	if (!err && ATOMIC_LOAD(&c->vm->closed))
 		err = -ENOENT;
 	if (!err)

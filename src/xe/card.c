@@ -92,6 +92,7 @@ int xe_card_open(const struct xe_card_config *config, struct xe_card **out)
 	card->device = api_device_vm(usvm);
 	wait_init(&card->changed);
 	list_init(&card->running);
+	list_init(&card->userptrs);
 	lock_init(&card->fence_lock, LOCK_LEAF, "xe_card.fence_lock");
 	lock_init(&card->memory_lock, LOCK_LEAF, "xe_card.memory_lock");
 	process_sys = card->sys;

@@ -52,6 +52,7 @@ static void destroy(struct xe_object *object)
 	struct vm_args a = { vm, vm->card->device, vm->vm };
 
 	free_bind_queue(vm);
+	xe_userptrs_forget(vm);
 	if (vm->vm)
 		mm_call(vm->card->mm, destroy_vm, &a, sizeof(a));
 	xe_free(vm->card, vm, sizeof(*vm));

@@ -22,6 +22,7 @@ void xe_watchdog_start(struct xe_job *job)
 	if (xe_vm_is_lr(job->queue->vm))
 		return;
 	job->started_ns = card->sys->ops->clock_ns(card->sys);
+	job->submitted_ns = job->started_ns;
 	lock_acquire(&card->fence_lock);
 	list_push_back(&card->running, &job->in_card);
 	lock_release(&card->fence_lock);

@@ -77,6 +77,10 @@ MUST_CHECK int xe_ioctl(struct xe_file *file, uint64_t request, uint64_t argumen
 MUST_CHECK int xe_map(struct xe_file *file, uint64_t at, uint64_t bytes, bool writes,
 		      uint64_t offset, uint64_t *addr);
 
+/** xe_before_unmap() - the process is about to unmap or replace what is mapped there: wait for
+ * jobs that use it and cannot fault. Context: a program's thread; may sleep. */
+void xe_before_unmap(struct xe_card *card, uint64_t start, uint64_t end);
+
 /** xe_is_barrier() - the offset is of the page whose writes order others: any page will do */
 bool xe_is_barrier(uint64_t offset);
 

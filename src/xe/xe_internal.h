@@ -14,6 +14,7 @@
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
  *     ufence.c    words in memory as fences    watchdog.c   jobs that do not end
+ *     userptr.c   who waits before memory goes
  *
  * Locks. xe_file.lock: the tables. xe_queue.lock: jobs that wait for their turn; held over
  * gpu_queue_submit(). xe_card.fence_lock: fences' callbacks, points of sync objects, jobs in
@@ -85,6 +86,8 @@ struct xe_card {
 	 * object got one, a queue was banned. */
 	struct wait changed;
 	struct list running;     /* jobs that have to end: watchdog.c; under fence_lock */
+	struct list userptrs;    /* userptr.c; under fence_lock */
+	uint32_t userptr_count;  /* atomic */
 	struct lock fence_lock;  /* leaf */
 	struct lock memory_lock; /* leaf */
 	void *free[XE_MEMORY_CLASSES] GUARDED_BY(&memory_lock);
@@ -318,7 +321,8 @@ struct xe_job {
 	struct list node;          /* in xe_queue.pending */
 	struct list in_vm;         /* in xe_vm.jobs */
 	struct list in_card;       /* in xe_card.running */
-	uint64_t started_ns;       /* under card->fence_lock */
+	uint64_t started_ns;       /* its time; under card->fence_lock */
+	uint64_t submitted_ns;
 	struct xe_card *card;
 	struct xe_queue *queue;    /* with a reference */
 	struct xe_fence *fence;    /* signaled at its end */
@@ -363,6 +367,13 @@ void xe_watchdog_over(struct xe_job *job);
 void xe_watchdog_look(struct xe_card *card);
 /* How long a sleep may be between two looks. */
 #define XE_WATCHDOG_NS 200000000u
+
+/* --- userptr.c ----------------------------------------------------------------- */
+
+/** xe_userptr_add() - jobs of @vm may use this memory of the process. Return: 0, -ENOMEM. */
+MUST_CHECK int xe_userptr_add(struct xe_vm *vm, struct span span);
+/** xe_userptrs_forget() - @vm goes */
+void xe_userptrs_forget(struct xe_vm *vm);
 
 /* --- bind.c -------------------------------------------------------------------- */
 

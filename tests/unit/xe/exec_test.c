@@ -204,10 +204,9 @@ static void an_object_is_used_where_it_is_bound(void **state)
 	run_client(object, NULL);
 }
 
-/* A batch that jumps to itself for ever, and one behind it. */
-static void hang(void *arg)
+/* An object at @at with a batch that jumps to itself for ever. */
+static void bind_loop(uint32_t vm, uint64_t at)
 {
-	const uint64_t at = 1ull << 40;
 	const uint32_t loop[4] = { 0x18800101, (uint32_t)at, (uint32_t)(at >> 32), 0 };
 	struct xe_gem_create create = {
 		.bytes = PAGE_BYTES,
@@ -216,29 +215,37 @@ static void hang(void *arg)
 	};
 	struct xe_bind_op op = { .op = XE_BIND_MAP, .bytes = PAGE_BYTES, .addr = at,
 				 .pat_index = WB };
-	uint32_t vm, queue, fences[2];
-	struct xe_sync sync = { .type = XE_SYNC_SYNCOBJ, .flags = XE_SYNC_SIGNAL };
 	struct xe_object *bo;
 
-	(void)arg;
-	client_start(NULL);
-	vm = make_vm(0);
-	queue = make_queue(vm, XE_ENGINE_COPY);
 	CHECK(!call(XE_GEM_CREATE, &create));
 	bo = xe_file_find(client.file, XE_KIND_BO, create.handle);
 	memcpy(vm_bo_memory(xe_bo_of(bo)->bo), loop, sizeof(loop));
 	xe_object_put(bo);
 	op.object = create.handle;
 	CHECK(!bind_one(vm, &op, NULL, 0));
+}
+
+#define LOOP (1ull << 40)
+
+static void hang(void *arg)
+{
+	uint32_t vm, queue, fences[2];
+	struct xe_sync sync = { .type = XE_SYNC_SYNCOBJ, .flags = XE_SYNC_SIGNAL };
+
+	(void)arg;
+	client_start(NULL);
+	vm = make_vm(0);
+	queue = make_queue(vm, XE_ENGINE_COPY);
+	bind_loop(vm, LOOP);
 	for (int i = 0; i < 2; i++) {
 		fences[i] = make_syncobj(0);
 		sync.handle = fences[i];
-		CHECK(!exec_one(queue, at, &sync, 1));
+		CHECK(!exec_one(queue, LOOP, &sync, 1));
 	}
 	CHECK(wait_syncobj(fences[0], 0, 0, 0) == -ETIME);
 	CHECK(!wait_syncobj(fences[0], 0, 0, FOREVER));
 	CHECK(!wait_syncobj(fences[1], 0, 0, FOREVER));
-	CHECK(exec_one(queue, at, &sync, 1) == -ECANCELED);
+	CHECK(exec_one(queue, LOOP, &sync, 1) == -ECANCELED);
 	client_stop();
 }
 
@@ -246,6 +253,36 @@ static void a_job_that_does_not_end_is_ended(void **state)
 {
 	(void)state;
 	run_quick_client(hang, NULL);
+}
+
+/* The job ends by the watchdog, and not before. */
+static void unmap(void *arg)
+{
+	struct xe_bind_op op = { .op = XE_BIND_MAP_USERPTR, .bytes = PAGE_BYTES,
+				 .addr = LOOP + PAGE_BYTES, .pat_index = WB };
+	struct xe_sync sync = { .type = XE_SYNC_SYNCOBJ, .flags = XE_SYNC_SIGNAL };
+	uint32_t vm, queue;
+
+	(void)arg;
+	client_start(NULL);
+	vm = make_vm(0);
+	queue = make_queue(vm, XE_ENGINE_COPY);
+	bind_loop(vm, LOOP);
+	op.offset = map_pages(1);
+	CHECK(!bind_one(vm, &op, NULL, 0));
+	sync.handle = make_syncobj(0);
+	CHECK(!exec_one(queue, LOOP, &sync, 1));
+	xe_before_unmap(client.card, op.offset + PAGE_BYTES, op.offset + 2 * PAGE_BYTES);
+	CHECK(wait_syncobj((uint32_t)sync.handle, 0, 0, 0) == -ETIME);
+	xe_before_unmap(client.card, op.offset, op.offset + PAGE_BYTES);
+	CHECK(!wait_syncobj((uint32_t)sync.handle, 0, 0, 0));
+	client_stop();
+}
+
+static void memory_of_a_user_pointer_goes_behind_its_jobs(void **state)
+{
+	(void)state;
+	run_quick_client(unmap, NULL);
 }
 
 int main(void)
@@ -257,6 +294,7 @@ int main(void)
 		cmocka_unit_test(a_mirror_can_go_when_what_was_used_is_unmapped),
 		cmocka_unit_test(an_object_is_used_where_it_is_bound),
 		cmocka_unit_test(a_job_that_does_not_end_is_ended),
+		cmocka_unit_test(memory_of_a_user_pointer_goes_behind_its_jobs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
