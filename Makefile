@@ -8,9 +8,9 @@ fuzz: seconds = 600
 soak: seconds = 3600
 seeds = 1..60000
 
-.PHONY: help demo build check check-san flake chaos fuzz soak plants oracle-plants
+.PHONY: help demo build check check-san flake chaos igt fuzz soak plants oracle-plants
 .PHONY: coverage bench install clean
-.PHONY: deps deps-chaos deps-check deps-fuzz deps-coverage
+.PHONY: deps deps-chaos deps-igt deps-check deps-fuzz deps-coverage
 
 help:
 	@echo 'make demo        build the usvm command and run its demonstration'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make chaos       real programs under usvm chaos, 10 times; names="xz sort"'
+	@echo 'make igt         the GPU tests of Intel on the virtual card; binaries="xe_vm"'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make oracle-plants  the same, and whether usvm oracle finds them'
@@ -46,6 +47,9 @@ deps-fuzz:
 
 deps-chaos:
 	@scripts/deps.sh build check chaos
+
+deps-igt:
+	@scripts/deps.sh build igt
 
 deps-coverage:
 	@scripts/deps.sh build check coverage
@@ -78,6 +82,11 @@ chaos: deps-chaos build
 		--long --runs 10 $(names)
 	@tests/chaos/chaos_test.py --usvm $(BUILD)/usvm --behave $(BUILD)/tests/chaos/behave \
 		--long --plant $(names)
+
+igt: deps-igt build
+	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt.json \
+		$(or $(binaries),xe_exec_system_allocator)
+	scripts/igt.py --write $(BUILD)/igt.md $(BUILD)/igt.json
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)

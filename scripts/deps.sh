@@ -7,6 +7,7 @@
 #     scripts/deps.sh build check    for `make check`
 #     scripts/deps.sh build check chaos  for `make chaos`
 #     scripts/deps.sh build check fuzz   for `make fuzz`
+#     scripts/deps.sh build igt      for `make igt`
 #     scripts/deps.sh build check coverage   for `make coverage`
 #
 # Where all is there it does nothing: no network, no apt. Where it may not
@@ -39,6 +40,7 @@ needs() {
 	chaos xz-utils           command xz
 	coverage gcovr           command gcovr
 	fuzz afl++               command afl-fuzz
+	igt debootstrap          command debootstrap
 	END
 }
 

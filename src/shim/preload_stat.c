@@ -98,7 +98,8 @@ static ssize_t read_link(int dir, const char *path, char *to, size_t bytes)
 
 	if (length < 0)
 		return length;
-	length = (ssize_t)MIN(shim_unpath(link, (size_t)length), bytes);
+	length = (ssize_t)shim_unpath(link, (size_t)length);
+	length = MIN(length, (ssize_t)bytes);
 	memcpy(to, link, (size_t)length);
 	return length;
 }

@@ -106,6 +106,11 @@ static int make_bo(struct xe_file *file, const struct xe_gem_create *args, struc
 
 	if (!bo)
 		return -ENOMEM;
+	/* More than there is of either. */
+	if (args->bytes > MAX(xe_system_bytes(), file->card->vram_bytes)) {
+		xe_free(file->card, bo, sizeof(*bo));
+		return -ENOSPC;
+	}
 	err = mm_call(file->card->mm, create_bo, &a, sizeof(a));
 	if (err) {
 		xe_free(file->card, bo, sizeof(*bo));

@@ -52,7 +52,7 @@ static void answer_engines(struct xe_card *card, struct answer *a)
 	}
 }
 
-static uint64_t system_bytes(void)
+uint64_t xe_system_bytes(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
 
@@ -65,7 +65,7 @@ static void answer_regions(struct xe_card *card, struct answer *a)
 		.memory_class = 0,
 		.instance = 0,
 		.min_page_bytes = PAGE_BYTES,
-		.total_bytes = system_bytes(),
+		.total_bytes = xe_system_bytes(),
 	};
 	struct vram_stats vram;
 

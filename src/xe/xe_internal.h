@@ -421,6 +421,11 @@ MUST_CHECK int xe_syncobj_add(struct xe_syncobj *syncobj, uint64_t value,
 /** xe_syncobj_clear() - as new */
 void xe_syncobj_clear(struct xe_syncobj *syncobj);
 
+/* --- query.c ------------------------------------------------------------------- */
+
+/** xe_system_bytes() - the machine's memory. Context: any but the monitor. */
+uint64_t xe_system_bytes(void);
+
 /* --- the ioctls ------------------------------------------------------------------ */
 
 /* @argument: library memory or stack, already copied in; what is in it afterwards is copied

@@ -137,6 +137,57 @@ static void queues_and_jobs_are_checked(void **state)
 	run_client(queues, NULL);
 }
 
+static void objects(void *arg)
+{
+	const struct xe_gem_create good = {
+		.bytes = PAGE_BYTES,
+		.placement = 1u << 1,
+		.cpu_caching = XE_GEM_CACHING_WC,
+	};
+	struct xe_gem_create bad[9], args;
+	size_t n = 0;
+
+	(void)arg;
+	client_start(NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = good;
+	bad[n++].bytes = 0;
+	bad[n++].bytes = 8;
+	bad[n++].placement = 0;
+	bad[n++].placement = 1u << 2;
+	bad[n++].cpu_caching = 0;
+	bad[n++].cpu_caching = XE_GEM_CACHING_WB; /* in VRAM */
+	bad[n++].handle = 1;
+	bad[n++].flags = 1u << 4;
+	bad[n++].reserved[0] = 1;
+	CHECK(n == ARRAY_SIZE(bad));
+	for (size_t i = 0; i < n; i++)
+		CHECK(call(XE_GEM_CREATE, &bad[i]) == -EINVAL);
+	args = good;
+	args.placement = 1u << 0;
+	args.flags = XE_GEM_NEEDS_VISIBLE_VRAM;
+	CHECK(call(XE_GEM_CREATE, &args) == -EINVAL);
+	args = good;
+	args.vm = 5;
+	CHECK(call(XE_GEM_CREATE, &args) == -ENOENT);
+	args = good;
+	args.placement |= 1u << 0;
+	args.bytes = 1ull << 50;
+	CHECK(call(XE_GEM_CREATE, &args) == -ENOSPC);
+	args = good;
+	args.bytes = MIB(32); /* twice what the card has */
+	CHECK(call(XE_GEM_CREATE, &args) == -ENOSPC);
+	args = good;
+	CHECK(!call(XE_GEM_CREATE, &args) && args.handle == 1);
+	client_stop();
+}
+
+static void objects_are_checked(void **state)
+{
+	(void)state;
+	run_client(objects, NULL);
+}
+
 static int make_grouped(uint32_t vm, uint16_t engine_class, uint64_t value)
 {
 	const struct xe_extension_property group = {
@@ -236,6 +287,7 @@ int main(void)
 		cmocka_unit_test(address_spaces_are_checked),
 		cmocka_unit_test(binds_are_checked),
 		cmocka_unit_test(queues_and_jobs_are_checked),
+		cmocka_unit_test(objects_are_checked),
 		cmocka_unit_test(groups_are_for_engines_and_cards_that_have_them),
 		cmocka_unit_test(queries_tell_the_profile_and_want_its_size),
 	};
