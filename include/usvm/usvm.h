@@ -494,6 +494,11 @@ struct usvm_stat {
  * Context: any, does not sleep. Return: 0, -EINVAL, -EBADF, -ECHILD. */
 int usvm_stats(struct usvm *device, struct usvm_stat *stats, size_t max, size_t *count);
 
+/** usvm_stats_reset() - set the counters of a device to 0; those that begin with mm_ or vram_
+ * stay. What is counted meanwhile may be lost or not. Upstream: a write to gtN/stats.
+ * Context: any, does not sleep. Return: 0, -EINVAL, -EBADF, -ECHILD. */
+int usvm_stats_reset(struct usvm *device);
+
 /** usvm_stat() - one counter by name; 0 when there is no such. Context: any. Return: it. */
 uint64_t usvm_stat(struct usvm *device, const char *name);
 

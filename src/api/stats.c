@@ -82,6 +82,17 @@ int usvm_stats(struct usvm *usvm, struct usvm_stat *stats, size_t max, size_t *c
 	return 0;
 }
 
+int usvm_stats_reset(struct usvm *usvm)
+{
+	int err = api_check(usvm, API_MAGIC_DEVICE);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < VM_STAT_COUNT; i++)
+		ATOMIC_STORE_RELAXED(&usvm->device->stats.value[i], 0);
+	return 0;
+}
+
 uint64_t usvm_stat(struct usvm *usvm, const char *name)
 {
 	struct usvm_stat all[STAT_COUNT];

@@ -555,6 +555,8 @@ static int bind(struct vm *vm, const struct vm_bind_args *args, bool over_mirror
 	int err = check_args(vm, args);
 	int no_memory;
 
+	if (!err && args->autoreset)
+		err = vm_attr_listen(vm);
 	if (err)
 		return err;
 	no_memory = cut_memory_get(vm, &memory);

@@ -51,15 +51,21 @@ static struct span choose_fill(struct vm *vm, struct span range, uint64_t addr)
 	return span_intersect(span_block(addr, VM_FILL_BYTES), range);
 }
 
-static void account(struct vm *vm, const struct pagemap_migration *migration,
-		    uint64_t start_ns)
+/* What an attempt took, whatever came of it, as upstream. */
+static void account_attempt(struct vm *vm, struct span span, uint64_t start_ns)
 {
 	struct vm_stats *stats = &vm->device->stats;
-	uint64_t bytes = span_bytes(migration->span);
+	uint64_t bytes = span_bytes(span);
 
 	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_MIGRATE_COUNT, bytes), 1);
 	vm_stat_add(stats, vm_stat_sized(VM_STAT_SIZED_MIGRATE_US, bytes),
 		    (vm_now_ns(vm->device) - start_ns) / 1000);
+}
+
+static void account(struct vm *vm, const struct pagemap_migration *migration)
+{
+	struct vm_stats *stats = &vm->device->stats;
+
 	vm_stat_add(stats, VM_STAT_PAGES_TO_DEVICE, migration->moved_pages);
 	vm_stat_add(stats, VM_STAT_PAGES_FILLED, migration->filled_pages);
 	vm_stat_add(stats, VM_STAT_PAGES_BUSY, migration->busy_pages);
@@ -136,9 +142,10 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_
 		err = migrate_more(vm, devmem, &migration);
 	else
 		err = migrate_new(vm, &migration);
+	account_attempt(vm, migration.span, start);
 	if (err)
 		return err;
-	account(vm, &migration, start);
+	account(vm, &migration);
 	vm_thrash_moved(vm, span_bytes(migration.span), vm_now_ns(vm->device) - start);
 	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages)
 		remember_busy(vm, migration.span, start);

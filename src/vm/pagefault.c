@@ -405,7 +405,10 @@ static void fault_run(struct mm_work *work)
 	lock_acquire(&vm->lock);
 	err = vm_service(vm, addr, access, NULL);
 	lock_release(&vm->lock);
-	if (err)
+	/* A guess of the device that was wrong is nobody's fault. */
+	if (err && access == USVM_ACCESS_PREFETCH)
+		vm_stat_add(&device->stats, VM_STAT_INVALID_PREFETCH_PAGEFAULT_COUNT, 1);
+	else if (err)
 		record(vm, addr, access, err);
 	mm_trace(device->mm, TRACE_GPU_FAULT, addr, PAGE_BYTES, access, start);
 	/* The fault is the device's again; the vm may be destroyed as soon as it is not

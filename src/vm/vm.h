@@ -60,6 +60,7 @@ struct vm_device {
 	struct mm_quiesce quiesce;
 	struct usvm_device_host host;
 	struct vm_stats stats;
+	uint64_t inval_ns;                 /* under event_lock: not counted yet */
 	struct pool bo_pool;               /* of struct vm_svm_bo */
 	struct pool object_pool;           /* of struct vm_bo */
 	struct lock vms_lock;              /* leaf */

@@ -34,6 +34,11 @@ static int stats(void *handle)
 	return usvm_stats(handle, NULL, 0, &count);
 }
 
+static int stats_reset(void *handle)
+{
+	return usvm_stats_reset(handle);
+}
+
 static int trace_read(void *handle)
 {
 	size_t count;
@@ -167,6 +172,7 @@ static const struct {
 	{ "usvm_device_info", DEVICE, device_info, -EINVAL },
 	{ "usvm_vm_create", DEVICE, vm_create, -EINVAL },
 	{ "usvm_stats", DEVICE, stats, -EINVAL },
+	{ "usvm_stats_reset", DEVICE, stats_reset, -EINVAL },
 	{ "usvm_trace_read", DEVICE, trace_read, -EINVAL },
 	{ "usvm_device_unplug", DEVICE, device_unplug, -EINVAL },
 	{ "usvm_close", DEVICE, close_device, 0 },

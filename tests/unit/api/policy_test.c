@@ -102,10 +102,38 @@ static void in_a_slice_atomics_get_done(void **state)
 		run_seed(seed, compete_twice, NULL);
 }
 
+static void count_and_reset(void *arg)
+{
+	struct opened o = open_all(NULL);
+	struct adder adder = { filled_pages(1), 1 };
+	uint64_t taken;
+
+	(void)arg;
+	CHECK(!end_add(start_add(&o, &adder)));
+	CHECK(usvm_stat(o.device, "svm_pagefault_count") > 0);
+	taken = usvm_stat(o.device, "mm_taken_pages");
+	CHECK(taken > 0);
+	CHECK(!usvm_stats_reset(o.device));
+	CHECK(!usvm_stat(o.device, "svm_pagefault_count"));
+	CHECK(!usvm_stat(o.device, "usvm_pages_to_device"));
+	CHECK(usvm_stat(o.device, "mm_taken_pages") == taken);
+	CHECK(load(adder.addr) == word_of(0) + 1);
+	CHECK(!end_add(start_add(&o, &adder)));
+	CHECK(usvm_stat(o.device, "svm_pagefault_count") > 0);
+	close_all(&o);
+}
+
+static void counters_can_be_set_to_nothing(void **state)
+{
+	(void)state;
+	run_seed(1, count_and_reset, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cpu_fault_in_a_slice_sleeps),
+		cmocka_unit_test(counters_can_be_set_to_nothing),
 		cmocka_unit_test(in_a_slice_atomics_get_done),
 	};
 

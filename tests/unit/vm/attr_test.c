@@ -6,6 +6,7 @@
 
 #include "base/prng.h"
 #include "../base/seed.h"
+#include "vm/bo.h"
 #include "vm/vm_internal.h"
 
 #define REAL_START PAGE_BYTES
@@ -548,6 +549,25 @@ static void without_autoreset_an_munmap_leaves_attributes(void **state)
 	vm_destroy(vm);
 }
 
+static void any_bind_can_be_asked_to_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_attr_piece pieces[3];
+	struct vm *vm;
+
+	assert_int_equal(vm_create(f->gpu.device, VM_NO_MIRROR, &vm), 0);
+	assert_int_equal(vm_bind(vm, &(struct vm_bind_args){ .kind = VM_BIND_MIRROR,
+							     .span = heap_span(0, 64),
+							     .autoreset = true }), 0);
+	assert_int_equal(vm_advise(vm, heap_span(0, 64), VM_ATTR_LOCATION, &in_system), 0);
+	fake_munmap(f->fake, heap_span(0, 8));
+	settle(f);
+	assert_int_equal(vm_advise_query(vm, heap_span(0, 64), pieces, 3), 2);
+	assert_int_equal(pieces[0].span.end, heap(8));
+	assert_int_equal(pieces[0].attr.location, VM_LOCATION_DEFAULT);
+	vm_destroy(vm);
+}
+
 /* So many holes that nodes run out: more is reset than was asked for, and nothing else. */
 static void with_no_node_left_the_rest_of_a_piece_is_reset(void **state)
 {
@@ -606,6 +626,7 @@ int main(int argc, char **argv)
 		TEST_WITH(what_was_mapped_anew_is_taken_to_the_device, set_up_autoreset),
 		TEST_WITH(both_places_of_an_mremap_are_reset, set_up_autoreset),
 		TEST(without_autoreset_an_munmap_leaves_attributes),
+		TEST(any_bind_can_be_asked_to_reset),
 		TEST_WITH(with_no_node_left_the_rest_of_a_piece_is_reset, set_up_autoreset),
 	};
 

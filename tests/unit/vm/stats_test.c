@@ -136,6 +136,45 @@ static void what_failed_and_what_was_busy_counts(void **state)
 	fake_page_clear(f->fake, heap_span(1, 1), FAKE_PAGE_PINNED);
 }
 
+/* Upstream's rule: an attempt counts, whatever came of it. */
+static void migrations_that_fail_count(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 2);
+	fake_fail_for_ever(f->fake, "uffd_register", 1, EINVAL);
+	gpu_read(f, heap(0));
+	assert_false(is_vram(f, heap(0)));
+	assert_int_equal(stat(f, VM_STAT_SIZED_MIGRATE_COUNT + SIZE_2M), 1);
+	assert_int_equal(stat(f, VM_STAT_PAGES_TO_DEVICE), 0);
+	fake_fail_for_ever(f->fake, "uffd_register", 1, 0);
+}
+
+static void times_of_invalidations_add_up(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 4);
+	for (int i = 0; i < 8; i++) {
+		gpu_read(f, heap(0));
+		cpu_read(f, heap(0));
+	}
+	/* The fake clock gives one a microsecond at least. */
+	assert_true(stat(f, VM_STAT_SVM_TLB_INVAL_US) >= 8);
+	assert_true(f->gpu.device->inval_ns < 1000);
+}
+
+static void a_prefetch_of_a_device_that_fails_is_counted_and_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_fault_record record;
+
+	assert_int_equal(gpu_fault(f, OTHER, USVM_ACCESS_PREFETCH), -EFAULT);
+	assert_int_equal(stat(f, VM_STAT_INVALID_PREFETCH_PAGEFAULT_COUNT), 1);
+	assert_int_equal(stat(f, VM_STAT_FAULTS_FAILED), 0);
+	assert_int_equal(vm_faults(f->vm, &record, 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +185,9 @@ int main(void)
 		TEST(invalidations_count_and_flushes_count_what_was_there),
 		TEST(copies_count_in_copy_mode_only),
 		TEST_COPY(copies_count_in_copy_mode_only),
+		TEST(migrations_that_fail_count),
+		TEST(times_of_invalidations_add_up),
+		TEST(a_prefetch_of_a_device_that_fails_is_counted_and_not_kept),
 		TEST(what_failed_and_what_was_busy_counts),
 	};
 
