@@ -34,7 +34,8 @@ def check(claim, holds, done=None):
 def test_wrong_value(folder):
     script = os.path.join(folder, 'small.script')
     done = run(PLANTED, '--plant', 'REMOVE_KEEPS', '--seconds', '20', '--seed', '1',
-               '--mode', 'move', '--shrink', '4', '--save', script)
+               '--mode', 'move', '--threads', '1', '--no-shake', '--shrink', '4',
+               '--save', script)
     found = re.search(r'^MISMATCH: .*\n  seen by .*\n  expected: .*\n  found: ', done.stdout, re.M)
     check('a wrong value: told, status 1', done.returncode == 1 and found, done)
     check('a wrong value: where the page is, and the last acts on it',
@@ -55,7 +56,7 @@ def test_wrong_value(folder):
 
 def test_others():
     for plant, word, text in (('LAST_TWICE', 'CRASH', 'the process has died'),
-                              ('STASH_FORGETS', 'HANG', 'nothing has moved for 2 s')):
+                              ('MONITOR_TOUCHES', 'HANG', 'nothing has moved for 2 s')):
         done = run(PLANTED, '--plant', plant, '--seconds', '20', '--seed', '1', '--mode',
                    'move', '--shrink', '0', '--still', '2')
         check(f'{plant}: {word}, what each thread does, status 1',

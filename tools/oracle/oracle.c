@@ -21,6 +21,7 @@
 #define EXIT_SKIPPED 77
 #define STEPS 400u
 #define LAST_STEPS 4u /* of each thread, in a report */
+#define STILL_AGAIN 10u /* seconds, of what is tried again */
 #define TELL_NS 2000000000u
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -233,6 +234,7 @@ static int failed(const struct options *o, uint64_t round)
 	struct log *log = shared_memory(sizeof(*log));
 	enum failure_kind kind = run->failure.kind;
 	uint32_t area = run->failure.area;
+	uint64_t still = o->still_seconds < STILL_AGAIN ? o->still_seconds : STILL_AGAIN;
 	struct totals t = sum();
 	char save[64];
 
@@ -244,7 +246,8 @@ static int failed(const struct options *o, uint64_t round)
 	snprintf(save, sizeof(save), "usvm-oracle-%" PRIu64 ".script", o->seed);
 	fflush(stdout);
 	if (o->shrink_seconds)
-		shrink(log, kind, area, (uint32_t)o->shrink_seconds, o->save ? o->save : save);
+		shrink(log, kind, area, (uint32_t)o->shrink_seconds, (uint32_t)still,
+		       o->save ? o->save : save);
 	print_totals(&t, 1);
 	return command_flush(EXIT_WRONG);
 }

@@ -588,9 +588,10 @@ void script_print_step(FILE *file, const struct step *step);
 void script_from_log(const struct log *log, struct log *script);
 
 /** shrink() - a round has failed in the way of @kind: try again what led to it, and make it
- * smaller; prints what came of it. @log: its steps; @area: of the mismatch. */
+ * smaller; prints what came of it. @log: its steps; @area: of the mismatch; @still_seconds: so
+ * long without progress is a hang. */
 void shrink(const struct log *log, enum failure_kind kind, uint32_t area, uint32_t seconds,
-	    const char *save);
+	    uint32_t still_seconds, const char *save);
 
 /** print_failure() - what run->failure says. */
 void print_failure(void);

@@ -15,13 +15,13 @@
 #include "oracle.h"
 
 #define TRIES 3u
-#define STILL_SECONDS 10u
 #define SHOWN_MAX 40u
 
 struct search {
 	enum failure_kind kind;
 	bool one_thread;
 	uint32_t tries; /* of each candidate */
+	uint32_t still_seconds;
 	uint64_t end_ns;
 	struct log *best, *candidate;
 	uint32_t runs;
@@ -33,7 +33,7 @@ static bool fails(struct search *search, struct log *script, bool one_thread)
 	run->script = script;
 	run->one_thread = one_thread;
 	search->runs++;
-	return supervise(true, STILL_SECONDS, NULL) == search->kind;
+	return supervise(true, search->still_seconds, NULL) == search->kind;
 }
 
 static uint32_t failures(struct search *search, struct log *script, bool one_thread)
@@ -133,9 +133,10 @@ static void tell_nothing(const struct log *script, const char *save)
 }
 
 void shrink(const struct log *log, enum failure_kind kind, uint32_t area, uint32_t seconds,
-	    const char *save)
+	    uint32_t still_seconds, const char *save)
 {
-	struct search search = { .kind = kind, .end_ns = now_ns() + seconds * 1000000000ull };
+	struct search search = { .kind = kind, .still_seconds = still_seconds,
+				 .end_ns = now_ns() + seconds * 1000000000ull };
 	uint32_t in_order, alone;
 
 	search.best = shared_memory(sizeof(struct log));
