@@ -44,7 +44,8 @@ static void *shared_memory(size_t bytes)
 
 int main(void)
 {
-	static const char *const specs[] = { "home=2M", "home=4K", "migrate=never",
+	static const char *const specs[] = { "home=2M,thrash_control=no",
+					     "home=4K,thrash_control=no", "migrate=never",
 					     NULL };
 	int worst = 77;
 

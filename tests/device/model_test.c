@@ -85,10 +85,10 @@ static int model_access(void *context, struct conformance_access *access)
 int main(void)
 {
 	static const char *const specs[] = {
-		"model:vram=4M,mode=move",
-		"model:vram=4M,mode=move,home=4K,engines=1",
-		"model:vram=4M,mode=copy",
-		"model:vram=4M,mode=copy,home=64K",
+		"model:vram=4M,mode=move,thrash_control=no",
+		"model:vram=4M,mode=move,home=4K,engines=1,thrash_control=no",
+		"model:vram=4M,mode=copy,thrash_control=no",
+		"model:vram=4M,mode=copy,home=64K,thrash_control=no",
 		"model:vram=4M,migrate=never",
 		NULL,
 	};

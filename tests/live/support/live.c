@@ -15,10 +15,12 @@
 
 #include "live/support/live.h"
 
-const struct live_param live_move = { "model:mode=move", false, false };
-const struct live_param live_copy = { "model:mode=copy", true, false };
-const struct live_param live_move_huge = { "model:mode=move", false, true };
-const struct live_param live_copy_huge = { "model:mode=copy", true, true };
+/* A test says where its pages are; how often they went to and fro before does not count.
+ * live/policy is about that. */
+const struct live_param live_move = { "model:mode=move,thrash_control=no", false, false };
+const struct live_param live_copy = { "model:mode=copy,thrash_control=no", true, false };
+const struct live_param live_move_huge = { "model:mode=move,thrash_control=no", false, true };
+const struct live_param live_copy_huge = { "model:mode=copy,thrash_control=no", true, true };
 
 /* --- opening ---------------- */
 
