@@ -90,22 +90,29 @@ def pick(options):
 CAUSES = (
     (r'^(compute|eu-fault-.*)$', 'runs a shader: there are no execution units'),
     (r'^long-shader', 'runs a shader: there are no execution units'),
-    (r'^threads-shared-vm-.*-malloc-busy', 'expects EBUSY while a range lives; another thread\'s'
-     ' free() of a neighbour ended it. Passes when it is repeated'),
+    (r'^threads-shared-vm-.*-malloc-busy', 'expects EBUSY while a range lives, and at times'
+     ' none does'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
     (r'purge|dontneed|per-vma', 'purgeable objects are not there'),
-    (r'multigpu|^multigpu', 'needs two cards that udev finds'),
+    (r'multigpu', 'needs two cards that udev finds'),
     (r'query-(oa-units|pxp-status)', 'the card has no such unit'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'error-inject', 'binds of an array that failed are not undone'),
+    (r'wq-stress', 'sets the processors of a kernel workqueue'),
+    (r'execqueues-conflict', 'binds of two queues are not ordered by what they bind'),
     (r'enobufs', 'no array of binds is too large'),
     (r'overcommit|out-of-memory|massive', 'memory that is short is told by another errno,'
      ' or later'),
-    (r'userptr-invalidate-race', 'munmap() does not wait for jobs'),
 )
 
 
 def cause_of(line):
+    if line['binary'] == 'xe_multigpu_svm':
+        return 'needs two cards that udev finds'
+    if line['binary'] == 'xe_page_reclaim':
+        return 'the card does not count reclaimed pages'
+    if line['result'] == 'skip' and 'multi-queue' in line['subtest']:
+        return 'for the profile cri'
     for pattern, cause in CAUSES:
         if re.search(pattern, line['subtest']):
             return cause
