@@ -148,6 +148,17 @@ static void work(struct usvm_lane *lane, const void *p)
 static struct usvm_queue *work_queues[2];
 static struct usvm_fence *work_fences[2];
 
+static bool has_started(unsigned int i)
+{
+	return __atomic_load_n(&shared->started[i], __ATOMIC_ACQUIRE);
+}
+
+/* Off the processor for a moment: the jobs do not end before they are told. */
+static void let_work(void)
+{
+	usvm_fence_wait(work_fences[0], 50000);
+}
+
 void gpu_begin(struct cell *c)
 {
 	shared->stop = 0;
@@ -167,15 +178,13 @@ void gpu_begin(struct cell *c)
 			&work_fences[i]), 0);
 	}
 	/* What holds a worker may hold up new jobs and faults. */
-	while (!c->held && !(__atomic_load_n(&shared->started[0], __ATOMIC_ACQUIRE) &&
-			     __atomic_load_n(&shared->started[1], __ATOMIC_ACQUIRE)))
-		sched_yield();
-	while (cell_is_held(c) && !(__atomic_load_n(&shared->started[0], __ATOMIC_ACQUIRE) ||
-				    __atomic_load_n(&shared->started[1], __ATOMIC_ACQUIRE)))
-		sched_yield();
+	while (!c->held && !(has_started(0) && has_started(1)))
+		let_work();
+	while (cell_is_held(c) && !(has_started(0) || has_started(1)))
+		let_work();
 	/* What is on its way cannot be added to; the rest is worked on. */
 	while (!c->held && !__atomic_load_n(&shared->added[0], __ATOMIC_ACQUIRE))
-		sched_yield();
+		let_work();
 }
 
 void gpu_end(struct cell *c)
