@@ -100,7 +100,7 @@ def text_file(path, lines):
 class Case:
     """One program. command() prepares a folder and gives what is to be run there."""
     large = True  # asked for homecomings and its share, with --long
-    kernel = True # has system calls on memory that goes out, a thousand of them
+    kernel = False # has system calls on much of the memory that goes out
     plant = True  # a lost page shows
 
     def __init__(self, options):
@@ -119,6 +119,8 @@ class Xz(Case):
 
 
 class Sqlite(Case):
+    kernel = True
+
     def command(self, folder):
         need('sqlite3')
         rows = 400000 if self.long else 30000
@@ -163,6 +165,8 @@ class Perl(Case):
 
 
 class Sort(Case):
+    kernel = True
+
     def command(self, folder):
         need('sort')
         text_file(os.path.join(folder, 'text'), 800000 if self.long else 60000)
@@ -173,13 +177,13 @@ class Redis(Case):
     """A server that is filled, asked, saved by a child of fork(), and asked for a sum."""
     def command(self, folder):
         need('redis-server', 'redis-cli', 'redis-benchmark')
-        keys = 200000 if self.long else 4000
+        keys = 40000 if self.long else 4000
         with open(os.path.join(folder, 'fill'), 'w', encoding='ascii') as file:
             for number in range(keys):
                 file.write(f'SET key:{number} {"v" * (number % 300)}{number}\r\n')
                 file.write(f'LPUSH list:{number % 100} {number * 7919}\r\n')
                 file.write(f'ZADD zset {number * 31 % 10007} member:{number}\r\n')
-        requests = 100000 if self.long else 1000
+        requests = 20000 if self.long else 1000
         script = f"""
             chaos="$@"
             $chaos redis-server --port 0 --unixsocket s --save '' --daemonize no \\
