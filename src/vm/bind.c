@@ -140,13 +140,16 @@ static int populate(struct vm_bind *bind, struct span part)
 {
 	int err = prepare(bind->vm, part);
 
-	if (!err && bind->bo)
-		err = vm_bo_pin(bind->bo);
+	if (err || !bind->bo) {
+		if (!err)
+			write_entries(bind, part);
+		return err;
+	}
+	err = vm_bo_pin_briefly(bind->bo);
 	if (err)
 		return err;
 	write_entries(bind, part);
-	if (bind->bo)
-		vm_bo_unpin(bind->bo);
+	vm_bo_unpin_briefly(bind->bo);
 	return 0;
 }
 
@@ -469,7 +472,7 @@ static int prepare_now(struct vm *vm, const struct vm_bind_args *args)
 	if (args->kind == VM_BIND_USERPTR)
 		return check_memory(vm, span_make(args->target, span_bytes(args->span)),
 				    !args->read_only);
-	return vm_bo_pin(args->bo);
+	return vm_bo_pin_briefly(args->bo);
 }
 
 static bool wants_now(const struct vm_bind_args *args)
@@ -495,7 +498,7 @@ static void put_in_place(struct vm_bind *bind, const struct vm_bind_args *args,
 	if (wants_now(args)) {
 		write_entries(bind, args->span);
 		if (args->bo)
-			vm_bo_unpin(args->bo);
+			vm_bo_unpin_briefly(args->bo);
 	}
 }
 

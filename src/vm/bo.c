@@ -181,22 +181,45 @@ static const struct vram_bo_ops bo_ops = {
 
 /* --- a place ------------------------------------------------------------------------------ */
 
-/* A block of device memory with the bytes in it, pinned. */
+/*
+ * Room is short for a moment where others fill blocks that they have pinned: whoever may
+ * be nowhere else waits for them.
+ */
+static int make_room(struct vm_bo *bo, bool evict, struct vram_bo **out)
+{
+	struct vm_device *device = bo->device;
+
+	for (;;) {
+		uint32_t ticket = wait_ticket(&device->pins_passed);
+		int err = vram_bo_create(device->vram, bo->bytes, &bo_ops, bo, evict, out);
+
+		if (err != -ENOSPC || !evict)
+			return err;
+		if (ATOMIC_LOAD(&device->passing_pins))
+			wait_sleep(&device->pins_passed, ticket, BASE_FOREVER);
+		else if (wait_ticket(&device->pins_passed) == ticket)
+			return err;
+	}
+}
+
+/* A block of device memory with the bytes in it, pinned: vm_pin_passed() follows. */
 static int take_block(struct vm_bo *bo, bool evict, struct vram_bo **out)
 {
 	struct vram_bo *vram_bo;
 	int err;
 
 	ATOMIC_ADD(&bo->life_count, 1u);
-	err = vram_bo_create(bo->device->vram, bo->bytes, &bo_ops, bo, evict, &vram_bo);
+	err = make_room(bo, evict, &vram_bo);
 	if (err) {
 		life_put(bo);
 		return err;
 	}
+	vm_pin_passing(bo->device);
 	if (bytes_move(bo))
 		err = copy_bytes(bo, vram_bo, true);
 	if (err) {
 		vram_bo_put(vram_bo);
+		vm_pin_passed(bo->device);
 		return err;
 	}
 	*out = vram_bo;
@@ -233,6 +256,8 @@ static int give_place(struct vm_bo *bo, uint32_t placement, bool pin, enum vm_bo
 		vram_bo_unpin(vram_bo);
 		vram_bo_put(vram_bo);
 	}
+	if (vram_bo)
+		vm_pin_passed(bo->device);
 	return 0;
 }
 
@@ -309,6 +334,38 @@ int vm_bo_pin(struct vm_bo *bo)
 	return validate(bo, true);
 }
 
+/* It is counted before it is pinned, and not while it may have to wait for room itself. */
+int vm_bo_pin_briefly(struct vm_bo *bo)
+{
+	for (;;) {
+		int err = validate(bo, false);
+		bool placed;
+
+		if (err)
+			return err;
+		vm_pin_passing(bo->device);
+		lock_settled(bo);
+		if (bo->state == VM_BO_IN_DEVICE) {
+			placed = !hold(bo, true);
+		} else {
+			placed = bo->state == VM_BO_IN_SYSTEM;
+			bo->pin_count += placed;
+			lock_release(event_lock_of(bo));
+		}
+		if (placed)
+			return 0;
+		/* Evicted again. */
+		vm_pin_passed(bo->device);
+		base_host->cpu_yield();
+	}
+}
+
+void vm_bo_unpin_briefly(struct vm_bo *bo)
+{
+	vm_bo_unpin(bo);
+	vm_pin_passed(bo->device);
+}
+
 void vm_bo_unpin(struct vm_bo *bo)
 {
 	struct vram_bo *vram_bo;
@@ -330,8 +387,11 @@ static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
 	int err = 0;
 
 	/* Nobody evicts it meanwhile. */
-	if (vram_bo_pin(vram_bo))
+	vm_pin_passing(bo->device);
+	if (vram_bo_pin(vram_bo)) {
+		vm_pin_passed(bo->device);
 		return -EAGAIN;
+	}
 	lock_acquire(event_lock_of(bo));
 	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo)
 		err = -EAGAIN;
@@ -349,11 +409,12 @@ static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
 	}
 	if (err) {
 		vram_bo_unpin(vram_bo);
-		return err;
+	} else {
+		set_state(bo, VM_BO_IN_SYSTEM, NULL);
+		vram_bo_put(vram_bo); /* the object's; pinned as it is */
 	}
-	set_state(bo, VM_BO_IN_SYSTEM, NULL);
-	vram_bo_put(vram_bo); /* the object's; pinned as it is */
-	return 0;
+	vm_pin_passed(bo->device);
+	return err;
 }
 
 /* event_lock is held, and released. */

@@ -53,6 +53,10 @@ struct vm_bind {
 };
 
 /* bo.c */
+/** vm_bo_pin_briefly() - as vm_bo_pin(), by one who waits for nobody before he unpins: who
+ * wants room waits for that, see vm_pin_passing() */
+MUST_CHECK int vm_bo_pin_briefly(struct vm_bo *bo);
+void vm_bo_unpin_briefly(struct vm_bo *bo);
 /** vm_bo_entries() - what the bytes of @bo from @offset on are mapped with
  * Return: false: it has no place. event_lock is held. */
 bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,

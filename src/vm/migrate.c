@@ -84,18 +84,20 @@ static int migrate_new(struct vm *vm, struct pagemap_migration *migration)
 	return err;
 }
 
-static int migrate_more(struct vm *vm UNUSED, struct pagemap_devmem *devmem,
+static int migrate_more(struct vm *vm, struct pagemap_devmem *devmem,
 			struct pagemap_migration *migration)
 {
 	struct vram_bo *bo = vm_svm_bo_of(devmem)->bo;
 	int err;
 
 	/* Its block is only ours while it is pinned. */
+	vm_pin_passing(vm->device);
 	err = vram_bo_pin(bo);
 	if (!err) {
 		err = pagemap_populate_mm(devmem, migration);
 		vram_bo_unpin(bo);
 	}
+	vm_pin_passed(vm->device);
 	pagemap_devmem_put(devmem);
 	return err;
 }

@@ -97,6 +97,17 @@ const struct pagemap_devmem_ops vm_devmem_ops = {
 	.release = devmem_release,
 };
 
+void vm_pin_passing(struct vm_device *device)
+{
+	ATOMIC_ADD(&device->passing_pins, 1u);
+}
+
+void vm_pin_passed(struct vm_device *device)
+{
+	ATOMIC_SUB(&device->passing_pins, 1u);
+	wait_wake_all(&device->pins_passed);
+}
+
 /* Device memory for the pages of @span; pinned, with one reference to its devmem. */
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **out)
 {
@@ -114,6 +125,7 @@ int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_b
 	}
 	pagemap_devmem_init(&svm_bo->devmem, device->pagemap, vram_bo_span(svm_bo->bo).start,
 			    span_bytes(span), span.start);
+	vm_pin_passing(device);
 	*out = svm_bo;
 	return 0;
 }
@@ -121,6 +133,9 @@ int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_b
 /* The migration is over: it may be evicted from now on. */
 void vm_svm_bo_filled(struct vm_svm_bo *svm_bo)
 {
+	struct vm_device *device = svm_bo->device;
+
 	vram_bo_unpin(svm_bo->bo);
 	pagemap_devmem_put(&svm_bo->devmem);
+	vm_pin_passed(device);
 }

@@ -63,6 +63,8 @@ struct vm_device {
 	uint64_t inval_ns;                 /* under event_lock: not counted yet */
 	struct pool bo_pool;               /* of struct vm_svm_bo */
 	struct pool object_pool;           /* of struct vm_bo */
+	uint32_t passing_pins;             /* atomic: see vm_pin_passing() */
+	struct wait pins_passed;
 	struct lock vms_lock;              /* leaf */
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */
 	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */

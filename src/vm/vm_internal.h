@@ -94,6 +94,9 @@ uint64_t vm_now_ns(const struct vm_device *device);
 void vm_remove_ranges(struct vm *vm) MUST_HOLD(&vm->lock);
 
 /* svm_bo.c */
+/* Between the two a block is pinned by someone who waits for nobody that wants room. */
+void vm_pin_passing(struct vm_device *device);
+void vm_pin_passed(struct vm_device *device);
 extern const struct pagemap_devmem_ops vm_devmem_ops;
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **bo);
 void vm_svm_bo_filled(struct vm_svm_bo *bo);

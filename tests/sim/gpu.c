@@ -184,7 +184,7 @@ static void begin_unseen(struct job *job)
 
 /* --- devices that go away ---------------------------------------------------------- */
 
-static struct usvm *device_of(struct program *program)
+struct usvm *gpu_device_of(struct program *program)
 {
 	return program->own ? program->own : program->world->common;
 }
@@ -357,7 +357,7 @@ void gpu_wait_all(struct program *program)
 /* --- queues, vms, devices ------------------------------------------------------------ */
 
 /* False: it failed, and may, for a call was ordered to fail or the device goes away. */
-static bool must(struct program *program, const char *what, int err)
+bool gpu_must(struct program *program, const char *what, int err)
 {
 	if (err && !run_tolerates(program->world, err) && !is_leaving(program, err))
 		run_fail(program, "%s gave %d", what, err);
@@ -376,7 +376,7 @@ static void must_close(struct program *program)
 
 	seen_of(program)->device = NULL;
 	err = usvm_close(program->own);
-	if (!must(program, "usvm_close()", err)) {
+	if (!gpu_must(program, "usvm_close()", err)) {
 		run_inject(program->world, false);
 		err = usvm_close(program->own);
 	}
@@ -407,7 +407,7 @@ static void drop_queue(struct program *program)
 	if (!cancels(program))
 		gpu_wait_all(program);
 	program->queue = NULL;
-	must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
+	gpu_must(program, "usvm_queue_destroy()", usvm_queue_destroy(queue));
 }
 
 /* What is in use cannot be closed. */
@@ -427,7 +427,8 @@ static void drop_vm(struct program *program)
 	try_too_early(program);
 	drop_queue(program);
 	seen_of(program)->vm = NULL;
-	must(program, "usvm_vm_destroy()", usvm_vm_destroy(program->vm));
+	object_unbound(program);
+	gpu_must(program, "usvm_vm_destroy()", usvm_vm_destroy(program->vm));
 	program->vm = NULL;
 }
 
@@ -451,6 +452,7 @@ void gpu_leave(struct program *program)
 			run_fail(program, "usvm_close() with fences gave %d", err);
 	}
 	gpu_wait_all(program);
+	object_drop(program);
 	must_close(program);
 }
 
@@ -461,7 +463,7 @@ static void mirror_pieces(struct program *program)
 	uint64_t end = PLAY_START;
 
 	for (; start < PLAY_END; start = end, end += HUGE_BYTES) {
-		if (!must(program, "usvm_vm_mirror()",
+		if (!gpu_must(program, "usvm_vm_mirror()",
 			  usvm_vm_mirror(program->vm, (void *)(uintptr_t)start, end - start, 0)))
 			program->patchy |= block_bit(start);
 	}
@@ -487,15 +489,15 @@ struct usvm_vm *gpu_vm(struct program *program)
 	program->unbound = 0;
 	advise_new_vm(program);
 	was_gone = seen_device(program)->gone;
-	err = usvm_vm_create(device_of(program), &config, &program->vm);
+	err = usvm_vm_create(gpu_device_of(program), &config, &program->vm);
 	expect_refused(program, "usvm_vm_create()", was_gone, err);
-	if (must(program, "usvm_vm_create()", err) && program->pieces)
+	if (gpu_must(program, "usvm_vm_create()", err) && program->pieces)
 		mirror_pieces(program);
 	seen_of(program)->vm = program->vm;
 	return program->vm;
 }
 
-static struct usvm_queue *queue_of(struct program *program)
+struct usvm_queue *gpu_queue_of(struct program *program)
 {
 	struct usvm_queue_status status;
 	struct usvm_vm *vm;
@@ -503,7 +505,8 @@ static struct usvm_queue *queue_of(struct program *program)
 	int err;
 
 	if (program->queue) {
-		must(program, "usvm_queue_status()", usvm_queue_status(program->queue, &status));
+		gpu_must(program, "usvm_queue_status()",
+			 usvm_queue_status(program->queue, &status));
 		if (!status.banned)
 			return program->queue;
 		drop_queue(program);
@@ -514,7 +517,7 @@ static struct usvm_queue *queue_of(struct program *program)
 	was_gone = seen_device(program)->gone;
 	err = usvm_queue_create(vm, NULL, &program->queue);
 	expect_refused(program, "usvm_queue_create()", was_gone, err);
-	must(program, "usvm_queue_create()", err);
+	gpu_must(program, "usvm_queue_create()", err);
 	return program->queue;
 }
 
@@ -562,7 +565,7 @@ static void run_job(struct program *program, const struct op *op)
 	int err;
 
 	wait_job(job);
-	queue = queue_of(program);
+	queue = gpu_queue_of(program);
 	if (!queue)
 		return;
 	was_gone = seen_device(program)->gone;
@@ -582,7 +585,7 @@ static void run_job(struct program *program, const struct op *op)
 		end_badly(job, err);
 		return;
 	}
-	must(program, "submit", err);
+	gpu_must(program, "submit", err);
 	job->active = true;
 	if (!(op->flags & OP_ASYNC))
 		wait_job(job);
@@ -604,7 +607,7 @@ static void prefetch(struct program *program, const struct op *op)
 
 	run_hash(program->world, (uint64_t)(int64_t)err);
 	if (err != -EFAULT)
-		must(program, "usvm_prefetch()", err);
+		gpu_must(program, "usvm_prefetch()", err);
 }
 
 static void query(struct program *program, const struct op *op)
@@ -615,8 +618,8 @@ static void query(struct program *program, const struct op *op)
 
 	if (!vm)
 		return;
-	must(program, "usvm_query()", usvm_query(vm, (void *)(uintptr_t)op->addr, &info));
-	must(program, "usvm_query_span()",
+	gpu_must(program, "usvm_query()", usvm_query(vm, (void *)(uintptr_t)op->addr, &info));
+	gpu_must(program, "usvm_query_span()",
 	     usvm_query_span(vm, (void *)(uintptr_t)PLAY_START,
 			     PLAY_END - PLAY_START, pages));
 	run_hash(program->world, info.state);
@@ -663,7 +666,7 @@ static void bind(struct program *program, const struct op *op)
 		run_fail(program, "usvm_vm_unmirror() gave %d", err);
 	program->unbound |= bit;
 	if (op->flags & OP_ON &&
-	    must(program, "usvm_vm_mirror()", usvm_vm_mirror(vm, addr, HUGE_BYTES, flags)))
+	    gpu_must(program, "usvm_vm_mirror()", usvm_vm_mirror(vm, addr, HUGE_BYTES, flags)))
 		program->unbound &= ~bit;
 }
 
@@ -671,7 +674,7 @@ static void new_device(struct program *program, const struct op *op)
 {
 	gpu_leave(program);
 	if (op->flags & OP_OWN)
-		must(program, "usvm_open()",
+		gpu_must(program, "usvm_open()",
 		     usvm_open(program->world->spec->plan->setting.device, &program->own));
 	seen_of(program)->device = program->own;
 }
@@ -683,7 +686,7 @@ static void unplug(struct program *program, const struct op *op)
 	if (op->flags & OP_OWN && !program->own)
 		return;
 	seen->leaves = true;
-	if (must(program, "usvm_device_unplug()", usvm_device_unplug(device_of(program))))
+	if (gpu_must(program, "usvm_device_unplug()", usvm_device_unplug(gpu_device_of(program))))
 		seen->gone = true;
 }
 
@@ -724,6 +727,9 @@ void gpu_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_ADVISE:
 		advise_run_op(program, op);
+		break;
+	case OP_OBJECT:
+		object_run_op(program, op);
 		break;
 	default:
 		run_fail(program, "no such operation of the GPU");

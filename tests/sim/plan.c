@@ -150,6 +150,16 @@ static const struct profile profiles[] = {
 		.vram_blocks_max = 4,
 		.hot_pages = 3,
 	},
+	{
+		.name = "objects",
+		.summary = "buffer objects and pages in device memory that has no room for them",
+		.weight = { [OP_LOAD] = 20, [OP_STORE] = 20, [OP_MMAP] = 4, [OP_MUNMAP] = 4,
+			    [OP_MADVISE] = 4, [OP_FORK] = 1, [OP_KERNEL] = 40, [OP_WAIT] = 6,
+			    [OP_PREFETCH] = 30, [OP_QUEUE] = 2, [OP_VM] = 4, [OP_DEVICE] = 4,
+			    [OP_UNPLUG] = 1, [OP_OBJECT] = 120 },
+		.vram_blocks_max = 3,
+		.hot_pages = 12,
+	},
 };
 
 const struct profile *plan_profile_get(size_t index)
@@ -515,6 +525,11 @@ static void draw_op(struct drawer *d, struct op *op)
 	case OP_DEVICE:
 		op->flags |= one_in(d, 3) ? 0 : OP_OWN;
 		break;
+	case OP_OBJECT:
+		op->detail = (uint32_t)below(d, 16);
+		op->addr = below(d, 512);
+		op->bytes = PAGE_BYTES << below(d, 10); /* 2 MiB at most */
+		break;
 	case OP_UNPLUG:
 		op->flags |= one_in(d, 6) ? 0 : OP_OWN;
 		break;
@@ -617,7 +632,7 @@ const char *op_name(enum op_type type)
 		[OP_BATCH] = "batch", [OP_WAIT] = "wait", [OP_PREFETCH] = "prefetch",
 		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
 		[OP_DEVICE] = "new device", [OP_BIND] = "unmirror",
-		[OP_UNPLUG] = "unplug", [OP_ADVISE] = "advise",
+		[OP_UNPLUG] = "unplug", [OP_ADVISE] = "advise", [OP_OBJECT] = "object",
 	};
 
 	return names[type];
@@ -727,6 +742,9 @@ int op_format(const struct op *op, char *buffer, size_t bytes)
 	case OP_DEVICE:
 		return snprintf(buffer, bytes, "new device%s",
 				op->flags & OP_OWN ? "" : ": the common one");
+	case OP_OBJECT:
+		return snprintf(buffer, bytes, "object, kind %u, page %lu, of %lu bytes",
+				op->detail, (unsigned long)op->addr, (unsigned long)op->bytes);
 	case OP_UNPLUG:
 		return snprintf(buffer, bytes, "unplug%s",
 				op->flags & OP_OWN ? " one's own" : "");

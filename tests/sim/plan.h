@@ -57,6 +57,7 @@ enum op_type {
 	OP_BIND,   /* take the mirror of a block from the thread's vm, and give it back */
 	OP_UNPLUG, /* the thread's own device, or the common one, goes away */
 	OP_ADVISE, /* usvm_advise() of a span; detail: 0.. location, 3.. atomic, 7.. PAT */
+	OP_OBJECT, /* the thread's buffer object: used, moved, bound anew, given back */
 	OP_COUNT
 };
 

@@ -16,6 +16,7 @@
 
 #define JOBS_MAX 4       /* of a thread, not waited for yet */
 #define CHILDREN_MAX 4
+#define OBJECT_PAGES_MAX 512
 #define RUN_TEXT_MAX 2048
 
 struct world;
@@ -60,6 +61,15 @@ struct child {
 	bool active;
 };
 
+/* The thread's buffer object, and what is in it. */
+struct object {
+	struct usvm_bo *bo;     /* NULL: none */
+	struct usvm_vm *vm;     /* where it is bound */
+	uint32_t pages;
+	uint64_t word[OBJECT_PAGES_MAX]; /* the first of each page */
+	bool is_known[OBJECT_PAGES_MAX];
+};
+
 /* A thread of the program. */
 struct program {
 	struct world *world;
@@ -82,6 +92,7 @@ struct program {
 	uint32_t child_next;
 	uint64_t batch_addr;      /* JOBS_MAX pages for commands */
 	uint64_t own_addr[2];     /* its memory in the slots; 0: none */
+	struct object object;
 };
 
 /* A call of the library that fails; see sim_inject() and tests/device/faulty.h. */
@@ -167,6 +178,10 @@ void program_run_op(struct program *program, const struct op *op);
 bool own_run_op(struct program *program, const struct op *op);
 
 /* gpu.c */
+struct usvm *gpu_device_of(struct program *program);
+struct usvm_queue *gpu_queue_of(struct program *program); /* the same */
+/* False: it failed, and may. */
+bool gpu_must(struct program *program, const char *what, int err);
 void gpu_run_op(struct program *program, const struct op *op);
 void gpu_wait_all(struct program *program);
 void gpu_leave(struct program *program); /* waits, and gives queue, vm and own device back */
@@ -178,6 +193,11 @@ void advise_new_vm(struct program *program);
 void advise_run_op(struct program *program, const struct op *op);
 bool advise_may_refuse(const struct program *program, uint64_t addr);
 void advise_judge(const struct job *job);
+
+/* object.c: the buffer object of each thread */
+void object_run_op(struct program *program, const struct op *op);
+void object_unbound(struct program *program); /* the thread's vm goes */
+void object_drop(struct program *program);
 
 /* child.c */
 void child_fork(struct program *program, const struct op *op);
