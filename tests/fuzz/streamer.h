@@ -21,6 +21,7 @@
 #define STREAMER_PAGES 8u
 #define STREAMER_BYTES (STREAMER_PAGES * PAGE_BYTES)
 #define STREAMER_HEADER 8u
+#define STREAMER_NO_OPINION 1
 
 /*
  * struct streamer_model - what a batch does, by a second reading of the manual
@@ -32,7 +33,7 @@ struct streamer_model {
 	struct fake_page page[STREAMER_PAGES];
 	uint32_t steps_left; /* commands; at 0 the batch is taken for an endless one */
 	/* Out. */
-	int error; /* -ECANCELED: no steps are left */
+	int error; /* -ECANCELED: no steps are left; STREAMER_NO_OPINION */
 	uint64_t fault_addr;
 	uint32_t fault_access;
 };

@@ -6,6 +6,9 @@
  * function for all that a command may be. The order of its checks is part of what is
  * compared: length, operands behind the header, fields, alignment, then memory from the
  * lowest address up.
+ *
+ * Of registers, of what waits or depends on them, and of the blitter it has no opinion: a
+ * batch that comes to such a command is run, and has to end, and no more is said.
  */
 #include <errno.h>
 
@@ -176,9 +179,15 @@ static bool atomic(struct streamer_model *m, const struct place *p, uint32_t hea
 static bool run_long(struct streamer_model *m, struct place *p, uint32_t header,
 		     const uint32_t *d, uint32_t count)
 {
+	uint32_t copied;
+
 	switch (header >> 23) {
 	case 0x20:
 		return store(m, p, header, d, count);
+	case 0x2e:
+		if (header & 0x600000)
+			return bad(m, p);
+		return fetch(m, target(d + 2), &copied) && put(m, target(d), copied, 4);
 	case 0x26:
 		if (!(header & 0xc000))
 			return true;
@@ -213,7 +222,7 @@ static bool length_of(uint32_t header, uint32_t *mask, uint32_t *least, uint32_t
 		uint32_t opcode, mask, least, most;
 	} known[] = {
 		{ 0x20, 0x3ff, 3, 0x400 }, { 0x26, 0x3f, 2, 4 },  { 0x2f, 0xff, 2, 10 },
-		{ 0x31, 0xff, 2, 2 },	   { 0xf4, 0xff, 5, 5 },
+		{ 0x31, 0xff, 2, 2 },	   { 0xf4, 0xff, 5, 5 },  { 0x2e, 0xff, 4, 4 },
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -230,6 +239,17 @@ static bool length_of(uint32_t header, uint32_t *mask, uint32_t *least, uint32_t
 	return false;
 }
 
+static bool has_opinion(uint32_t header)
+{
+	static const unsigned char without[] = { 0x1a, 0x1c, 0x22, 0x24, 0x29, 0x2a, 0x36 };
+
+	for (size_t i = 0; i < sizeof(without); i++) {
+		if (header >> 23 == without[i])
+			return false;
+	}
+	return header >> 29 != 2;
+}
+
 static bool step(struct streamer_model *m, struct place *p)
 {
 	uint32_t header, mask, least, most;
@@ -244,6 +264,7 @@ static bool step(struct streamer_model *m, struct place *p)
 	case 0x02:
 	case 0x05:
 	case 0x08:
+	case 0x09:
 		return true;
 	case 0x0a:
 		p->over = !p->called;
@@ -252,6 +273,10 @@ static bool step(struct streamer_model *m, struct place *p)
 		return true;
 	default:
 		break;
+	}
+	if (!has_opinion(header)) {
+		m->error = STREAMER_NO_OPINION;
+		return false;
 	}
 	if (!length_of(header, &mask, &least, &most))
 		return bad(m, p);
