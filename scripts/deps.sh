@@ -95,6 +95,14 @@ if ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; then
 	apt_get update || give_up 'apt-get update failed (no network?)'
 fi
 echo "deps: apt-get install $missing"
-# shellcheck disable=SC2086 # a list of words
-apt_get install -y --no-install-recommends $missing ||
-	give_up 'apt-get install failed (no network, or old lists: apt-get update)'
+install_missing() {
+	# shellcheck disable=SC2086 # a list of words
+	apt_get install -y --no-install-recommends $missing
+}
+
+# Lists that are older than what the mirror has name files that are gone.
+if ! install_missing; then
+	echo 'deps: apt-get update, and once more'
+	apt_get update || give_up 'apt-get update failed (no network?)'
+	install_missing || give_up 'apt-get install failed'
+fi
