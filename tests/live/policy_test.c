@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "live/support/live.h"
 
@@ -192,17 +193,31 @@ static void take_turns(struct usvm_lane *lane, const void *args)
 	}
 }
 
-/* Return: pages that went to the device. */
-static uint64_t share_a_block(const struct live_param *param, const char *spec, size_t cpu_page,
-			      size_t gpu_page)
+struct shared {
+	uint64_t pages;    /* went to the device */
+	uint64_t took_us;
+	uint64_t moves_us; /* of that, to the device */
+};
+
+static uint64_t now_us(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static struct shared share_a_block(const struct live_param *param, const char *spec,
+				   size_t cpu_page, size_t gpu_page)
+{
+	struct shared shared = { 0 };
 	struct live live = { 0 };
 	struct turns turns = { .count = TURNS };
 	struct usvm_kernel kernel = { .function = take_turns, .args = &turns,
 				      .args_bytes = sizeof(turns) };
 	struct usvm_fence *fence;
 	unsigned char *block;
-	uint64_t *cpu_word, pages;
+	uint64_t *cpu_word;
 
 	live_open(&live, param, spec);
 	block = live_filled(&live, LIVE_HUGE, 1);
@@ -213,6 +228,7 @@ static uint64_t share_a_block(const struct live_param *param, const char *spec, 
 	assert_ptr_not_equal(turns.turn, MAP_FAILED);
 	*cpu_word = 0;
 	*(uint64_t *)(block + gpu_page * LIVE_PAGE) = 0;
+	shared.took_us = now_us();
 	assert_int_equal(usvm_submit_kernel(live.queue, &kernel, &fence), 0);
 	for (uint64_t i = 0; i < TURNS; i++) {
 		wait_for_turn(turns.turn, 2 * i + 1);
@@ -220,25 +236,31 @@ static uint64_t share_a_block(const struct live_param *param, const char *spec, 
 		__atomic_store_n(turns.turn, 2 * i + 2, __ATOMIC_SEQ_CST);
 	}
 	gpu_finish(fence);
+	shared.took_us = now_us() - shared.took_us;
 	assert_int_equal(*cpu_word, TURNS);
 	assert_int_equal(*(uint64_t *)(block + gpu_page * LIVE_PAGE), TURNS);
-	pages = live_counts(&live).to_device;
+	shared.pages = live_counts(&live).to_device;
+	shared.moves_us = usvm_stat(live.gpu, "svm_4K_migrate_us") +
+			  usvm_stat(live.gpu, "svm_64K_migrate_us") +
+			  usvm_stat(live.gpu, "svm_2M_migrate_us");
 	munmap(turns.turn, LIVE_PAGE);
 	munmap(block, LIVE_HUGE);
 	live_close(&live);
-	return pages;
+	return shared;
 }
 
+/* Who loses little time to moves is left alone, as on a machine that is so busy that turns
+ * are rare. */
 static void expect_fewer(const struct live_param *param, size_t cpu_page, size_t gpu_page)
 {
 	const char *mode = param->copy ? "model:vram=64M,mode=copy" : "model:vram=64M";
 	char spec[96];
-	uint64_t with = share_a_block(param, mode, cpu_page, gpu_page), without;
+	struct shared with = share_a_block(param, mode, cpu_page, gpu_page), without;
 
 	snprintf(spec, sizeof(spec), "%s,thrash_control=no", mode);
 	without = share_a_block(param, spec, cpu_page, gpu_page);
-	assert_true(without > TURNS / 2 * 512);
-	assert_true(2 * with < without);
+	assert_true(without.pages > TURNS / 2 * 512);
+	assert_true(2 * with.pages < without.pages || 4 * with.moves_us < with.took_us);
 }
 
 static void two_that_share_a_block_move_less(void **state)
