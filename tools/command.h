@@ -57,6 +57,13 @@ int command_flush(int status);
 int command_beside(const char *name, char *path, size_t bytes);
 
 /**
+ * command_vram_size() - what usvm_open() takes as device memory: a number with K, M or G
+ * behind it or nothing; a multiple of 2 MiB, at most 1 TiB
+ * Return: 0; -1: @text is none.
+ */
+int command_vram_size(const char *text, uint64_t *bytes);
+
+/**
  * open_error_text() - why usvm_open(@spec) gave @err, with the text that is to blame
  * @err: -errno
  */

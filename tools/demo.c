@@ -406,22 +406,6 @@ static int demo_with_gpu(struct demo *demo)
 	return err ? failed("close", err) : status;
 }
 
-/* What usvm_open() takes as device memory: a multiple of 2 MiB, at most 1 TiB. */
-static bool is_vram_size(const char *text)
-{
-	static const char units[] = "KMG";
-	size_t digits = strspn(text, "0123456789");
-	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
-	uint64_t bytes;
-
-	if (digits == 0 || digits > 9 || (text[digits] && (!unit || text[digits + 1])))
-		return false;
-	bytes = strtoull(text, NULL, 10);
-	if (unit)
-		bytes <<= 10 * (unit - units + 1);
-	return bytes != 0 && bytes % (2u << 20) == 0 && bytes <= 1ull << 40;
-}
-
 static const struct option demo_options[] = {
 	{ "mode", required_argument, NULL, 'm' },
 	{ "vram", required_argument, NULL, 'v' },
@@ -434,6 +418,7 @@ static const struct option demo_options[] = {
 /* Return: 0: go on; else exit with @status. */
 static int parse(struct demo *demo, int argc, char **argv, int *status)
 {
+	uint64_t vram_bytes;
 	int option;
 
 	opterr = 0;
@@ -470,7 +455,7 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 	else if (demo->mode && strcmp(demo->mode, "move") && strcmp(demo->mode, "copy"))
 		*status = command_usage_error(
 			&demo_command, "--mode is move or copy, not '%s'", demo->mode);
-	else if (demo->vram && !is_vram_size(demo->vram))
+	else if (demo->vram && command_vram_size(demo->vram, &vram_bytes))
 		*status = command_usage_error(
 			&demo_command, "--vram: '%s' is not a multiple of 2M up to 1024G",
 			demo->vram);

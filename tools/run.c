@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@
 struct options {
 	const char *profile;
 	unsigned int cards;
-	unsigned long long vram_bytes;
+	uint64_t vram_bytes;
 };
 
 static const char *find_library(char *path, size_t bytes)
@@ -63,7 +64,7 @@ static void set_environment(const struct options *o, const char *root, const cha
 	if (o->profile)
 		setenv("USVM_XE_PROFILE", o->profile, 1);
 	if (o->vram_bytes) {
-		snprintf(text, sizeof(text), "%llu", o->vram_bytes);
+		snprintf(text, sizeof(text), "%" PRIu64, o->vram_bytes);
 		setenv("USVM_XE_VRAM", text, 1);
 	}
 }
@@ -117,24 +118,6 @@ static int run_with_tree(const struct options *o, const char *library, char **ar
 	return status;
 }
 
-static int parse_size(const char *text, unsigned long long *bytes)
-{
-	static const char units[] = "KMG";
-	char *end;
-	const char *unit;
-
-	if (*text < '0' || *text > '9')
-		return -1;
-	errno = 0;
-	*bytes = strtoull(text, &end, 10);
-	unit = *end ? strchr(units, *end) : NULL;
-	if (errno || (*end && (!unit || end[1])))
-		return -1;
-	if (unit)
-		*bytes <<= 10 * (unit - units + 1);
-	return !*bytes || *bytes % (2u << 20) || *bytes > 1ull << 40 ? -1 : 0;
-}
-
 enum {
 	OPTION_PROFILE = 1,
 	OPTION_CARDS,
@@ -174,7 +157,7 @@ static int run_run(int argc, char **argv)
 							   RUN_CARDS_MAX);
 			break;
 		case OPTION_VRAM:
-			if (parse_size(optarg, &o.vram_bytes))
+			if (command_vram_size(optarg, &o.vram_bytes))
 				return command_usage_error(&run_command, "bad size '%s'",
 							   optarg);
 			break;

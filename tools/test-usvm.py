@@ -55,6 +55,7 @@ def test_usage():
                       ['oracle', '--device', 'model', '--vram', '8M'],
                       ['oracle', '--threads', '8', '--steps', '4096'],
                       ['run'], ['run', '--dance', 'true'], ['run', '--vram', '3M', 'true'],
+                      ['run', '--vram', '17179869186G', 'true'], # wraps to 2G
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):

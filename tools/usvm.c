@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,6 +91,23 @@ int command_beside(const char *name, char *path, size_t bytes)
 		return -1;
 	memcpy(slash + 1, name, strlen(name) + 1);
 	return 0;
+}
+
+int command_vram_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMG";
+	const uint64_t most = 1ull << 40;
+	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
+	unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
+
+	if (digits == 0 || digits > 13 || (text[digits] && (!unit || text[digits + 1])))
+		return -1;
+	*bytes = strtoull(text, NULL, 10);
+	if (*bytes > most >> shift)
+		return -1;
+	*bytes <<= shift;
+	return !*bytes || *bytes % (2u << 20) ? -1 : 0;
 }
 
 static int print_help(void)
