@@ -82,4 +82,16 @@ static inline void null_fault_done(void *device, struct usvm_device_fault *fault
 	abort(); /* it raises none */
 }
 
+/* The ops of a device that cares for attach(), detach(), vm_create() and copy() alone. */
+#define NULL_DEVICE_REST \
+	.vm_destroy = null_vm_destroy, \
+	.pt_prepare = null_pt_prepare, \
+	.pt_map = null_pt_map, \
+	.pt_clear = null_pt_clear, \
+	.tlb_flush = null_tlb_flush, \
+	.stop = null_stop, \
+	.wait_stopped = null_nothing, \
+	.resume = null_nothing, \
+	.fault_done = null_fault_done
+
 #endif

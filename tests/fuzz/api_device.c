@@ -166,16 +166,8 @@ void api_open_device(struct api *api)
 		.attach = own_attach,
 		.detach = null_nothing,
 		.vm_create = own_vm_create,
-		.vm_destroy = null_vm_destroy,
-		.pt_prepare = null_pt_prepare,
-		.pt_map = null_pt_map,
-		.pt_clear = null_pt_clear,
-		.tlb_flush = null_tlb_flush,
-		.stop = null_stop,
-		.wait_stopped = null_nothing,
-		.resume = null_nothing,
 		.copy = own_copy,
-		.fault_done = null_fault_done,
+		NULL_DEVICE_REST,
 	};
 	static struct usvm_device_ops kept_ops[API_SLOTS];
 	struct api_slot *slot = api_free_slot(api, API_DEVICE);

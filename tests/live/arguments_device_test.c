@@ -48,16 +48,8 @@ static const struct usvm_device_ops idle_ops = {
 	.attach = idle_attach,
 	.detach = idle_detach,
 	.vm_create = idle_vm_create,
-	.vm_destroy = null_vm_destroy,
-	.pt_prepare = null_pt_prepare,
-	.pt_map = null_pt_map,
-	.pt_clear = null_pt_clear,
-	.tlb_flush = null_tlb_flush,
-	.stop = null_stop,
-	.wait_stopped = null_nothing,
-	.resume = null_nothing,
 	.copy = idle_copy,
-	.fault_done = null_fault_done,
+	NULL_DEVICE_REST,
 };
 
 static void a_device_with_an_op_missing_is_not_opened(void **state)

@@ -214,16 +214,8 @@ static const struct usvm_device_ops own_ops = {
 	.attach = own_attach,
 	.detach = own_detach,
 	.vm_create = null_vm_create,
-	.vm_destroy = null_vm_destroy,
-	.pt_prepare = null_pt_prepare,
-	.pt_map = null_pt_map,
-	.pt_clear = null_pt_clear,
-	.tlb_flush = null_tlb_flush,
-	.stop = null_stop,
-	.wait_stopped = null_nothing,
-	.resume = null_nothing,
 	.copy = own_copy,
-	.fault_done = null_fault_done,
+	NULL_DEVICE_REST,
 };
 
 static struct usvm_device_config own_config(struct own_device *own)
