@@ -17,7 +17,8 @@
  * not let go; it never reads zeros. Where EVENT_FORK is
  * not allowed, VMAs with device pages are not inherited at all (vma.c).
  *
- * The close is left to the collector: it walks the child's mappings.
+ * The close is left to the collector: it walks the child's mappings. The gate waits
+ * for it, and a child that opens usvm waits for the gate (sys).
  */
 #include "mm/mm_internal.h"
 
@@ -82,6 +83,9 @@ static int gate_open(void *argument)
 	ASSERT(mm->gate_closed);
 	ATOMIC_SUB(&mm->gate_closed, 1);
 	mm_unlock(mm, 0);
+	/* The FORK message was read and handled in one: its userfaultfd waits to be closed, and
+	 * until it is the child can register nothing of what it inherited. */
+	mm_collector_flush(mm);
 	return 0;
 }
 

@@ -84,7 +84,7 @@ static int open_first(uint32_t masked)
 	err = linux_pages_init();
 	if (err)
 		return err;
-	err = linux_fork_init();
+	err = linux_fork_init(&sys->sys);
 	if (err)
 		goto fini_pages;
 	linux_probe_features(sys, masked);
@@ -148,6 +148,7 @@ void linux_forget(void)
 {
 	lock_init(&open_lock, LOCK_API_DEVICE, "sys.open");
 	linux_sys.user_count = 0;
+	linux_fork_forget();
 	linux_pages_forget();
 	linux_memory_forget();
 	linux_signal_forget();

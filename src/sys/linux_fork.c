@@ -9,16 +9,67 @@
  *
  * A child made by a raw clone() passes all that by. It is found out at the
  * next open, by the mark in pages that are wiped in a child.
+ *
+ * What a child inherits may be registered with a userfaultfd that its parent has
+ * to close, and until then nobody else can register it. The parent's hook does
+ * that; the thread that forks holds a lock from before the fork to behind the
+ * hook, and the child's first open waits for it. The lock is in memory that both
+ * have, and robust: a parent that dies closes by that what it had.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
+#include "base/assert.h"
 #include "sys/linux_internal.h"
 #include "sys/linux_syscall.h"
 
 static const struct sys_fork_hooks *hooks; /* atomic */
 static int64_t hooks_process;              /* atomic: whose hooks they are */
 static uint32_t is_registered;             /* atomic */
+
+static pthread_mutex_t *forking;        /* held by who forks; made by the first open */
+static pthread_mutex_t *parent_forking; /* of a child that has not opened yet */
+
+static int make_forking(struct sys *sys)
+{
+	pthread_mutexattr_t attr;
+	uint64_t addr;
+	int err;
+
+	err = linux_shared_map(sys, PAGE_BYTES, PAGE_BYTES, &addr);
+	if (err)
+		return err;
+	err = (int)linux_call(SYS_madvise, addr, PAGE_BYTES, MADV_DOFORK);
+	if (err) {
+		linux_shared_unmap(sys, addr, PAGE_BYTES);
+		return err;
+	}
+	forking = (pthread_mutex_t *)addr;
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(forking, &attr);
+	pthread_mutexattr_destroy(&attr);
+	return 0;
+}
+
+static void lock_forking(pthread_mutex_t *mutex)
+{
+	int err = pthread_mutex_lock(mutex);
+
+	if (err == EOWNERDEAD)
+		err = pthread_mutex_consistent(mutex);
+	ASSERT(!err);
+}
+
+static void wait_for_parent(struct sys *sys)
+{
+	lock_forking(parent_forking);
+	pthread_mutex_unlock(parent_forking);
+	linux_shared_unmap(sys, (uintptr_t)parent_forking, PAGE_BYTES);
+	parent_forking = NULL;
+}
 
 static void prepare(void)
 {
@@ -31,31 +82,54 @@ static void prepare(void)
 
 	/* Hooks may come and go while this thread forks: the three go together. */
 	linux_tls.fork_hooks = now;
-	if (now && now->prepare)
+	if (!now)
+		return;
+	if (now->prepare)
 		now->prepare();
+	lock_forking(forking);
 }
 
 static void parent(void)
 {
 	const struct sys_fork_hooks *begun = linux_tls.fork_hooks;
 
-	if (begun && begun->parent)
+	if (!begun)
+		return;
+	if (begun->parent)
 		begun->parent();
+	pthread_mutex_unlock(forking);
 }
 
 static void child(void)
 {
 	const struct sys_fork_hooks *begun = linux_tls.fork_hooks;
 
+	/* One that has none of its own has its parent's still. */
+	if (forking)
+		parent_forking = forking;
+	forking = NULL;
 	linux_forget();
 	if (begun && begun->child)
 		begun->child();
 }
 
-int linux_fork_init(void)
+/* To a child of which no hook was told its parent's lock says nothing. */
+void linux_fork_forget(void)
+{
+	if (forking)
+		linux_shared_unmap(&linux_sys.sys, (uintptr_t)forking, PAGE_BYTES);
+	forking = NULL;
+}
+
+int linux_fork_init(struct sys *sys)
 {
 	int err;
 
+	if (parent_forking)
+		wait_for_parent(sys);
+	err = forking ? 0 : make_forking(sys);
+	if (err)
+		return err;
 	if (ATOMIC_EXCHANGE(&is_registered, 1))
 		return 0;
 	err = pthread_atfork(prepare, parent, child);

@@ -210,7 +210,8 @@ void linux_unpark(uint32_t *word, uint32_t count);
 bool linux_thread_is_ours(const struct linux_sys *sys, uint32_t thread_id);
 
 /* linux_fork.c */
-int linux_fork_init(void);
+int linux_fork_init(struct sys *sys);
+void linux_fork_forget(void); /* in a child of fork */
 int linux_fork_hooks(struct sys *sys, const struct sys_fork_hooks *hooks);
 void linux_fork_fini(void);
 bool linux_is_forked(struct sys *sys);

@@ -6,6 +6,7 @@
  * fork() brings everything home first, so the child is an ordinary copy-on-write
  * child; what makes no copy of the address space moves nothing.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sched.h>
@@ -318,6 +319,61 @@ static void a_vfork_child_is_served(void **state)
 	munmap(stack, stack_bytes);
 }
 
+/* G: all that a child inherited is its own to register, however soon it asks: here it has the
+ * processor that its parent would need to close what it has of the child. */
+static void child_takes_at_once(void *arg)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+	const struct area *a = arg;
+	struct live mine = { 0 };
+	uint64_t pages[4];
+
+	CHILD_CHECK(sched_setscheduler(0, SCHED_FIFO, &first) == 0);
+	CHILD_CHECK(usvm_open("model:migrate=always", &mine.gpu) == 0);
+	CHILD_CHECK(usvm_vm_create(mine.gpu, NULL, &mine.vm) == 0);
+	CHILD_CHECK(usvm_prefetch(mine.vm, a->at, a->bytes, USVM_PLACE_DEVICE) == 0);
+	CHILD_CHECK(usvm_query_span(mine.vm, a->at, a->bytes, pages) == 0);
+	CHILD_CHECK(pages[USVM_PAGE_DEVICE] == a->bytes / LIVE_PAGE);
+	CHILD_CHECK(live_is_filled(a->at, a->bytes, 1, 0));
+}
+
+/* All that there are, also usvm's. */
+static void run_threads_on(const cpu_set_t *cpus)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+
+	assert_non_null(tasks);
+	while ((task = readdir(tasks)))
+		sched_setaffinity(atoi(task->d_name), sizeof(*cpus), cpus);
+	closedir(tasks);
+}
+
+static void a_child_takes_what_it_inherited_at_once(void **state)
+{
+	struct live *live = *state;
+	struct area a = { NULL, live_bytes(live), false };
+	cpu_set_t one, all;
+	pid_t pid;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	for (int i = 0; i < 10; i++) {
+		a.at = live_on_device(live, a.bytes, 1);
+		run_threads_on(&one);
+		pid = fork();
+		if (pid == 0) {
+			child_takes_at_once(&a);
+			_exit(0);
+		}
+		live_wait_exit(pid, 0);
+		run_threads_on(&all);
+		live_assert_filled(a.at, a.bytes, 1, 0);
+		munmap(a.at, a.bytes);
+	}
+}
+
 /* A process with a device of its own, in which pages are and a GPU job runs. */
 static void start_busy(struct live *mine, const struct live *live, struct area *a)
 {
@@ -484,6 +540,7 @@ int main(void)
 		LIVE_TEST_ALL(advice_about_fork_is_kept),
 		LIVE_TEST_ALL(spawning_moves_nothing),
 		LIVE_TEST_ALL(a_vfork_child_is_served),
+		LIVE_TEST_ALL(a_child_takes_what_it_inherited_at_once),
 		LIVE_TEST_MODES(a_busy_process_ends),
 		LIVE_TEST_MODES(a_process_ends_while_its_threads_wait),
 		LIVE_TEST_MODES(a_child_never_sees_stores_out_of_order),
