@@ -140,9 +140,13 @@ static void a_write_after_free_stays(void **state)
 
 struct discarder {
 	uint64_t *at;
-	uint32_t stop;
+	uint32_t rounds; /* atomic */
+	uint32_t stop;	 /* atomic */
 	uint64_t stale;
 };
+
+#define DISCARDS 1500
+#define DISCARDS_MAX 100000 /* a message is in flight nearly all the time: takes give up */
 
 #define OLD (1ull << 40)
 
@@ -150,15 +154,15 @@ static void *discard_again_and_again(void *arg)
 {
 	struct discarder *d = arg;
 
-	for (int i = 0; i < 1500; i++) {
+	while (!__atomic_load_n(&d->stop, __ATOMIC_ACQUIRE)) {
 		for (int page = 0; page < 4; page++)
 			__atomic_fetch_or(&d->at[page * 512], OLD, __ATOMIC_SEQ_CST);
 		madvise(d->at, 4 * LIVE_PAGE, MADV_DONTNEED);
 		/* The GPU adds at most a few thousands. */
 		for (int page = 0; page < 4; page++)
 			d->stale += __atomic_load_n(&d->at[page * 512], __ATOMIC_SEQ_CST) >= OLD;
+		__atomic_fetch_add(&d->rounds, 1, __ATOMIC_RELEASE);
 	}
-	__atomic_store_n(&d->stop, 1, __ATOMIC_RELEASE);
 	return NULL;
 }
 
@@ -169,12 +173,17 @@ static void discarded_data_never_come_back(void **state)
 	struct live *live = *state;
 	struct discarder d = { .at = (uint64_t *)live_filled(live, 16 * LIVE_PAGE, 6) };
 	struct live_thread *thread;
+	uint32_t rounds;
 
 	live_fill(d.at, 16 * LIVE_PAGE, 6, 0);
 	madvise(d.at, 16 * LIVE_PAGE, MADV_DONTNEED);
 	thread = live_thread_start(discard_again_and_again, &d);
-	while (!__atomic_load_n(&d.stop, __ATOMIC_ACQUIRE))
+	do {
 		gpu_finish(gpu_start_add(live, NULL, d.at, LIVE_PAGE, 4, 1));
+		rounds = __atomic_load_n(&d.rounds, __ATOMIC_ACQUIRE);
+	} while (rounds < DISCARDS ||
+		 (live_counts(live).to_device == 0 && rounds < DISCARDS_MAX));
+	__atomic_store_n(&d.stop, 1, __ATOMIC_RELEASE);
 	live_thread_join(thread);
 	assert_int_equal(d.stale, 0);
 	assert_true(live_counts(live).to_device > 0);
