@@ -146,7 +146,7 @@ struct discarder {
 };
 
 #define DISCARDS 1500
-#define DISCARDS_MAX 100000 /* a message is in flight nearly all the time: takes give up */
+#define DISCARDS_MAX 10000 /* a message is in flight nearly all the time: takes give up */
 
 #define OLD (1ull << 40)
 
