@@ -275,6 +275,9 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
 	if (mm_changed_since(mm, seq, take->span) && !PLANTED(TAKE_STALE_VMA)) /* R1 */
 		return -EAGAIN;
+	/* MOVE refuses where one side is locked. mlockall() locks the arena too. */
+	if (mm->sys->ops->is_mlocked(mm->sys, take->span))
+		return -EOPNOTSUPP;
 	if (!PLANTED(FRAME_USED))
 		find_used(take, map);
 	while (next_piece(mm, take->span, map, start, &piece)) {

@@ -41,6 +41,7 @@ static const struct sys_ops linux_ops = {
 	.uffd_wait = linux_uffd_wait,
 	.uffd_kick = linux_uffd_kick,
 	.vma_query = linux_vma_query,
+	.is_mlocked = linux_is_mlocked,
 	.page_scan = linux_page_scan,
 	.exclusions = linux_exclusions,
 	.madvise_in_flight = linux_madvise_in_flight,

@@ -156,6 +156,7 @@ void linux_memory_spans(struct span *spans, size_t max, size_t *count);
 void linux_memory_forget(void); /* in a child of fork, which has none of it */
 /** linux_discard() - MADV_DONTNEED, of locked memory too */
 int linux_discard(struct span span);
+bool linux_is_mlocked(struct sys *sys, struct span span);
 int linux_advise(struct sys *sys, struct span span, enum sys_advice advice);
 int linux_empty(struct sys *sys, struct span span);
 void *linux_pointer(struct sys *sys, uint64_t addr, uint64_t bytes);

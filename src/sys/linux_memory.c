@@ -190,6 +190,12 @@ int linux_advise(struct sys *sys UNUSED, struct span span,
 			       values[advice]);
 }
 
+/* Where the memory is no file's, msync() asks for nothing but this. */
+bool linux_is_mlocked(struct sys *sys UNUSED, struct span span)
+{
+	return linux_call(SYS_msync, span.start, span_bytes(span), MS_INVALIDATE) == -EBUSY;
+}
+
 /* Installing guards zaps what is there and tells nobody; removing them leaves
  * holes. Both want the memory private, anonymous and not locked. */
 int linux_empty(struct sys *sys, struct span span)

@@ -175,6 +175,20 @@ static int op_vma_query(struct sys *sys UNUSED, uint64_t addr, bool or_next,
 	return sim_leave(err, err ? 0 : vma->span.start);
 }
 
+/* A look between two others: no yield point. */
+static bool op_is_mlocked(struct sys *sys UNUSED, struct span span)
+{
+	struct sim_process *process = sim_now->processes[0];
+
+	for (size_t i = 0; i < process->vma_count; i++) {
+		const struct sim_vma *vma = &process->vmas[i];
+
+		if (vma->flags & SIM_VMA_MLOCKED && span_overlaps(vma->span, span))
+			return true;
+	}
+	return false;
+}
+
 static uint32_t scan_flags(const struct sim *sim, uint32_t flags)
 {
 	uint32_t out = flags & (SIM_PAGE_CONTENTS | SYS_PAGE_HUGE | SYS_PAGE_ZERO);
@@ -547,6 +561,7 @@ const struct sys_ops sim_ops = {
 	.uffd_wait = op_uffd_wait,
 	.uffd_kick = op_uffd_kick,
 	.vma_query = op_vma_query,
+	.is_mlocked = op_is_mlocked,
 	.page_scan = op_page_scan,
 	.exclusions = op_exclusions,
 	.madvise_in_flight = op_madvise_in_flight,

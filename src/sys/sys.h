@@ -236,6 +236,8 @@ struct sys_ops {
 	 * PAGEMAP_SCAN it is made from /proc/self/pagemap: no HUGE, ZERO, WRITTEN, GUARD. */
 	int (*page_scan)(struct sys *sys, struct span span, struct sys_page_run *runs,
 			 size_t max, size_t *count, uint64_t *end);
+	/* [any] Is some of @span locked into memory: mlock(), mlockall()? */
+	bool (*is_mlocked)(struct sys *sys, struct span span);
 	/* [sleep] Spans that must never migrate: the library's own pages and code, libc
 	 * and ld.so's writable segments, stacks with TLS of the threads that exist now.
 	 * Fills at most @max; *@count is how many there are. */

@@ -313,6 +313,20 @@ static void mlocked_memory_stays_home(void **state)
 	expect_tags(f, 0, 4);
 }
 
+/* mlockall() locks the arena as well, and MOVE sees no difference. */
+static void memory_that_mlockall_locked_stays_home(void **state)
+{
+	struct fixture *f = *state;
+	struct mm_take take = take_of(f, 0, 4);
+
+	heap_fill(f, 0, 4);
+	fake_mlock(f->fake, HEAP_VMA, true);
+	fake_mlock(f->fake, span_make(f->arena, HUGE_BYTES), true);
+	assert_int_equal(mm_take(f->mm, &take), -EOPNOTSUPP);
+	assert_int_equal(take.taken_pages, 0);
+	expect_tags(f, 0, 4);
+}
+
 /* A guard page and a marker are no holes, and MOVE refuses them; their neighbours go. */
 static void a_guard_page_or_a_marker_stays_and_its_neighbours_go(void **state)
 {
@@ -705,6 +719,7 @@ int main(void)
 		TEST(memory_of_another_userfaultfd_is_used_in_place),
 		TEST(too_many_mappings_are_enomem),
 		TEST(mlocked_memory_stays_home),
+		TEST(memory_that_mlockall_locked_stays_home),
 		TEST(a_guard_page_or_a_marker_stays_and_its_neighbours_go),
 		TEST(the_whole_vma_is_registered_for_missing_faults),
 		TEST(watching_registers_for_events_only),
