@@ -13,6 +13,15 @@
  * process up to two mappings of the max_map_count that it may have. We use a quarter
  * of those; memory that would need more stays at home.
  *
+ * Where the borders of a VMA are was asked a moment ago, and the program does not wait: what
+ * is registered can be a part of what it has mapped there since, or of what has grown.
+ * That was split then, where the program never made a border. So the neighbours are looked at
+ * before and after, and what is new there and looks like the rest of a mapping is registered
+ * too: the kernel joins the two. That is done before event_lock is dropped, where it can be:
+ * parts that each got a page of their own meanwhile would stay apart, and first touches of
+ * what is registered with MISSING have to wait for us. Nothing is unregistered: an mremap()
+ * that is not told yet may have brought device pages there.
+ *
  * What never migrates, though it is private anonymous memory: the library's own,
  * the writable segments of libc and ld.so, stacks with TLS. sys knows where they
  * are; threads come and go, so the list is read again for each VMA that is seen
@@ -31,6 +40,8 @@
 
 /* Of the time may go into reading the list: one part in so many. */
 #define EXCLUSION_SHARE 64
+/* So many parts of a mapping that goes on changing are joined in one step. */
+#define MENDED_AT_ONCE 8
 
 /* @known: of a VMA that was seen before: the list may be a little old. */
 static int exclusions_refresh(struct mm *mm, bool known)
@@ -69,15 +80,24 @@ static bool is_listed(struct mm *mm, struct span span)
 }
 
 /* Is there nothing in @span that could migrate? */
-static bool is_covered(struct mm *mm, struct span span)
+static bool is_covered_locked(struct mm *mm, struct span span)
 {
 	bool covered = false;
 
+	lock_assert_held(&mm->exclusion_lock);
 	if (PLANTED(STACKS_TAKEN))
 		return false;
-	lock_acquire(&mm->exclusion_lock);
 	for (size_t i = 0; i < mm->exclusion_count && !covered; i++)
 		covered = span_covers(mm->exclusions[i], span);
+	return covered;
+}
+
+static bool is_covered(struct mm *mm, struct span span)
+{
+	bool covered;
+
+	lock_acquire(&mm->exclusion_lock);
+	covered = is_covered_locked(mm, span);
 	lock_release(&mm->exclusion_lock);
 	return covered;
 }
@@ -279,13 +299,143 @@ static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32
 	return err ? -EAGAIN : 0;
 }
 
+/* --- mappings that we split ------------------------------------------------------------ */
+
+/* What touches a span, before it and behind. */
+struct beside {
+	struct sys_vma low, high;
+};
+
+/* Borders that REGISTER may have made; 0: none. */
+struct borders {
+	uint64_t low, high;
+};
+
+static struct sys_vma vma_at(struct mm *mm, uint64_t addr)
+{
+	struct sys_vma vma;
+
+	if (mm->sys->ops->vma_query(mm->sys, addr, false, &vma))
+		vma = (struct sys_vma){ .kind = SYS_VMA_SPECIAL };
+	return vma;
+}
+
+static struct beside look_beside(struct mm *mm, struct span span)
+{
+	return (struct beside){ vma_at(mm, span.start - 1), vma_at(mm, span.end) };
+}
+
+/* Are they two, and alike? */
+static bool is_border(const struct sys_vma *low, const struct sys_vma *high)
+{
+	return low->kind == SYS_VMA_ANON_PRIVATE && high->kind == SYS_VMA_ANON_PRIVATE &&
+	       low->prot == high->prot && low->span.end == high->span.start;
+}
+
+static bool is_new(struct mm *mm, const struct sys_vma *now, const struct sys_vma *was)
+{
+	lock_assert_held(&mm->event_lock);
+	return (now->span.start != was->span.start || now->span.end != was->span.end ||
+		now->prot != was->prot) &&
+	       !mm_registration_first(mm, now->span);
+}
+
+static void find_borders(struct mm *mm, struct span span, const struct beside *was,
+			 struct borders *borders)
+{
+	struct beside now = look_beside(mm, span);
+	struct sys_vma first = vma_at(mm, span.start);
+	struct sys_vma last = vma_at(mm, span.end - 1);
+
+	lock_assert_held(&mm->event_lock);
+	if (is_border(&now.low, &first) && is_new(mm, &now.low, &was->low))
+		borders->low = span.start;
+	if (is_border(&last, &now.high) && is_new(mm, &now.high, &was->high))
+		borders->high = span.end;
+}
+
+/* REGISTER. What is @known to be registered, and of which no message is owed afterwards,
+ * was that all the while: there was nothing to split. */
+static int register_looking(struct mm *mm, struct span span, uint32_t mode, bool known,
+			    struct borders *borders)
+{
+	struct beside was = { .low.prot = 0 };
+	struct sys_vma vma;
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	if (!known) {
+		vma = vma_at(mm, span.start);
+		if (vma.span.start != span.start || vma.span.end != span.end)
+			return -EAGAIN;
+		was = look_beside(mm, span);
+	}
+	err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, mode);
+	if (!err && (!known || mm_message_is_owed(mm)))
+		find_borders(mm, span, &was, borders);
+	return err;
+}
+
 /*
- * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
- * children: a raw clone gets SIGSEGV there, never zeros.
- * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; -EOPNOTSUPP too many
- * are, or nothing in it may migrate; or of REGISTER.
+ * Register what is at the other side of @border too: the kernel joins what it split. Return:
+ * 0 it did, or it was no split, or there is another border now; -EAGAIN a message is owed.
  */
-int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
+static int mend_step(struct mm *mm, uint64_t *border, bool is_high, uint32_t mode)
+{
+	struct sys_vma low = vma_at(mm, *border - 1);
+	struct sys_vma high = vma_at(mm, *border);
+	struct span part = is_high ? high.span : low.span;
+	struct borders next = { 0, 0 };
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	if (!is_border(&low, &high) || is_covered_locked(mm, part)) {
+		*border = 0;
+		return 0;
+	}
+	if (mm_message_is_owed(mm)) /* U1 */
+		return -EAGAIN;
+	err = register_looking(mm, part, mode, false, &next);
+	if (err != -EAGAIN)
+		*border = is_high ? next.high : next.low;
+	return 0;
+}
+
+/* Return: 0 whatever was split is whole, or cannot be made so; -EAGAIN. */
+static int mend_locked(struct mm *mm, struct borders *borders, uint32_t mode)
+{
+	int err = 0;
+
+	lock_assert_held(&mm->event_lock);
+	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->high && !err; i++)
+		err = mend_step(mm, &borders->high, true, mode);
+	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->low && !err; i++)
+		err = mend_step(mm, &borders->low, false, mode);
+	return borders->low || borders->high ? -EAGAIN : 0;
+}
+
+/* A message was owed as we split something. */
+static void mend(struct mm *mm, struct borders *borders, uint32_t mode)
+{
+	int err = -EAGAIN;
+
+	for (uint32_t tries = 0; tries < MM_TAKE_TRIES && err; tries++) {
+		uint32_t ticket = mm_event_ticket(mm);
+
+		lock_acquire(&mm->exclusion_lock);
+		mm_lock(mm);
+		if (mm_remap_settle(mm))
+			err = mend_locked(mm, borders, mode);
+		mm_unlock(mm, 0);
+		lock_release(&mm->exclusion_lock);
+		if (err)
+			mm_event_wait(mm, ticket, tries);
+	}
+}
+
+/* As mm_vma_register(). @borders: where it split something, and could not mend that yet. */
+static int register_once(struct mm *mm, struct span span, uint32_t mode,
+			 struct borders *borders)
 {
 	bool dontfork = (mode & SYS_REGISTER_MISSING) &&
 			!sys_has(mm->sys, SYS_FEATURE_EVENT_FORK);
@@ -298,26 +448,48 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 		return err;
 	mm_lock(mm);
 	seq = mm->event_seq;
-	known = is_remembered(mm, vma->span, mode, dontfork);
-	err = is_refused(mm, vma->span) ? -EOPNOTSUPP : 0;
+	known = is_remembered(mm, span, mode, dontfork);
+	err = is_refused(mm, span) ? -EOPNOTSUPP : 0;
 	mm_unlock(mm, 0);
 	if (!err)
 		err = exclusions_refresh(mm, known);
 	/* Also the library's own: it is touched with event_lock held, where a hole that is
 	 * the monitor's to fill would wait for ever. */
-	if (!err && is_covered(mm, vma->span) &&
-	    (exclusions_refresh(mm, false) || is_covered(mm, vma->span)))
+	if (!err && is_covered(mm, span) &&
+	    (exclusions_refresh(mm, false) || is_covered(mm, span)))
 		err = -EOPNOTSUPP;
+	lock_acquire(&mm->exclusion_lock);
 	mm_lock(mm);
 	if (!err && (!mm_remap_settle(mm) || mm_message_is_owed(mm))) /* U1 */
 		err = -EAGAIN;
 	if (!err)
-		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma->span, mode);
+		err = register_looking(mm, span, mode, known, borders);
+	if (!err && (borders->low || borders->high)) {
+		(void)mend_locked(mm, borders, mode);
+		err = -EAGAIN;
+	}
 	if (!err && (!known || dontfork))
-		err = register_locked(mm, vma->span, seq, mode, dontfork);
+		err = register_locked(mm, span, seq, mode, dontfork);
 	if (err == -EAGAIN)
 		mm_stat_add(&mm->stats.retries, 1);
 	mm_unlock(mm, MM_EVENT_NODES);
+	lock_release(&mm->exclusion_lock);
+	return err;
+}
+
+/*
+ * Register @vma whole. With MISSING and no EVENT_FORK it is also taken out of
+ * children: a raw clone gets SIGSEGV there, never zeros.
+ * Return: 0; -EAGAIN it changed meanwhile, or a fork is under way; -EOPNOTSUPP too many
+ * are, or nothing in it may migrate; or of REGISTER.
+ */
+int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
+{
+	struct borders borders = { 0, 0 };
+	int err = register_once(mm, vma->span, mode, &borders);
+
+	if (borders.low || borders.high)
+		mend(mm, &borders, mode);
 	return err;
 }
 
