@@ -24,6 +24,7 @@
 #include "base/assert.h"
 #include "sys/features.h"
 #include "sys/linux_internal.h"
+#include "sys/linux_syscall.h"
 
 static const struct sys_ops linux_ops = {
 	.name = "linux",
@@ -70,6 +71,8 @@ static const struct sys_ops linux_ops = {
 
 struct linux_sys linux_sys;
 
+static int64_t opened_by; /* atomic: the process of the last first open */
+
 /* Opening holds nothing (sys.h), so the lowest rank fits. */
 static struct lock open_lock = { .rank = LOCK_API_DEVICE, .name = "sys.open" };
 
@@ -88,6 +91,7 @@ static int open_first(uint32_t masked)
 	err = linux_fork_init(&sys->sys);
 	if (err)
 		goto fini_pages;
+	ATOMIC_STORE(&opened_by, linux_call(SYS_getpid));
 	linux_probe_features(sys, masked);
 	linux_probe_limits(&sys->sys.limits);
 	linux_find_segments(sys);
@@ -104,6 +108,33 @@ fini_pages:
 	return err;
 }
 
+/*
+ * In a child that no hook told (a raw clone) another thread of its parent may have held the
+ * lock: that is found out before it is taken. The mark may be looked at by a child alone: in
+ * the process that opened, a close may be unmapping it. (A process that shares the memory
+ * has another number too, and finds the mark.)
+ */
+static bool is_inherited(void)
+{
+	return ATOMIC_LOAD(&opened_by) != linux_call(SYS_getpid) &&
+	       ATOMIC_LOAD(&linux_sys.user_count) && linux_pages_are_forked();
+}
+
+/* With the lock held nobody unmaps it. A child can have its parent's number: the first in a
+ * name space of its own. */
+static void lock_own(void) ACQUIRES(&open_lock);
+static void lock_own(void)
+{
+	if (is_inherited())
+		linux_forget();
+	lock_acquire(&open_lock);
+	if (linux_sys.user_count && linux_pages_are_forked()) {
+		lock_release(&open_lock);
+		linux_forget();
+		lock_acquire(&open_lock);
+	}
+}
+
 int sys_linux_open(const char *feature_mask, struct sys **sys)
 {
 	uint32_t masked;
@@ -116,13 +147,11 @@ int sys_linux_open(const char *feature_mask, struct sys **sys)
 		return err;
 
 	base_host_install(&linux_host_ops);
-	if (linux_sys.user_count && linux_pages_are_forked())
-		linux_forget();
-	lock_acquire(&open_lock);
+	lock_own();
 	if (linux_sys.user_count == 0)
 		err = open_first(masked);
 	if (!err) {
-		linux_sys.user_count++;
+		ATOMIC_STORE(&linux_sys.user_count, linux_sys.user_count + 1);
 		*sys = &linux_sys.sys;
 	}
 	lock_release(&open_lock);
@@ -136,7 +165,8 @@ void sys_linux_close(struct sys *sys)
 	lock_acquire(&open_lock);
 	ASSERT(linux_of(sys) == &linux_sys);
 	ASSERT(linux_sys.user_count > 0);
-	if (--linux_sys.user_count == 0) {
+	ATOMIC_STORE(&linux_sys.user_count, linux_sys.user_count - 1);
+	if (linux_sys.user_count == 0) {
 		linux_signal_restore();
 		linux_fork_fini();
 		linux_pages_fini();
@@ -148,7 +178,7 @@ void sys_linux_close(struct sys *sys)
 void linux_forget(void)
 {
 	lock_init(&open_lock, LOCK_API_DEVICE, "sys.open");
-	linux_sys.user_count = 0;
+	ATOMIC_STORE(&linux_sys.user_count, 0);
 	linux_fork_forget();
 	linux_pages_forget();
 	linux_memory_forget();

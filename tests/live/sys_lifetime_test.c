@@ -9,6 +9,7 @@
 #include "sys/linux_internal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -88,6 +89,40 @@ static void two_users_share_one(void **state)
 	assert_false(b->ops->is_forked(b)); /* its pages are still there */
 	run_apart(b, do_nothing, NULL);
 	sys_linux_close(b);
+}
+
+#define CROWD 3
+#define CROWD_ROUNDS 2000
+
+static void *come_and_go(void *arg)
+{
+	for (int i = 0; i < CROWD_ROUNDS; i++) {
+		struct sys *sys = open_sys("");
+		uint64_t *page = base_host->pages_alloc(PAGE_BYTES);
+
+		CHECK(page && *page == 0 && !sys->ops->is_forked(sys));
+		*page = 1;
+		base_host->pages_free(page, PAGE_BYTES);
+		sys_linux_close(sys);
+	}
+	return arg;
+}
+
+/* Who opens looks whether this is a child while another closes. */
+static void threads_that_come_and_go_do_not_meet(void **state)
+{
+	pthread_t threads[CROWD];
+	size_t before;
+
+	(void)state;
+	open_and_close("");
+	before = usage_mappings();
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, NULL), 0);
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	if (!LINUX_SANITIZED) /* stacks are kept, each with its guard */
+		assert_in_range(usage_mappings(), before, before + 2 * CROWD + 2);
 }
 
 static void a_failed_open_leaves_nothing(void **state)
@@ -314,6 +349,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_thousand_lives_leave_no_trace),
 		cmocka_unit_test(two_users_share_one),
+		cmocka_unit_test(threads_that_come_and_go_do_not_meet),
 		cmocka_unit_test(a_failed_open_leaves_nothing),
 		cmocka_unit_test(freed_pages_go_back_to_the_kernel_and_come_zeroed),
 		cmocka_unit_test(blocks_never_overlap),
