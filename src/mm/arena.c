@@ -79,28 +79,36 @@ static int zap_unregistered(struct mm *mm, struct span span)
 	int register_err;
 
 	/* No MOVE may come between: an unregistered frame is no target. */
-	mm_lock(mm);
+	lock_assert_held(&mm->event_lock);
 	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
-	if (!err) {
-		err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTNEED);
-		register_err = register_again(mm, span);
-		err = err ? err : register_err;
-	}
-	mm_unlock(mm, 0);
-	return err;
+	if (err)
+		return err;
+	err = mm->sys->ops->advise(mm->sys, span, SYS_ADVICE_DONTNEED);
+	register_err = register_again(mm, span);
+	return err ? err : register_err;
 }
 
 void mm_arena_empty(struct mm *mm, struct span span)
 {
 	bool whole = IS_ALIGNED(span.start | span.end, HUGE_BYTES);
+	int err;
 
 	/* Guard pages leave a page table behind, in which the next huge page that is moved
 	 * there would be split, and its place in the program with it. */
 	if (!whole && !mm->sys->ops->empty(mm->sys, span))
 		return;
 	/* Frames that stay dirty are emptied, or not used, by the next mm_take(). */
-	if (zap_unregistered(mm, span) && whole)
+	mm_lock(mm);
+	err = zap_unregistered(mm, span);
+	mm_unlock(mm, 0);
+	if (err && whole)
 		(void)mm->sys->ops->empty(mm->sys, span);
+}
+
+void mm_arena_renew_locked(struct mm *mm, uint64_t addr)
+{
+	/* Best effort: without it the block has small pages. */
+	(void)zap_unregistered(mm, span_make(addr, HUGE_BYTES));
 }
 
 void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes)

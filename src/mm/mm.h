@@ -371,6 +371,10 @@ void mm_arena_destroy(struct mm *mm, uint64_t addr, uint64_t bytes);
  * stay dirty are for mm_take() to empty. Context: [worker]. */
 void mm_arena_empty(struct mm *mm, struct span span);
 
+/** mm_arena_renew_locked() - the same for a block of 2 MiB, without the page table that is
+ * left where a huge page was split: a touch makes a huge page again. event_lock is held. */
+void mm_arena_renew_locked(struct mm *mm, uint64_t addr);
+
 /** mm_frames_fill_locked() - move library memory into empty frames. Best effort: what
  * does not move stays empty. event_lock held. */
 void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes);

@@ -227,6 +227,23 @@ static int bring_home_singly(struct pagemap_devmem *devmem, struct span span, ui
 	return 0;
 }
 
+/* Where the place had a page table the huge page was split, and the staging keeps a page
+ * table too: all that came home through it from then on would be small pages. */
+static void mend_staging(struct pagemap *pagemap, struct span span)
+{
+	struct mm *mm = pagemap->config.mm;
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+	int err;
+
+	lock_assert_held(mm_event_lock(mm));
+	err = sys_of(pagemap)->ops->page_scan(sys_of(pagemap), span_make(span.start, PAGE_BYTES),
+					      &run, 1, &count, &end);
+	if (err || !count || !(run.flags & SYS_PAGE_HUGE))
+		mm_arena_renew_locked(mm, pagemap_staging(pagemap, PAGEMAP_STAGING_HOME_HUGE));
+}
+
 int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
 		       uint64_t *done)
 {
@@ -236,6 +253,7 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 	uint64_t start = mm_trace_start(mm);
 	uint64_t source;
 	bool dirty = false;
+	bool huge = false;
 	int copy_err = 0;
 	int err;
 
@@ -243,9 +261,7 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 	if (!pagemap->config.copy) {
 		source = pagemap->frames + devmem->vram_offset + frame;
 	} else {
-		bool huge = span_bytes(span) == HUGE_BYTES &&
-			    IS_ALIGNED(span.start, HUGE_BYTES);
-
+		huge = span_bytes(span) == HUGE_BYTES && IS_ALIGNED(span.start, HUGE_BYTES);
 		source = pagemap_staging(pagemap, huge ? PAGEMAP_STAGING_HOME_HUGE :
 							 PAGEMAP_STAGING_HOME);
 		copy_err = device_copy(pagemap, devmem->vram_offset + frame, source,
@@ -255,6 +271,8 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 		err = bring_home_singly(devmem, span, frame, done, &dirty);
 	else
 		err = mm_return_locked(mm, span, source, done, &dirty);
+	if (huge)
+		mend_staging(pagemap, span);
 	if (*done)
 		mm_trace(mm, TRACE_MIGRATE_TO_RAM, span.start, *done, 0, start);
 	return err;

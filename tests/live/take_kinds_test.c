@@ -286,6 +286,28 @@ static void a_huge_page_comes_home_as_one(void **state)
 	assert_int_equal(live_huge(at, bytes), bytes / LIVE_PAGE);
 }
 
+/* Pages that come home to a place with a page table are small; those behind them are not. */
+static void huge_pages_come_home_behind_small_ones(void **state)
+{
+	struct live *live = *state;
+	unsigned char *small = live_map(live, LIVE_HUGE);
+	unsigned char *huge = live_map(live, LIVE_HUGE);
+
+	assert_int_equal(madvise(small, LIVE_HUGE, MADV_NOHUGEPAGE), 0);
+	live_fill(small, LIVE_HUGE, 1, 0);
+	live_fill(huge, LIVE_HUGE, 2, 0);
+	assert_int_equal(live_huge(small, LIVE_HUGE), 0);
+	for (int i = 0; i < 3; i++) {
+		live_take(live, small, LIVE_HUGE);
+		live_take(live, huge, LIVE_HUGE);
+		live_assert_state(live, small, LIVE_HUGE, LIVE_DEVICE);
+		live_assert_state(live, huge, LIVE_HUGE, LIVE_DEVICE);
+		live_assert_filled(small, LIVE_HUGE, 1, 0);
+		live_assert_filled(huge, LIVE_HUGE, 2, 0);
+		assert_int_equal(live_huge(huge, LIVE_HUGE), LIVE_HUGE / LIVE_PAGE);
+	}
+}
+
 /* B: THP moved to a place that is not aligned, or in part. */
 static void parts_of_huge_pages_are_taken(void **state)
 {
@@ -474,6 +496,8 @@ int main(void)
 		LIVE_ENTRY(an_empty_block_gets_a_huge_page_again, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(a_huge_page_comes_home_as_one, " [move]", &live_move_huge),
 		LIVE_ENTRY(a_huge_page_comes_home_as_one, " [copy]", &live_copy_huge),
+		LIVE_ENTRY(huge_pages_come_home_behind_small_ones, " [move]", &live_move_huge),
+		LIVE_ENTRY(huge_pages_come_home_behind_small_ones, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(parts_of_huge_pages_are_taken, " [move]", &live_move_huge),
 		LIVE_ENTRY(parts_of_huge_pages_are_taken, " [copy]", &live_copy_huge),
 		LIVE_ENTRY(a_huge_page_is_split_for_a_part, " [move]", &live_move_huge),
