@@ -22,6 +22,7 @@
 static const char *const place_names[] = {
 	[BENCH_SAME_CORE] = "same core",
 	[BENCH_OTHER_CORE] = "other core",
+	[BENCH_FREE] = "free",
 };
 
 void bench_fail(const char *format, ...)
@@ -80,44 +81,153 @@ void bench_init(struct bench *bench, const char *name, const char *question, int
 	printf("%s\n", question);
 }
 
-static void samples_init(struct bench_samples *samples, size_t room)
-{
-	samples->count = 0;
-	samples->room = room;
-	samples->ns = malloc(room * sizeof(*samples->ns));
-	if (!samples->ns)
-		bench_fail("no memory");
-	memset(samples->ns, 0,
-	       room * sizeof(*samples->ns)); /* touched before it is timed */
-}
-
-struct bench_row *bench_row_add(struct bench *bench, const char *question,
-				enum bench_place place, size_t samples)
+struct bench_row *bench_row(struct bench *bench, enum bench_place place, const char *unit,
+			    const char *format, ...)
 {
 	struct bench_row *row = &bench->rows[bench->row_count++];
+	va_list args;
 
-	if (bench->row_count > sizeof(bench->rows) / sizeof(bench->rows[0]))
+	if (bench->row_count > BENCH_ROWS_MAX)
 		bench_fail("too many rows");
-	row->question = question;
-	row->place = place;
-	samples_init(&row->floor, samples);
-	samples_init(&row->usvm, samples);
+	*row = (struct bench_row){ .unit = unit, .place = place };
+	va_start(args, format);
+	vsnprintf(row->question, sizeof(row->question), format, args);
+	va_end(args);
 	return row;
 }
 
+struct bench_side *bench_side(struct bench_row *row, const char *name, size_t samples)
+{
+	struct bench_side *side = &row->sides[row->side_count++];
+
+	if (row->side_count > BENCH_SIDES_MAX)
+		bench_fail("%s: too many sides", row->question);
+	*side = (struct bench_side){ .name = name, .room = samples };
+	side->values = malloc(samples * sizeof(*side->values));
+	if (!side->values)
+		bench_fail("no memory");
+	/* Touched before anything is timed. */
+	for (size_t i = 0; i < samples; i++)
+		side->values[i] = -1;
+	return side;
+}
+
+void bench_want(struct bench_row *row, enum bench_target_kind kind, unsigned int percent,
+		unsigned int rival, double limit)
+{
+	if (row->target_count == BENCH_TARGETS_MAX)
+		bench_fail("%s: too many targets", row->question);
+	row->targets[row->target_count++] = (struct bench_target){
+		.kind = kind,
+		.percent = percent,
+		.rival = rival,
+		.limit = limit,
+	};
+}
+
+void bench_want_or(struct bench_row *row, enum bench_target_kind kind, unsigned int percent,
+		   unsigned int rival, double limit)
+{
+	bench_want(row, kind, percent, rival, limit);
+	row->targets[row->target_count - 1].is_alternative = true;
+}
+
+/* --- figures --------------------------------------------------------------------------- */
+
 static int by_value(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	double x = *(const double *)a, y = *(const double *)b;
 
 	return (x > y) - (x < y);
 }
 
 /* Of sorted samples: the smallest that @percent of them do not exceed. */
-static double percentile_us(const struct bench_samples *samples, unsigned int percent)
+static double percentile(const struct bench_side *side, unsigned int percent)
 {
-	size_t rank = (samples->count * percent + 99) / 100;
+	size_t rank = (side->count * percent + 99) / 100;
 
-	return (double)samples->ns[rank ? rank - 1 : 0] / 1e3;
+	return side->values[rank ? rank - 1 : 0];
+}
+
+static void evaluate(struct bench_row *row)
+{
+	for (size_t i = 0; i < row->side_count; i++) {
+		struct bench_side *side = &row->sides[i];
+
+		if (!side->count)
+			bench_fail("%s: no samples of %s", row->question, side->name);
+		qsort(side->values, side->count, sizeof(*side->values), by_value);
+		side->median = percentile(side, BENCH_MEDIAN);
+		side->p99 = percentile(side, BENCH_P99);
+	}
+}
+
+static double figure_of(const struct bench_row *row, size_t side, unsigned int percent)
+{
+	return percent == BENCH_P99 ? row->sides[side].p99 : row->sides[side].median;
+}
+
+/* What is compared with the limit. */
+static double target_figure(const struct bench_row *row, const struct bench_target *target)
+{
+	double usvm = figure_of(row, 0, target->percent);
+	double rival = figure_of(row, target->rival, target->percent);
+
+	if (target->kind == BENCH_RATIO)
+		return usvm / rival;
+	return target->kind == BENCH_DISTANCE ? usvm - rival : usvm;
+}
+
+/* Itself, or the one that may stand for it. */
+static bool target_is_met(const struct bench_row *row, size_t i)
+{
+	const struct bench_target *target = &row->targets[i];
+
+	if (target_figure(row, target) <= target->limit)
+		return true;
+	if (i + 1 < row->target_count && target[1].is_alternative)
+		return target_figure(row, target + 1) <= target[1].limit;
+	return target->is_alternative && target_figure(row, target - 1) <= target[-1].limit;
+}
+
+static void target_text(const struct bench_row *row, const struct bench_target *target,
+			char *text, size_t size)
+{
+	const char *what = target->percent == BENCH_P99 ? "p99" : "median";
+	const char *rival = row->sides[target->rival].name;
+
+	if (target->kind == BENCH_RATIO)
+		snprintf(text, size, "%s at most %.4g x %s", what, target->limit, rival);
+	else if (target->kind == BENCH_VALUE)
+		snprintf(text, size, "%s at most %.4g %s", what, target->limit, row->unit);
+	else
+		snprintf(text, size, "%s at most %.4g %s over %s", what, target->limit,
+			 row->unit, rival);
+}
+
+/* --- the table ------------------------------------------------------------------------- */
+
+static void print_row(const struct bench *bench, const struct bench_row *row)
+{
+	printf("\n%s (%s)\n", row->question, place_names[row->place]);
+	for (size_t i = 0; i < row->side_count; i++) {
+		const struct bench_side *side = &row->sides[i];
+
+		printf("    %-28s %10.3f %10.3f %-4s", side->name, side->median, side->p99,
+		       row->unit);
+		if (i)
+			printf("  usvm: %5.2f x", row->sides[0].median / side->median);
+		printf("\n");
+	}
+	for (size_t i = 0; i < row->target_count; i++) {
+		const struct bench_target *target = &row->targets[i];
+		char text[96];
+
+		target_text(row, target, text, sizeof(text));
+		printf("    %s %s: %.3f%s\n", target->is_alternative ? "or" : "target", text,
+		       target_figure(row, target),
+		       bench->smoke ? "" : target_is_met(row, i) ? ": met" : ": MISSED");
+	}
 }
 
 static void command_line(const char *command, char *line, size_t size)
@@ -150,11 +260,35 @@ static void cpu_name(char *name, size_t size)
 		fclose(file);
 }
 
-static json_t *side_json(const struct bench_samples *samples)
+/* --- JSON ------------------------------------------------------------------------------ */
+
+static json_t *row_json(const struct bench_row *row)
 {
-	return json_pack("{s:f, s:f, s:I}", "median_us", percentile_us(samples, 50),
-			 "p99_us", percentile_us(samples, 99), "samples",
-			 (json_int_t)samples->count);
+	json_t *sides = json_array(), *targets = json_array();
+
+	for (size_t i = 0; i < row->side_count; i++) {
+		const struct bench_side *side = &row->sides[i];
+
+		json_array_append_new(sides, json_pack("{s:s, s:f, s:f, s:I}", "name",
+						       side->name, "median", side->median,
+						       "p99", side->p99, "samples",
+						       (json_int_t)side->count));
+	}
+	for (size_t i = 0; i < row->target_count; i++) {
+		const struct bench_target *target = &row->targets[i];
+		char text[96];
+
+		target_text(row, target, text, sizeof(text));
+		json_array_append_new(targets,
+				      json_pack("{s:s, s:f, s:f, s:b, s:b}", "what", text,
+						"limit", target->limit, "figure",
+						target_figure(row, target), "alternative",
+						target->is_alternative, "met",
+						target_is_met(row, i)));
+	}
+	return json_pack("{s:s, s:s, s:s, s:o, s:o}", "question", row->question, "place",
+			 place_names[row->place], "unit", row->unit, "sides", sides, "targets",
+			 targets);
 }
 
 static int write_json(const struct bench *bench, json_t *machine)
@@ -162,20 +296,13 @@ static int write_json(const struct bench *bench, json_t *machine)
 	json_t *rows = json_array(), *all;
 	int err;
 
-	for (size_t i = 0; i < bench->row_count; i++) {
-		const struct bench_row *row = &bench->rows[i];
-
-		json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:o}", "question",
-						      row->question, "place",
-						      place_names[row->place], "floor",
-						      side_json(&row->floor), "usvm",
-						      side_json(&row->usvm)));
-	}
+	for (size_t i = 0; i < bench->row_count; i++)
+		json_array_append_new(rows, row_json(&bench->rows[i]));
 	all = json_pack("{s:s, s:b, s:i, s:O, s:o}", "bench", bench->name, "smoke",
 			bench->smoke, "rounds", (int)bench->rounds, "machine", machine,
 			"rows", rows);
 	err = !all || json_dump_file(all, bench->json_path,
-				     JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+				     JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	json_decref(all);
 	if (err)
 		fprintf(stderr, "bench: cannot write %s\n", bench->json_path);
@@ -198,29 +325,20 @@ int bench_report(struct bench *bench)
 			    (int)bench_core_count(), "kernel", name.release, "compiler",
 			    COMPILER, "commit", commit);
 
-	printf("\n%-30s %-10s | %8s %8s | %8s %8s | %6s\n", "us", "", "floor", "p99",
-	       "usvm", "p99", "ratio");
+	printf("\n%-32s %10s %10s\n", "", "median", "p99");
 	for (size_t i = 0; i < bench->row_count; i++) {
-		struct bench_row *row = &bench->rows[i];
-
-		if (!row->floor.count || !row->usvm.count)
-			bench_fail("%s: no samples", row->question);
-		qsort(row->floor.ns, row->floor.count, sizeof(uint64_t), by_value);
-		qsort(row->usvm.ns, row->usvm.count, sizeof(uint64_t), by_value);
-		printf("%-30s %-10s | %8.1f %8.1f | %8.1f %8.1f | %6.2f\n", row->question,
-		       place_names[row->place], percentile_us(&row->floor, 50),
-		       percentile_us(&row->floor, 99), percentile_us(&row->usvm, 50),
-		       percentile_us(&row->usvm, 99),
-		       percentile_us(&row->usvm, 50) / percentile_us(&row->floor, 50));
+		evaluate(&bench->rows[i]);
+		print_row(bench, &bench->rows[i]);
 	}
-	printf("medians of %u rounds that take turns; %s; Linux %s; %s; usvm %s (%s)\n",
-	       bench->rounds, cpu, name.release, COMPILER, usvm_version(), commit);
+	printf("\n%u rounds that take turns; %s, %u processors; Linux %s; %s; usvm %s (%s)\n",
+	       bench->rounds, cpu, bench_core_count(), name.release, COMPILER,
+	       usvm_version(), commit);
 	if (bench->json_path)
 		err = write_json(bench, machine);
 	json_decref(machine);
 	for (size_t i = 0; i < bench->row_count; i++) {
-		free(bench->rows[i].floor.ns);
-		free(bench->rows[i].usvm.ns);
+		for (size_t j = 0; j < bench->rows[i].side_count; j++)
+			free(bench->rows[i].sides[j].values);
 	}
 	return err ? 1 : 0;
 }

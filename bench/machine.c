@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DOC: processors, pages, userfaultfd, and usvm's threads
+ * DOC: processors, pages, and a thread that is asked
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -20,13 +19,12 @@
 
 /* The first and the second processor that this process may use, asked once: pinning
  * changes the answer. */
+static cpu_set_t allowed;
 static int cores[2];
 static unsigned int core_count;
 
 unsigned int bench_core_count(void)
 {
-	cpu_set_t allowed;
-
 	if (core_count)
 		return core_count;
 	if (sched_getaffinity(0, sizeof(allowed), &allowed))
@@ -38,29 +36,41 @@ unsigned int bench_core_count(void)
 	return core_count;
 }
 
+static void set_affinity(int tid, const cpu_set_t *set)
+{
+	if (sched_setaffinity(tid, sizeof(*set), set) && errno != ESRCH)
+		bench_fail("sched_setaffinity: %s", strerror(errno));
+}
+
 void bench_pin(int tid, unsigned int core)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET(cores[core < bench_core_count() ? core : 0], &set);
-	if (sched_setaffinity(tid, sizeof(set), &set) && errno != ESRCH)
-		bench_fail("sched_setaffinity: %s", strerror(errno));
+	set_affinity(tid, &set);
+}
+
+void bench_unpin(int tid)
+{
+	bench_core_count();
+	set_affinity(tid, &allowed);
 }
 
 unsigned char *bench_map(size_t bytes, bool huge)
 {
 	/* At least 2 MiB stay free behind it: usvm keeps a distance from the TLS of the
 	 * main thread, below which the kernel likes to map. */
-	unsigned char *map = mmap(NULL, bytes + 2 * BENCH_HUGE, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t all = (bytes + BENCH_HUGE - 1) / BENCH_HUGE * BENCH_HUGE + 2 * BENCH_HUGE;
+	unsigned char *map = mmap(NULL, all, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	size_t before = -(uintptr_t)map & (BENCH_HUGE - 1);
 
 	if (map == MAP_FAILED)
 		bench_fail("mmap: %s", strerror(errno));
 	if (before)
 		munmap(map, before);
-	munmap(map + before + bytes, 2 * BENCH_HUGE - before);
+	munmap(map + before + bytes, all - before - bytes);
 	if (madvise(map + before, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 		bench_fail("madvise: %s", strerror(errno));
 	return map + before;
@@ -102,134 +112,109 @@ size_t bench_present(const void *at, size_t bytes, size_t *huge)
 	return scan(at, bytes, ABI_PAGE_PRESENT);
 }
 
-void bench_device_open(struct bench_device *device, const char *spec)
+void bench_expect_huge(const void *at, size_t bytes, bool huge)
 {
-	struct usvm_device_info info;
+	size_t pages;
 
-	bench_must(usvm_open(spec, &device->gpu), "open");
-	bench_must(usvm_device_info(device->gpu, &info), "info");
-	if (!info.migrates) {
-		printf("SKIP: %s\n", info.why_not);
-		exit(77);
+	bench_present(at, bytes, &pages);
+	if (pages * BENCH_PAGE != (huge ? bytes : 0))
+		bench_fail("%zu of %zu pages are in huge pages", pages, bytes / BENCH_PAGE);
+}
+
+void bench_fill(unsigned char *at, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += BENCH_PAGE)
+		memset(at + i, bench_pattern(i), BENCH_PAGE);
+}
+
+void bench_check(const unsigned char *at, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += BENCH_PAGE) {
+		uint64_t want = 0x0101010101010101u * bench_pattern(i);
+		const uint64_t *words = (const uint64_t *)(const void *)(at + i);
+		uint64_t wrong = 0;
+
+		for (size_t j = 0; j < BENCH_PAGE / sizeof(*words); j++)
+			wrong |= words[j] ^ want;
+		if (wrong)
+			bench_fail("wrong data in page %zu", i / BENCH_PAGE);
 	}
-	bench_must(usvm_vm_create(device->gpu, NULL, &device->vm), "vm");
-	bench_must(usvm_queue_create(device->vm, NULL, &device->queue), "queue");
 }
 
-void bench_device_close(struct bench_device *device)
+double bench_memcpy_us(void *to, const void *from, size_t bytes)
 {
-	bench_must(usvm_queue_destroy(device->queue), "queue");
-	bench_must(usvm_vm_destroy(device->vm), "vm");
-	bench_must(usvm_close(device->gpu), "close");
+	uint64_t start = bench_now_ns();
+
+	memcpy(to, from, bytes);
+	__asm__ volatile("" : : "r"(to) : "memory");
+	return bench_us_since(start);
 }
 
-static bool thread_is(int tid, const char *what)
-{
-	char path[64], name[32] = "";
-	FILE *file;
+/* --- a thread that is asked -------------------------------------------------------------- */
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	if (!fgets(name, sizeof(name), file))
-		name[0] = '\0';
-	fclose(file);
-	return strstr(name, what) != NULL;
+struct bench_helper {
+	void (*run)(void *arg);
+	void *arg;
+	unsigned int core;
+	bool ends;
+	pthread_t thread;
+	sem_t asked, answered;
+};
+
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem))
+		;
 }
 
-void bench_device_pin(unsigned int engine_core, unsigned int other_core)
+static void *helper_thread(void *arg)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	int engines = 0, others = 0;
-	struct dirent *entry;
+	struct bench_helper *helper = arg;
 
-	if (!tasks)
-		bench_fail("/proc/self/task: %s", strerror(errno));
-	while ((entry = readdir(tasks))) {
-		int tid = atoi(entry->d_name);
-
-		if (tid == 0 || !thread_is(tid, "usvm-"))
-			continue;
-		if (thread_is(tid, "engine")) {
-			bench_pin(tid, engine_core);
-			engines++;
-		} else {
-			bench_pin(tid, other_core);
-			others++;
-		}
+	bench_pin(0, helper->core);
+	for (wait_for(&helper->asked); !helper->ends; wait_for(&helper->asked)) {
+		helper->run(helper->arg);
+		sem_post(&helper->answered);
 	}
-	closedir(tasks);
-	if (!engines || !others)
-		bench_fail("the threads of usvm were not found by their names");
+	return NULL;
 }
 
-void bench_expect(const struct bench_device *device, const void *at, size_t bytes,
-		  enum usvm_page_state state)
+struct bench_helper *bench_helper_start(unsigned int core, void (*run)(void *arg), void *arg)
 {
-	uint64_t pages[4];
+	struct bench_helper *helper = calloc(1, sizeof(*helper));
 
-	bench_must(usvm_query_span(device->vm, at, bytes, pages), "query");
-	if (pages[state] * BENCH_PAGE != bytes)
-		bench_fail("%zu pages should be %s, %llu are", bytes / BENCH_PAGE,
-			   state == USVM_PAGE_DEVICE ? "on the device" : "at home",
-			   (unsigned long long)pages[state]);
-	/* And the kernel agrees: what the device has the process has not. */
-	if (bench_present(at, bytes, NULL) * BENCH_PAGE !=
-	    (state == USVM_PAGE_HOME ? bytes : 0))
-		bench_fail("the kernel sees the pages elsewhere");
+	if (!helper)
+		bench_fail("no memory");
+	helper->run = run;
+	helper->arg = arg;
+	helper->core = core;
+	sem_init(&helper->asked, 0, 0);
+	sem_init(&helper->answered, 0, 0);
+	if (pthread_create(&helper->thread, NULL, helper_thread, helper))
+		bench_fail("no thread");
+	return helper;
 }
 
-int bench_uffd_open(void)
+void bench_helper_begin(struct bench_helper *helper)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = ABI_UFFD_MOVE };
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (uffd < 0) /* without the right to faults of the kernel; none happen here */
-		uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api)) {
-		printf("SKIP: no userfaultfd that moves pages: %s\n", strerror(errno));
-		exit(77);
-	}
-	return uffd;
+	sem_post(&helper->asked);
 }
 
-void bench_uffd_register(int uffd, const void *at, size_t bytes)
+void bench_helper_wait(struct bench_helper *helper)
 {
-	struct uffdio_register args = {
-		.range = { .start = (uintptr_t)at, .len = bytes },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-
-	if (ioctl(uffd, UFFDIO_REGISTER, &args))
-		bench_fail("UFFDIO_REGISTER: %s", strerror(errno));
+	wait_for(&helper->answered);
 }
 
-int bench_uffd_move(int uffd, const void *to, const void *from, size_t bytes)
+void bench_helper_ask(struct bench_helper *helper)
 {
-	struct abi_uffd_move args = { .dst = (uintptr_t)to,
-				      .src = (uintptr_t)from,
-				      .bytes = bytes };
-
-	return ioctl(uffd, ABI_UFFD_IOCTL_MOVE, &args) ? -errno : 0;
+	bench_helper_begin(helper);
+	bench_helper_wait(helper);
 }
 
-uint64_t bench_uffd_read_fault(int uffd)
+void bench_helper_stop(struct bench_helper *helper)
 {
-	struct uffd_msg msg;
-
-	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg) ||
-	    msg.event != UFFD_EVENT_PAGEFAULT)
-		bench_fail("no fault was read: %s", strerror(errno));
-	return msg.arg.pagefault.address;
-}
-
-void bench_uffd_zero(int uffd, uint64_t addr)
-{
-	struct uffdio_zeropage args = {
-		.range = { .start = addr / BENCH_PAGE * BENCH_PAGE, .len = BENCH_PAGE },
-	};
-
-	if (ioctl(uffd, UFFDIO_ZEROPAGE, &args))
-		bench_fail("UFFDIO_ZEROPAGE: %s", strerror(errno));
+	helper->ends = true;
+	sem_post(&helper->asked);
+	pthread_join(helper->thread, NULL);
+	free(helper);
 }

@@ -5,10 +5,12 @@
     run-bench.py PROGRAM [ARGUMENT...] -- PROGRAM [ARGUMENT...] -- ...
 
 Each prints its own table, with machine, commit and unit. A benchmark that
-says 77 could not run here and says why.
+says 77 could not run here and says why. With USVM_BENCH_JSON=FOLDER each
+writes FOLDER/NAME.json as well.
 """
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -17,10 +19,16 @@ EXIT_SKIPPED = 77
 
 def main():
     failed = []
+    folder = os.environ.get('USVM_BENCH_JSON')
+    if folder:
+        os.makedirs(folder, exist_ok=True)
     for is_end, command in itertools.groupby(sys.argv[1:], lambda word: word == '--'):
         if is_end:
             continue
         command = list(command)
+        if folder:
+            name = os.path.basename(command[0]).removeprefix('bench-')
+            command += ['--json', os.path.join(folder, name + '.json')]
         status = subprocess.run(command, check=False).returncode
         if status not in (0, EXIT_SKIPPED):
             failed.append(f'{command[0]} (exit {status})')
