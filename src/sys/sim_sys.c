@@ -175,18 +175,20 @@ static int op_vma_query(struct sys *sys UNUSED, uint64_t addr, bool or_next,
 	return sim_leave(err, err ? 0 : vma->span.start);
 }
 
-/* A look between two others: no yield point. */
 static bool op_is_mlocked(struct sys *sys UNUSED, struct span span)
 {
-	struct sim_process *process = sim_now->processes[0];
+	const struct sim_process *process;
+	bool locked = false;
 
-	for (size_t i = 0; i < process->vma_count; i++) {
+	SIM_ENTER(IS_MLOCKED, span.start, span_bytes(span));
+	process = sim_now->processes[0];
+	for (size_t i = 0; i < process->vma_count && !locked; i++) {
 		const struct sim_vma *vma = &process->vmas[i];
 
-		if (vma->flags & SIM_VMA_MLOCKED && span_overlaps(vma->span, span))
-			return true;
+		locked = vma->flags & SIM_VMA_MLOCKED && span_overlaps(vma->span, span);
 	}
-	return false;
+	sim_leave(0, locked);
+	return locked;
 }
 
 static uint32_t scan_flags(const struct sim *sim, uint32_t flags)

@@ -87,7 +87,7 @@ static void model_demote(struct fixture *f, unsigned int first, unsigned int end
 			continue;
 		if (block >= first && block + unit <= end)
 			continue;
-		for (unsigned int i = block; i < block + unit; i++) {
+		for (unsigned int i = block; i < block + unit && i < WINDOW_PAGES; i++) {
 			if (f->model[i].leaf_bytes == unit * PAGE_BYTES)
 				f->model[i].leaf_bytes = smaller;
 		}
