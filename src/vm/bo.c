@@ -174,7 +174,16 @@ static void bo_destroyed(void *owner)
 	life_put(owner);
 }
 
+/* vm_pin_passed() follows. */
+static void bo_created(void *owner)
+{
+	struct vm_bo *bo = owner;
+
+	vm_pin_passing(bo->device);
+}
+
 static const struct vram_bo_ops bo_ops = {
+	.created = bo_created,
 	.evict = bo_evict,
 	.destroyed = bo_destroyed,
 };
@@ -191,13 +200,14 @@ static int make_room(struct vm_bo *bo, bool evict, struct vram_bo **out)
 
 	for (;;) {
 		uint32_t ticket = wait_ticket(&device->pins_passed);
+		uint32_t passed = ATOMIC_LOAD(&device->passed_pins);
 		int err = vram_bo_create(device->vram, bo->bytes, &bo_ops, bo, evict, out);
 
 		if (err != -ENOSPC || !evict)
 			return err;
 		if (ATOMIC_LOAD(&device->passing_pins))
 			wait_sleep(&device->pins_passed, ticket, BASE_FOREVER);
-		else if (wait_ticket(&device->pins_passed) == ticket)
+		else if (ATOMIC_LOAD(&device->passed_pins) == passed)
 			return err;
 	}
 }
@@ -214,7 +224,6 @@ static int take_block(struct vm_bo *bo, bool evict, struct vram_bo **out)
 		life_put(bo);
 		return err;
 	}
-	vm_pin_passing(bo->device);
 	if (bytes_move(bo))
 		err = copy_bytes(bo, vram_bo, true);
 	if (err) {

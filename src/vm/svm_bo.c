@@ -51,7 +51,16 @@ static void svm_bo_destroyed(void *owner)
 	pool_put(&svm_bo->device->bo_pool, svm_bo);
 }
 
+/* vm_svm_bo_filled() follows. */
+static void svm_bo_created(void *owner)
+{
+	struct vm_svm_bo *svm_bo = owner;
+
+	vm_pin_passing(svm_bo->device);
+}
+
 static const struct vram_bo_ops svm_bo_ops = {
+	.created = svm_bo_created,
 	.evict = svm_bo_evict,
 	.release = svm_bo_release,
 	.destroyed = svm_bo_destroyed,
@@ -104,6 +113,8 @@ void vm_pin_passing(struct vm_device *device)
 
 void vm_pin_passed(struct vm_device *device)
 {
+	/* Who finds none passing, finds that one has. */
+	ATOMIC_ADD(&device->passed_pins, 1u);
 	ATOMIC_SUB(&device->passing_pins, 1u);
 	wait_wake_all(&device->pins_passed);
 }
@@ -125,7 +136,6 @@ int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_b
 	}
 	pagemap_devmem_init(&svm_bo->devmem, device->pagemap, vram_bo_span(svm_bo->bo).start,
 			    span_bytes(span), span.start);
-	vm_pin_passing(device);
 	*out = svm_bo;
 	return 0;
 }

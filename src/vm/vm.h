@@ -64,6 +64,7 @@ struct vm_device {
 	struct pool bo_pool;               /* of struct vm_svm_bo */
 	struct pool object_pool;           /* of struct vm_bo */
 	uint32_t passing_pins;             /* atomic: see vm_pin_passing() */
+	uint32_t passed_pins;              /* atomic: how many have, ever */
 	struct wait pins_passed;
 	struct lock vms_lock;              /* leaf */
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */

@@ -148,6 +148,8 @@ int vram_bo_create(struct vram *vram, uint64_t bytes, const struct vram_bo_ops *
 	list_push_back(&vram->objects, &bo->object_node);
 	vram->stats.bo_count++;
 	vram->stats.used_bytes_max = MAX(vram->stats.used_bytes_max, used_bytes(vram));
+	if (ops->created)
+		ops->created(owner);
 	INVARIANT(vram_check_locked(vram));
 	lock_release(&vram->lock);
 

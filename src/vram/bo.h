@@ -32,6 +32,10 @@ struct vram;
 struct vram_bo;
 
 struct vram_bo_ops {
+	/** created() - (optional) the block is handed out, and pinned. vram.lock is held: who
+	 * is refused room for it finds what this has set. It takes no lock. */
+	void (*created)(void *owner);
+
 	/** evict() - [worker] (required for objects that are ever unpinned) move the
 	 * contents away; on success nothing uses the block any more and it is dropped.
 	 * No vram lock is held; the object is referenced meanwhile.

@@ -2,6 +2,8 @@
 /*
  * bo_test.c - buffer objects: references, pins, accounts, failures.
  */
+#include "base/lock.h"
+#include "vram/vram_internal.h"
 #include "vram_fixture.h"
 
 static void sizes_are_rounded_up_and_accounted_to_the_byte(void **state)
@@ -220,6 +222,35 @@ static void misuse_dies(void **state)
 	vram_destroy(vram);
 }
 
+/* By it an owner knows whose block is only pinned for a moment, when it is refused room. */
+static uint32_t created_blocks; /* guarded by vram.lock */
+static struct vram *created_in;
+
+static void count_created(void *owner)
+{
+	(void)owner;
+	lock_assert_held(&created_in->lock);
+	created_blocks++;
+}
+
+static void an_owner_is_told_of_its_block_before_anybody_is_refused(void **state)
+{
+	static const struct vram_bo_ops ops = { .created = count_created };
+	struct vram_bo *bo, *other;
+	struct vram *vram;
+
+	(void)state;
+	created_blocks = 0;
+	assert_int_equal(vram_create(MIB(1), &vram), 0);
+	created_in = vram;
+	assert_int_equal(vram_bo_create(vram, MIB(1), &ops, NULL, true, &bo), 0);
+	assert_int_equal(created_blocks, 1);
+	assert_int_equal(vram_bo_create(vram, KIB(4), &ops, NULL, true, &other), -ENOSPC);
+	assert_int_equal(created_blocks, 1);
+	vram_bo_put(bo);
+	vram_destroy(vram);
+}
+
 static int set_up(void **state)
 {
 	evict_calls = 0;
@@ -245,6 +276,7 @@ int main(void)
 		TEST(an_owner_may_drop_its_reference_inside_evict),
 		TEST(release_is_optional),
 		TEST(a_failed_allocation_leaves_nothing_behind),
+		TEST(an_owner_is_told_of_its_block_before_anybody_is_refused),
 		TEST(misuse_dies),
 	};
 
