@@ -21,7 +21,7 @@
 
 #define BENCH_PAGE ((size_t)4096)
 #define BENCH_HUGE ((size_t)2 << 20)
-#define BENCH_SIDES_MAX 4
+#define BENCH_SIDES_MAX 6
 #define BENCH_TARGETS_MAX 4
 #define BENCH_ROWS_MAX 32
 
