@@ -206,7 +206,8 @@ void bench_device_place(enum bench_place place);
 void bench_expect(const struct bench_device *device, const void *at, size_t bytes,
 		  enum usvm_page_state state);
 
-/** bench_expect_huge() - all pages of the span are in huge pages, or none is */
+/** bench_expect_huge() - all pages of the span are in huge pages, or none is. Where the kernel
+ * was short of huge pages for a moment, up to a quarter of them are collapsed first. */
 void bench_expect_huge(const void *at, size_t bytes, bool huge);
 
 /** bench_prefetch() - put the span on the device, and see that it is there */
