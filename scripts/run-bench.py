@@ -27,11 +27,11 @@ def main():
             continue
         command = list(command)
         if folder:
-            name = os.path.basename(command[0]).removeprefix('bench-')
+            name = os.path.basename(command[-1]).removeprefix('bench-')
             command += ['--json', os.path.join(folder, name + '.json')]
         status = subprocess.run(command, check=False).returncode
         if status not in (0, EXIT_SKIPPED):
-            failed.append(f'{command[0]} (exit {status})')
+            failed.append(f'{" ".join(command)} (exit {status})')
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
     sys.exit(1 if failed else 0)
