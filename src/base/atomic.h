@@ -51,6 +51,10 @@ static inline void atomic_yield_point(void)
 	 __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, \
 				     __ATOMIC_SEQ_CST))
 
+/* For whoever goes on when this thread was killed, behind what it stored before. While it
+ * lives nobody else looks at the word, so it is no yield point. */
+#define ATOMIC_PUBLISH(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
 /** cpu_relax() - a breath inside a short spin */
 static inline void cpu_relax(void)
 {

@@ -15,7 +15,7 @@
  *     linux_exclude.c   what must not migrate   linux_thread.c   threads
  *     linux_files.c     private file tables     linux_fork.c     fork
  *     linux_host.c      base's needs            linux_shared.c   memory that is shown
- *     linux_syscall.h   the only way in
+ *     linux_syscall.h   the only way in         linux_keeper.c   who outlives the program
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +39,7 @@ static const struct sys_ops linux_ops = {
 	.uffd_poison = linux_uffd_poison,
 	.uffd_writeprotect = linux_uffd_writeprotect,
 	.uffd_read = linux_uffd_read,
+	.uffd_salvage = linux_uffd_salvage,
 	.uffd_wait = linux_uffd_wait,
 	.uffd_kick = linux_uffd_kick,
 	.vma_query = linux_vma_query,
@@ -60,6 +61,8 @@ static const struct sys_ops linux_ops = {
 	.access = linux_access,
 	.thread_create = linux_thread_create,
 	.thread_join = linux_thread_join,
+	.keeper_start = linux_keeper_start,
+	.keeper_stop = linux_keeper_stop,
 	.thread_id = linux_thread_id,
 	.thread_kick = linux_thread_kick,
 	.clock_ns = linux_clock_ns,

@@ -36,6 +36,7 @@ struct linux_files {
 	int pagemap;
 	int tasks; /* /proc/self/task; read under linux_sys.tasks_lock */
 	int kick;  /* an eventfd */
+	int smaps; /* a keeper's, which may open nothing */
 };
 
 /* Everything the library keeps for one thread. Initial-exec: finding it never
@@ -186,6 +187,7 @@ int linux_uffd_poison(struct sys *sys, int uffd, struct span span);
 int linux_uffd_writeprotect(struct sys *sys, int uffd, struct span span,
 			    bool on);
 int linux_uffd_read(struct sys *sys, int uffd, struct sys_event *event);
+int linux_uffd_salvage(struct sys *sys, struct sys_event *event);
 int linux_uffd_wait(struct sys *sys, int uffd, uint64_t timeout_ns);
 void linux_uffd_kick(struct sys *sys);
 
@@ -208,7 +210,19 @@ uint64_t linux_clock_ns(struct sys *sys);
 void linux_barrier(struct sys *sys);
 int linux_park(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void linux_unpark(uint32_t *word, uint32_t count);
+/*
+ * A monitor makes and joins its workers and its keeper while nothing is registered, so
+ * that no thread can wait for it yet, or any more. It may wait then: it is not a
+ * monitor for as long as that takes. Return: was it one, for linux_monitor_resume().
+ */
+bool linux_monitor_suspend(void);
+void linux_monitor_resume(bool is_monitor);
 bool linux_thread_is_ours(const struct linux_sys *sys, uint32_t thread_id);
+
+/* linux_keeper.c */
+int linux_keeper_start(struct sys *sys, void (*run)(void *arg), void *arg,
+		       struct sys_keeper **keeper);
+void linux_keeper_stop(struct sys *sys, struct sys_keeper *keeper);
 
 /* linux_fork.c */
 int linux_fork_init(struct sys *sys);

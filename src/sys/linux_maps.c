@@ -296,10 +296,12 @@ int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t 
 	struct mapping m = { .inode = 0 };
 	char line[128 + NAME_BYTES];
 	int found;
+	int own = linux_tls.files.smaps;
+	int err = linux_files_borrow(own, "/proc/thread-self/smaps", &reader.fd);
 
-	reader.fd = linux_open("/proc/thread-self/smaps", O_RDONLY);
-	if (reader.fd < 0)
-		return reader.fd;
+	if (err)
+		return err;
+	linux_call(SYS_lseek, reader.fd, 0, SEEK_SET);
 	*count = 0;
 	while ((found = next_line(&reader, line, sizeof(line))) > 0) {
 		if (line[0] < 'A' || line[0] > 'Z') {
@@ -310,7 +312,7 @@ int linux_wiped_on_fork(struct sys *sys, struct span *spans, size_t max, size_t 
 			(*count)++;
 		}
 	}
-	linux_close(reader.fd);
+	linux_files_return(own, reader.fd);
 	return found;
 }
 

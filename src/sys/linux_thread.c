@@ -207,12 +207,7 @@ static int thread_start(struct sys_thread *thread, uint64_t stack_bytes)
 	return err == EPERM ? -EAGAIN : -err; /* a sandbox; EPERM is of memory here */
 }
 
-/*
- * A monitor creates and joins its workers while nothing is registered, so that
- * no thread can wait for it yet, or any more. It may wait then: it is not a
- * monitor for as long as that takes.
- */
-static bool monitor_suspend(void)
+bool linux_monitor_suspend(void)
 {
 	bool is_monitor = linux_tls.base.is_monitor;
 
@@ -220,7 +215,7 @@ static bool monitor_suspend(void)
 	return is_monitor;
 }
 
-static void monitor_resume(bool is_monitor)
+void linux_monitor_resume(bool is_monitor)
 {
 	linux_tls.base.is_monitor = is_monitor;
 }
@@ -261,7 +256,7 @@ static int thread_create_started(struct linux_sys *sys,
 int linux_thread_create(struct sys *sys, const struct sys_thread_attr *attr,
 			struct sys_thread **thread)
 {
-	bool is_monitor = monitor_suspend();
+	bool is_monitor = linux_monitor_suspend();
 	int err;
 
 	ASSERT(attr->run);
@@ -269,13 +264,13 @@ int linux_thread_create(struct sys *sys, const struct sys_thread_attr *attr,
 	err = thread_create_started(linux_of(sys), attr, thread);
 	if (err)
 		*thread = NULL;
-	monitor_resume(is_monitor);
+	linux_monitor_resume(is_monitor);
 	return err;
 }
 
 void linux_thread_join(struct sys *sys UNUSED, struct sys_thread *thread)
 {
-	bool is_monitor = monitor_suspend();
+	bool is_monitor = linux_monitor_suspend();
 	int err;
 
 	if (thread) {
@@ -283,7 +278,7 @@ void linux_thread_join(struct sys *sys UNUSED, struct sys_thread *thread)
 		ASSERT(!err);
 		thread_free(thread);
 	}
-	monitor_resume(is_monitor);
+	linux_monitor_resume(is_monitor);
 }
 
 /* --- a barrier for everybody --------------------------------------------- */

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/assert.h"
@@ -159,7 +160,7 @@ int linux_uffd_writeprotect(struct sys *sys UNUSED, int uffd, struct span span,
 
 static int decode(const struct uffd_msg *message, struct sys_event *event)
 {
-	*event = (struct sys_event){ .child_uffd = -1 };
+	event->child_uffd = -1;
 	switch (message->event) {
 	case UFFD_EVENT_PAGEFAULT:
 		event->type = SYS_EVENT_FAULT;
@@ -195,19 +196,31 @@ static int decode(const struct uffd_msg *message, struct sys_event *event)
 	}
 }
 
-int linux_uffd_read(struct sys *sys, int uffd, struct sys_event *event)
+int linux_uffd_salvage(struct sys *sys, struct sys_event *event)
 {
 	struct uffd_msg message;
-	int64_t got = linux_call(SYS_read, uffd, &message, sizeof(message));
 	int err;
 
-	if (got < 0)
-		return (int)got;
-	ASSERT(got == (int64_t)sizeof(message));
+	memcpy(&message, event->message, sizeof(message));
+	if (!message.event)
+		return -EAGAIN;
 	err = decode(&message, event);
 	if (!sys_has(sys, SYS_FEATURE_THREAD_ID))
 		event->thread_id = 0;
 	return err;
+}
+
+int linux_uffd_read(struct sys *sys, int uffd, struct sys_event *event)
+{
+	int64_t got;
+
+	_Static_assert(sizeof(event->message) == sizeof(struct uffd_msg), "its layout");
+	*event = (struct sys_event){ .child_uffd = -1 };
+	got = linux_call(SYS_read, uffd, event->message, sizeof(event->message));
+	if (got < 0)
+		return (int)got;
+	ASSERT(got == (int64_t)sizeof(event->message));
+	return linux_uffd_salvage(sys, event);
 }
 
 int linux_uffd_wait(struct sys *sys, int uffd, uint64_t timeout_ns)

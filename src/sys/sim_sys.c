@@ -125,8 +125,16 @@ static int op_uffd_read(struct sys *sys UNUSED, int fd, struct sys_event *event)
 
 	if (!err)
 		err = sim_do_uffd_read(sim_now, sim_uffd_get(sim_now, fd), event);
+	if (!err)
+		event->message[0] = 1;
 	return sim_leave(err, err ? 0 : event->type == SYS_EVENT_FAULT ? event->addr :
 								       event->span.start);
+}
+
+/* Nobody is killed inside of a call here. */
+static int op_uffd_salvage(struct sys *sys UNUSED, struct sys_event *event)
+{
+	return event->message[0] ? 0 : -EAGAIN;
 }
 
 static int op_uffd_wait(struct sys *sys UNUSED, int fd, uint64_t timeout_ns)
@@ -526,6 +534,17 @@ static void op_barrier(struct sys *sys UNUSED)
 	sim_leave(0, 0);
 }
 
+/* A program that is killed ends whole here. */
+static int op_keeper_start(struct sys *sys UNUSED, void (*run)(void *arg) UNUSED,
+			   void *arg UNUSED, struct sys_keeper **keeper UNUSED)
+{
+	return -EOPNOTSUPP;
+}
+
+static void op_keeper_stop(struct sys *sys UNUSED, struct sys_keeper *keeper UNUSED)
+{
+}
+
 static int op_fork_hooks(struct sys *sys UNUSED, const struct sys_fork_hooks *hooks)
 {
 	int err = SIM_ENTER(FORK_HOOKS);
@@ -560,6 +579,7 @@ const struct sys_ops sim_ops = {
 	.uffd_poison = op_uffd_poison,
 	.uffd_writeprotect = op_uffd_writeprotect,
 	.uffd_read = op_uffd_read,
+	.uffd_salvage = op_uffd_salvage,
 	.uffd_wait = op_uffd_wait,
 	.uffd_kick = op_uffd_kick,
 	.vma_query = op_vma_query,
@@ -581,6 +601,8 @@ const struct sys_ops sim_ops = {
 	.access = op_access,
 	.thread_create = op_thread_create,
 	.thread_join = op_thread_join,
+	.keeper_start = op_keeper_start,
+	.keeper_stop = op_keeper_stop,
 	.thread_id = op_thread_id,
 	.thread_kick = op_thread_kick,
 	.clock_ns = op_clock_ns,

@@ -66,6 +66,7 @@ struct sys_event {
 	uint64_t addr;        /* FAULT: byte address (page-aligned) */
 	struct span span;     /* UNMAP, REMOVE; REMAP: the old place, old length */
 	uint64_t to;          /* REMAP: the new place */
+	uint64_t message[4];  /* as the kernel wrote it: uffd_salvage() */
 };
 
 enum sys_register_mode {
@@ -164,6 +165,7 @@ struct sys_thread_attr {
 	uint32_t flags;
 };
 
+struct sys_keeper;
 struct sys_thread; /* from the library's pages; freed by join */
 
 /* Called by the kernel of fork(): in the thread that forks, which is a program's. */
@@ -218,6 +220,9 @@ struct sys_ops {
 	int (*uffd_writeprotect)(struct sys *sys, int uffd, struct span span, bool on);
 	/* [any] One message. -EAGAIN: none now, nor ever when the process is gone. */
 	int (*uffd_read)(struct sys *sys, int uffd, struct sys_event *event);
+	/* [any] What a uffd_read() has taken whose thread was killed before it could tell:
+	 * @event was all zeros when it began. -EAGAIN: nothing. */
+	int (*uffd_salvage)(struct sys *sys, struct sys_event *event);
 	/* [sleep] Until @uffd is readable, uffd_kick() was called, or the time is up.
 	 * Return 0 or -ETIMEDOUT. */
 	int (*uffd_wait)(struct sys *sys, int uffd, uint64_t timeout_ns);
@@ -303,6 +308,15 @@ struct sys_ops {
 	int (*thread_create)(struct sys *sys, const struct sys_thread_attr *attr,
 			     struct sys_thread **thread);
 	void (*thread_join)(struct sys *sys, struct sys_thread *thread);
+	/* [sleep] On a thread that reads a userfaultfd, like keeper_stop(): a process beside this
+	 * one, with its memory and the caller's file table, that sleeps until the caller ends
+	 * without keeper_stop(), by whatever ends or replaces the program. It runs
+	 * @run(@arg) then in the place of the caller: holds its locks, has its base_thread; what
+	 * it may call is [any], uffd_close(), uffd_wait() and wiped_on_fork(); and ends.
+	 * -EAGAIN: too many processes; -EOPNOTSUPP: there is no such thing here. */
+	int (*keeper_start)(struct sys *sys, void (*run)(void *arg), void *arg,
+			    struct sys_keeper **keeper);
+	void (*keeper_stop)(struct sys *sys, struct sys_keeper *keeper);
 	/* [any] The kernel's id of the caller. */
 	uint32_t (*thread_id)(struct sys *sys);
 	/* [any] Throw thread @thread_id (of ours) out of the guarded access that it is in,

@@ -31,6 +31,8 @@
 	X(empty, (struct sys *sys, struct span span), (sys, span))                          \
 	X(thread_create, (struct sys *sys, const struct sys_thread_attr *attr,              \
 			  struct sys_thread **thread), (sys, attr, thread))                 \
+	X(keeper_start, (struct sys *sys, void (*run)(void *arg), void *arg,                \
+			 struct sys_keeper **keeper), (sys, run, arg, keeper))              \
 	X(fork_hooks, (struct sys *sys, const struct sys_fork_hooks *hooks), (sys, hooks))  \
 	X(check_signal_handlers, (struct sys *sys), (sys))
 

@@ -51,6 +51,7 @@ static const struct fault fault_table[] = {
 	{ .call = "advise", .error = EAGAIN, .once_only = true },
 	{ .call = "empty", .error = EOPNOTSUPP },
 	{ .call = "thread_create", .error = EAGAIN },
+	{ .call = "keeper_start", .error = EAGAIN },
 	{ .call = "fork_hooks", .error = ENOMEM },
 	{ .call = "check_signal_handlers", .error = ENOMEM },
 	{ .call = "copy_to_device", .error = EIO, .device = true },
