@@ -17,6 +17,12 @@
  * not let go; it never reads zeros. Where EVENT_FORK is
  * not allowed, VMAs with device pages are not inherited at all (vma.c).
  *
+ * The parent goes on when the message was read, and may end before all is pushed. The
+ * keeper (sys) pushes the rest then: it finds in mm.push what has been pushed and what the
+ * child did, and in mm.reading the message that was in the monitor's hand. What it
+ * reads there is published behind what it stands for, and may be found twice: an edit that
+ * is made twice is as good. event_lock is the monitor's still, so nothing else has moved.
+ *
  * The close is left to the collector: it walks the child's mappings. The gate waits
  * for it, and a child that opens usvm waits for the gate (sys).
  */
@@ -33,6 +39,7 @@
 #define PUSH_WIPED_MAX 256
 #define PUSH_DEPTH_MAX 8
 #define EDIT_DEAD UINT64_MAX
+#define STUCK_LOOK_NS 1000000000u
 
 /* What the child did to its address space since the clone, in order. */
 struct push_edit {
@@ -44,13 +51,15 @@ struct push {
 	struct mm *mm;
 	int uffd;
 	uint32_t depth;
+	uint64_t next;    /* published: what is below has been pushed */
+	bool wiped_known; /* published */
 	bool gone;   /* the child died */
 	bool failed; /* the rest is poisoned */
 	bool stuck;  /* what it lacks cannot be told: it is never let go */
 	/* What the child is to find empty. */
 	size_t wiped_count;
 	struct span wiped[PUSH_WIPED_MAX];
-	uint32_t edit_count;
+	uint32_t edit_count; /* published */
 	struct push_edit edits[PUSH_EDITS_MAX];
 };
 
@@ -184,51 +193,82 @@ static void push_edit(struct push *push, struct span span, uint64_t to)
 		push->stuck = true;
 		return;
 	}
-	push->edits[push->edit_count++] = (struct push_edit){ span, to };
+	push->edits[push->edit_count] = (struct push_edit){ span, to };
+	ATOMIC_PUBLISH(&push->edit_count, push->edit_count + 1);
 }
 
-static void push_all(struct push *push);
-static void push_end(struct push *push);
+static void push_run(struct push *push);
+
+static void child_close(struct mm *mm, int child_uffd)
+{
+	if (mm->is_kept || mm->child_uffd_count == ARRAY_SIZE(mm->child_uffds)) {
+		mm->sys->ops->uffd_close(mm->sys, child_uffd);
+		return;
+	}
+	mm->child_uffds[mm->child_uffd_count++] = child_uffd;
+	mm_work_queue_collector(mm, &mm->child_work);
+}
+
+static void child_stuck(struct mm *mm, int child_uffd)
+{
+	if (mm->stuck_count < MM_STUCK_MAX)
+		mm->stuck_uffds[mm->stuck_count++] = child_uffd;
+}
+
+/* From here on its message is dealt with: @push has it. */
+static void push_begun(struct push *push)
+{
+	ATOMIC_PUBLISH(&push->mm->push_count, push->depth + 1);
+	ATOMIC_PUBLISH(&push->mm->reading.uffd, -1);
+}
 
 /* A child of the child: it lacks what the child lacked at that time, at the most. */
 static void push_grandchild(struct push *push, int uffd)
 {
 	struct push *next = push + 1;
 
-	/* Nobody forks that deep in a millisecond. Stuck, as push_end() says. */
-	if (push->depth == PUSH_DEPTH_MAX)
+	/* Nobody forks that deep in a millisecond. */
+	if (push->depth == PUSH_DEPTH_MAX) {
+		child_stuck(push->mm, uffd);
 		return;
+	}
 	*next = *push;
 	next->uffd = uffd;
 	next->depth++;
-	push_all(next);
-	push_end(next);
+	next->next = 0;
+	push_begun(next);
+	push_run(next);
+}
+
+/* What the child did. */
+static void push_event(struct push *push, const struct sys_event *event)
+{
+	switch (event->type) {
+	case SYS_EVENT_FAULT: /* it is woken by the copy, or by the close */
+		break;
+	case SYS_EVENT_UNMAP:
+	case SYS_EVENT_REMOVE:
+		push_edit(push, event->span, EDIT_DEAD);
+		break;
+	case SYS_EVENT_REMAP:
+		push_edit(push, event->span, event->to);
+		break;
+	case SYS_EVENT_FORK:
+		push_grandchild(push, event->child_uffd);
+		break;
+	}
 }
 
 /* Read one message of the child's. Return: false if there was none. */
 static bool push_read(struct push *push)
 {
-	struct sys *sys = push->mm->sys;
 	struct sys_event event;
-	int err = sys->ops->uffd_read(sys, push->uffd, &event);
+	int err = mm_event_read(push->mm, push->uffd, &event);
 
-	if (err)
-		return false;
-	switch (event.type) {
-	case SYS_EVENT_FAULT: /* it is woken by the copy, or by the close */
-		break;
-	case SYS_EVENT_UNMAP:
-	case SYS_EVENT_REMOVE:
-		push_edit(push, event.span, EDIT_DEAD);
-		break;
-	case SYS_EVENT_REMAP:
-		push_edit(push, event.span, event.to);
-		break;
-	case SYS_EVENT_FORK:
-		push_grandchild(push, event.child_uffd);
-		break;
-	}
-	return true;
+	if (!err)
+		push_event(push, &event);
+	mm_event_done(push->mm);
+	return !err;
 }
 
 /* Fill the buffer with page @at of @entry. Return: false if its contents cannot be had. */
@@ -303,41 +343,25 @@ static bool is_wiped(const struct push *push, uint64_t addr)
 
 static void push_entry(struct push *push, struct mm_entry *entry)
 {
-	uint64_t bytes = span_bytes(entry->node.span);
+	struct span span = entry->node.span;
 
-	for (uint64_t at = 0; at < bytes && !push->gone; at += PAGE_BYTES) {
-		if (is_wiped(push, entry->node.span.start + at))
+	for (uint64_t addr = MAX(span.start, push->next); addr < span.end && !push->gone;
+	     addr += PAGE_BYTES) {
+		if (is_wiped(push, addr))
 			continue;
-		push_page(push, entry, at);
+		push_page(push, entry, addr - span.start);
 		mm_stat_add(&push->mm->stats.forks_pushed_pages, 1);
+		ATOMIC_PUBLISH(&push->next, addr + PAGE_BYTES);
 	}
 }
 
 static void push_all(struct push *push)
 {
-	struct span all = { 0, UINT64_MAX };
-	struct mm_entry *entry = mm_entry_first(push->mm, all);
+	struct span rest = { push->next, UINT64_MAX };
+	struct mm_entry *entry = mm_entry_first(push->mm, rest);
 
-	for (; entry && !push->gone; entry = mm_entry_next(entry, all))
+	for (; entry && !push->gone; entry = mm_entry_next(entry, rest))
 		push_entry(push, entry);
-}
-
-static void child_close(struct mm *mm, int child_uffd)
-{
-	if (mm->child_uffd_count == ARRAY_SIZE(mm->child_uffds)) {
-		mm->sys->ops->uffd_close(mm->sys, child_uffd);
-		return;
-	}
-	mm->child_uffds[mm->child_uffd_count++] = child_uffd;
-	mm_work_queue_collector(mm, &mm->child_work);
-}
-
-/* A child that lacks nothing is let go. One of which that cannot be said keeps its
- * userfaultfd: it sleeps at the first page that it lacks, and reads no zeros. */
-static void push_end(struct push *push)
-{
-	if (!push->stuck)
-		child_close(push->mm, push->uffd);
 }
 
 /* One for a child, its child, and so on. */
@@ -360,6 +384,25 @@ static void find_wiped(struct push *push)
 	push->failed = true;
 }
 
+/* All of it, or the rest. A child that lacks nothing is let go then. One of which that cannot be
+ * said keeps its userfaultfd: it sleeps at the first page that it lacks, and reads no zeros. */
+static void push_run(struct push *push)
+{
+	struct mm *mm = push->mm;
+
+	if (!push->wiped_known)
+		find_wiped(push);
+	ATOMIC_PUBLISH(&push->wiped_known, true);
+	push_all(push);
+	/* Where the child has these is not known. */
+	push->stuck |= mm->displaced.count > 0;
+	if (push->stuck)
+		child_stuck(mm, push->uffd);
+	else
+		child_close(mm, push->uffd);
+	ATOMIC_PUBLISH(&mm->push_count, push->depth);
+}
+
 void mm_fork_event(struct mm *mm, int child_uffd)
 {
 	struct push *push = mm->push;
@@ -368,18 +411,88 @@ void mm_fork_event(struct mm *mm, int child_uffd)
 		push->mm = mm;
 		push->uffd = child_uffd;
 		push->depth = 0;
+		push->next = 0;
+		push->wiped_known = false;
 		push->gone = false;
 		push->failed = false;
 		push->edit_count = 0;
 		push->stuck = false;
-		find_wiped(push);
-		push_all(push);
-		/* Where the child has these is not known. */
-		push->stuck |= mm->displaced.count > 0;
-		push_end(push);
+		push_begun(push);
+		push_run(push);
 		return;
 	}
 	child_close(mm, child_uffd);
+}
+
+/* --- the keeper ---------------- */
+
+int mm_event_read(struct mm *mm, int uffd, struct sys_event *event)
+{
+	struct mm_reading *reading = &mm->reading;
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	reading->event = (struct sys_event){ .child_uffd = -1 };
+	ATOMIC_PUBLISH(&reading->uffd, uffd);
+	err = mm->sys->ops->uffd_read(mm->sys, uffd, &reading->event);
+	*event = reading->event;
+	return err;
+}
+
+void mm_event_done(struct mm *mm)
+{
+	ATOMIC_PUBLISH(&mm->reading.uffd, -1);
+}
+
+/* The kernel let go whoever it is about. Of the parent's messages only the child counts now. */
+static void take_up_message(struct mm *mm) MUST_HOLD(&mm->event_lock);
+static void take_up_message(struct mm *mm)
+{
+	struct push *last = mm->push_count ? &mm->push[mm->push_count - 1] : NULL;
+	struct sys_event event = mm->reading.event;
+	int uffd = mm->reading.uffd;
+
+	if (uffd < 0 || mm->sys->ops->uffd_salvage(mm->sys, &event))
+		return;
+	mm_event_done(mm);
+	if (last && event.type == SYS_EVENT_FORK && last->uffd == event.child_uffd)
+		return; /* it has begun */
+	if (last)
+		push_event(last, &event);
+	else if (event.type == SYS_EVENT_FORK)
+		mm_fork_event(mm, event.child_uffd);
+}
+
+/* Until they have ended: the memory that they lack is nobody's any more. */
+static void stay_with_stuck(struct mm *mm)
+{
+	struct sys *sys = mm->sys;
+	struct span nothing = span_make(mm->push_buffer, PAGE_BYTES); /* of theirs */
+
+	for (uint32_t i = 0; i < mm->stuck_count; i++) {
+		while (sys->ops->uffd_writeprotect(sys, mm->stuck_uffds[i], nothing, false) !=
+		       -ESRCH)
+			sys->ops->uffd_wait(sys, -1, STUCK_LOOK_NS);
+	}
+}
+
+/* In the place of the monitor, which was killed, and holds event_lock if it had a message. */
+void mm_last_will(void *arg) NO_LOCK_ANALYSIS;
+void mm_last_will(void *arg)
+{
+	struct mm *mm = arg;
+
+	mm->is_kept = true;
+	take_up_message(mm);
+	while (mm->push_count)
+		push_run(&mm->push[mm->push_count - 1]);
+	if (!mm->stuck_count)
+		return;
+	/* Who shares the memory or has all that is his goes on. */
+	mm->sys->ops->uffd_close(mm->sys, mm->uffd);
+	while (mm->child_uffd_count)
+		mm->sys->ops->uffd_close(mm->sys, mm->child_uffds[--mm->child_uffd_count]);
+	stay_with_stuck(mm);
 }
 
 void mm_fork_close_children(struct mm_work *work)

@@ -131,6 +131,7 @@ static int mm_alloc(struct sys *sys, const struct mm_config *config, struct mm *
 	mm->sys = sys;
 	mm->config = *config;
 	mm->uffd = -1;
+	mm->reading.uffd = -1;
 	mm->why_not = why_not(sys);
 	init_tables(mm);
 	mm->calls = base_host->pages_alloc(pages_of(sizeof(*mm->calls)));

@@ -75,6 +75,15 @@ struct mm_work_list {
 	struct mm_work *ready GUARDED_BY(&lock); /* oldest first */
 };
 
+/* A message that is read and not yet dealt with, for who goes on when the monitor is killed. */
+struct mm_reading {
+	int uffd; /* published; -1: nothing */
+	struct sys_event event;
+};
+
+/* Children that wait for what nobody can tell; more are not kept when the program ends. */
+#define MM_STUCK_MAX 16
+
 struct push;
 struct mm_calls;
 
@@ -148,6 +157,8 @@ struct mm {
 	int child_uffds[64];
 	uint32_t child_uffd_count; /* under event_lock */
 	struct mm_work child_work;
+	int stuck_uffds[MM_STUCK_MAX]; /* those that are never let go; under event_lock */
+	uint32_t stuck_count;
 
 	uint64_t fence_page;  /* own, present, registered: mm_submit_fence() */
 
@@ -157,7 +168,11 @@ struct mm {
 	bool zeros_wanted;       /* somebody waits in the stash, or is likely to come */
 	uint64_t zeros_again_ns; /* the kernel had none: when to ask again */
 	uint64_t push_buffer; /* library memory, for pushing pages to a child */
-	struct push *push;    /* the monitor's, for a raw clone */
+	struct push *push;    /* the monitor's, for a raw clone; then the keeper's */
+	uint32_t push_count;  /* published: of them, those that are under way */
+	struct mm_reading reading;
+	struct sys_keeper *keeper; /* NULL: none */
+	bool is_kept; /* the program has ended, this is the keeper */
 	struct mm_calls *calls;
 	struct trace_ring *trace; /* atomic */
 
@@ -292,6 +307,10 @@ void mm_work_list_run(struct mm *mm, struct mm_work_list *list, uint32_t stoppin
 int mm_fork_init(struct mm *mm);
 void mm_fork_fini(struct mm *mm);
 void mm_fork_event(struct mm *mm, int child_uffd) MUST_HOLD(&mm->event_lock);
+/* With event_lock held: a message from the monitor's hand to the tables. */
+int mm_event_read(struct mm *mm, int uffd, struct sys_event *event);
+void mm_event_done(struct mm *mm);
+void mm_last_will(void *arg);
 size_t mm_push_bytes(void);
 void mm_fork_close_children(struct mm_work *work);
 

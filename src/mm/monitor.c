@@ -303,7 +303,7 @@ bool mm_monitor_step(struct mm *mm)
 	/* What is still in doubt then is tried again at the next step. */
 	(void)mm_remap_settle(mm);
 	mm_quarantine_settle(mm);
-	err = mm->sys->ops->uffd_read(mm->sys, mm->uffd, &event); /* Q1 */
+	err = mm_event_read(mm, mm->uffd, &event); /* Q1 */
 	if (PLANTED(RESUME_EARLY)) {
 		mm_quiesce_resume(mm);
 		plant_yield();
@@ -312,7 +312,8 @@ bool mm_monitor_step(struct mm *mm)
 	PLANTED_GAP(READ_THEN_APPLY, &mm->event_lock);
 	if (!err)
 		handle_event(mm, &event);
-	else
+	mm_event_done(mm);
+	if (err)
 		ATOMIC_STORE_RELAXED(&mm->idle_count, mm->idle_count + 1);
 	if (mm->stash_count)
 		retry_stash(mm);
@@ -404,6 +405,16 @@ static int monitor_make_workers(struct mm *mm)
 	return mm->sys->ops->thread_create(mm->sys, &attr, &mm->collector);
 }
 
+/* Where no event tells of children there is nothing to keep. One that cannot be made is
+ * done without: docs/limits.md. */
+static void monitor_make_keeper(struct mm *mm)
+{
+	if (mm->start_error || mm->uffd < 0 || !sys_has(mm->sys, SYS_FEATURE_EVENT_FORK))
+		return;
+	if (mm->sys->ops->keeper_start(mm->sys, mm_last_will, mm, &mm->keeper))
+		mm->keeper = NULL;
+}
+
 void mm_monitor_run(void *arg)
 {
 	struct mm *mm = arg;
@@ -411,6 +422,7 @@ void mm_monitor_run(void *arg)
 	mm->start_error = monitor_start(mm);
 	if (!mm->start_error)
 		mm->start_error = monitor_make_workers(mm);
+	monitor_make_keeper(mm);
 	ATOMIC_STORE(&mm->started, 1);
 	wait_wake_all(&mm->start_wait);
 
@@ -426,5 +438,7 @@ void mm_monitor_run(void *arg)
 		}
 		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, timeout_ns);
 	}
+	if (mm->keeper)
+		mm->sys->ops->keeper_stop(mm->sys, mm->keeper);
 	mm_monitor_release(mm);
 }
