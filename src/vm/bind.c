@@ -694,13 +694,14 @@ int vm_populate(struct vm *vm, struct span span)
 	return err;
 }
 
-int vm_validate(struct vm *vm)
+/* Pin all objects of @vm, and write what entries are missing. *@last: how far it came. */
+static int pin_all(struct vm *vm, struct interval_node **last)
 {
 	struct span all = { 0, GPU_END };
-	struct interval_node *node, *last = NULL;
+	struct interval_node *node;
 	int err = 0;
 
-	lock_acquire(&vm->lock);
+	lock_assert_held(&vm->lock);
 	for (node = interval_tree_first(&vm->binds, all); !err && node;
 	     node = interval_tree_next(node, all)) {
 		struct vm_bind *bind = bind_of(node);
@@ -708,17 +709,31 @@ int vm_validate(struct vm *vm)
 		if (bind->bo)
 			err = vm_bo_pin(bind->bo);
 		if (!err)
-			last = node;
+			*last = node;
 		if (!err && (bind->bo || bind->kind == VM_BIND_USERPTR) &&
 		    !bind->has_entries)
 			err = populate(bind, bind->node.span);
 	}
+	return err;
+}
+
+int vm_validate(struct vm *vm)
+{
+	struct span all = { 0, GPU_END };
+	struct interval_node *node, *last = NULL;
+	int err;
+
+	/* Two that have each pinned a part would both find no room. */
+	lock_acquire(&vm->device->validate_lock);
+	lock_acquire(&vm->lock);
+	err = pin_all(vm, &last);
 	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
 	     node = node == last ? NULL : interval_tree_next(node, all)) {
 		if (bind_of(node)->bo)
 			vm_bo_unpin(bind_of(node)->bo);
 	}
 	lock_release(&vm->lock);
+	lock_release(&vm->device->validate_lock);
 	return err;
 }
 

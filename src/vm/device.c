@@ -86,6 +86,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	device->mm = mm;
 	device->config = *config;
 	lock_init(&device->vms_lock, LOCK_LEAF, "vm_device.vms_lock");
+	lock_init(&device->validate_lock, LOCK_API_DEVICE, "vm_device.validate_lock");
 	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
 	pool_init(&device->object_pool, sizeof(struct vm_bo), "vm_device.object_pool");
 	wait_init(&device->pending_wait);

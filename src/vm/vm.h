@@ -72,6 +72,7 @@ struct vm_device {
 	bool closing GUARDED_BY(&vms_lock);
 	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
 	struct wait pending_wait;           /* some vm's pending_work went down */
+	struct lock validate_lock;          /* before any vm.lock: one vm at a time pins all */
 };
 
 /**
