@@ -80,7 +80,10 @@ const char *usvm_strerror(int error);
  *   (0..1000, default 5: how long the CPU waits for pages that an atomic had to take),
  *   thrash_control=yes|no (default yes: what goes to and fro moves in smaller pieces),
  *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace),
- *   origins=yes|no (count CPU faults of user mode and of system calls apart; default no)
+ *   origins=yes|no (count CPU faults of user mode and of system calls apart; default no),
+ *   placement=auto|device (default auto; device: all that can be taken goes to the device,
+ *   whatever is advised), poison=yes|no (default no: device memory that pages have left
+ *   holds 0xdb in each byte)
  * @device: out
  *
  * The first open in a process starts the threads of usvm and chains signal handlers;

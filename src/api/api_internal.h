@@ -44,6 +44,8 @@ struct api_config {
 	bool no_system_atomics;
 	uint64_t trace_events;
 	bool origins;
+	bool place_on_device;
+	bool poison;
 };
 
 struct usvm {

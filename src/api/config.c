@@ -147,6 +147,18 @@ static int set_origins(struct api_config *c, struct text v)
 	return c->origins || text_is(v, "no") ? 0 : -EINVAL;
 }
 
+static int set_placement(struct api_config *c, struct text v)
+{
+	c->place_on_device = text_is(v, "device");
+	return c->place_on_device || text_is(v, "auto") ? 0 : -EINVAL;
+}
+
+static int set_poison(struct api_config *c, struct text v)
+{
+	c->poison = text_is(v, "yes");
+	return c->poison || text_is(v, "no") ? 0 : -EINVAL;
+}
+
 static const struct key {
 	const char *name;
 	bool model_only;
@@ -163,6 +175,8 @@ static const struct key {
 	{ "system_atomics", true, set_atomics },
 	{ "trace", false, set_trace },
 	{ "origins", false, set_origins },
+	{ "placement", false, set_placement },
+	{ "poison", false, set_poison },
 };
 
 static int set_pair(struct api_config *config, bool is_model, struct text pair)

@@ -36,7 +36,10 @@ static int create_device(void *argument)
 		.flags = usvm->device_config.flags,
 		.migrate = usvm->why_not ? VM_MIGRATE_NEVER : usvm->config.migrate,
 		.notifier_bytes = usvm->config.notifier_bytes,
-		.thrash_control = !usvm->config.no_thrash_control,
+		.thrash_control = !usvm->config.no_thrash_control &&
+				  !usvm->config.place_on_device,
+		.place_on_device = usvm->config.place_on_device,
+		.poison = usvm->config.poison,
 		.timeslice_ns = usvm->config.timeslice_ms * 1000000,
 		.home_bytes = usvm->config.home_bytes,
 		.usvm = usvm,

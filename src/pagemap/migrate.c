@@ -146,6 +146,8 @@ static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 	int err, copy_err;
 
 	lock_acquire(&pagemap->take_lock);
+	if (pagemap->config.poison)
+		mm_arena_empty(mm, span_make(staging, HUGE_BYTES));
 	take->destination = staging;
 	take->moving = true;
 	set_staging(devmem, staging - take->frame);
@@ -164,6 +166,8 @@ static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 	}
 	set_staging(devmem, 0);
 	mm_arena_empty(mm, span_make(staging, HUGE_BYTES));
+	if (pagemap->config.poison)
+		pagemap_poison(pagemap, staging, HUGE_BYTES);
 	lock_release(&pagemap->take_lock);
 	return err;
 }
@@ -273,6 +277,9 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 		err = mm_return_locked(mm, span, source, done, &dirty);
 	if (huge)
 		mend_staging(pagemap, span);
+	/* A huge page's staging has to be empty for the next one. */
+	if (*done && pagemap->config.poison && !huge)
+		pagemap_poison(pagemap, source, *done);
 	if (*done)
 		mm_trace(mm, TRACE_MIGRATE_TO_RAM, span.start, *done, 0, start);
 	return err;

@@ -8,10 +8,15 @@
  * what is present after a MOVE is what was taken (mm/take.c). Huge pages arrive
  * by MOVE, whole: those of the program, and zeroed ones for blocks that were
  * empty, made beside the arena.
+ *
+ * Poison. What a page leaves behind is a hole, or in copy mode the page itself, and an
+ * entry that should be gone would read zeros, or what is most likely right. With poison it
+ * reads a pattern that no program has. It costs the memory of all that was ever used.
  */
 #include "pagemap/pagemap_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/atomic.h"
@@ -70,6 +75,8 @@ static void destroy_memory(struct pagemap *pagemap)
 	struct sys *sys = sys_of(pagemap);
 	uint64_t bytes = pagemap->config.vram_bytes;
 
+	if (pagemap->pattern)
+		base_host->pages_free(pagemap->pattern, PAGE_BYTES);
 	if (pagemap->zeros)
 		sys->ops->unmap(sys, pagemap->zeros, HUGE_BYTES);
 	if (pagemap->staging)
@@ -94,11 +101,17 @@ int pagemap_create(const struct pagemap_config *config, struct pagemap **out)
 	list_init(&pagemap->dead);
 	mm_work_init(&pagemap->dead_work, pagemap_release_dead);
 	err = config->copy ? create_staging(pagemap) : create_frames(pagemap);
+	if (!err && config->poison && config->copy) {
+		pagemap->pattern = base_host->pages_alloc(PAGE_BYTES);
+		err = pagemap->pattern ? 0 : -ENOMEM;
+	}
 	if (err) {
 		destroy_memory(pagemap);
 		base_host->pages_free(pagemap, PAGE_BYTES);
 		return err;
 	}
+	if (pagemap->pattern)
+		memset(pagemap->pattern, PAGEMAP_POISON, PAGE_BYTES);
 	*out = pagemap;
 	return 0;
 }
@@ -125,7 +138,25 @@ void *pagemap_vram(const struct pagemap *pagemap)
 					     pagemap->config.vram_bytes);
 }
 
-void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
+/* --- what was left --------------------------------------------------------------- */
+
+void pagemap_poison(struct pagemap *pagemap, uint64_t addr, uint64_t bytes)
+{
+	struct sys *sys = sys_of(pagemap);
+
+	memset(sys->ops->pointer(sys, addr, bytes), PAGEMAP_POISON, bytes);
+}
+
+static void poison_device(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
+{
+	for (uint64_t at = 0; at < bytes; at += PAGE_BYTES) {
+		if (pagemap->config.ops->copy(pagemap->config.owner, vram_offset + at,
+					      pagemap->pattern, PAGE_BYTES, true))
+			return; /* it is gone, or broken: nothing is read there */
+	}
+}
+
+static void clean_frames(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
 {
 	struct sys *sys = sys_of(pagemap);
 	struct span span = span_make(pagemap->frames + vram_offset, bytes);
@@ -134,10 +165,25 @@ void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes
 	uint64_t end;
 	int err;
 
-	/* Copy mode: a page is written whole before it is mapped. */
-	if (pagemap->config.copy || pagemap->frames_are_plain)
-		return;
 	err = sys->ops->page_scan(sys, span, &run, 1, &count, &end);
 	if (err || count)
 		mm_arena_empty(pagemap->config.mm, span);
+}
+
+void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
+{
+	/* Copy mode: a page is written whole before it is mapped. */
+	if (pagemap->pattern)
+		poison_device(pagemap, vram_offset, bytes);
+	if (pagemap->config.copy || pagemap->frames_are_plain)
+		return;
+	clean_frames(pagemap, vram_offset, bytes);
+	if (pagemap->config.poison)
+		pagemap_poison(pagemap, pagemap->frames + vram_offset, bytes);
+}
+
+void pagemap_unpoison(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
+{
+	if (pagemap->config.poison && !pagemap->config.copy && !pagemap->frames_are_plain)
+		clean_frames(pagemap, vram_offset, bytes);
 }

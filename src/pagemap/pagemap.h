@@ -27,6 +27,9 @@
 struct pagemap;
 struct pagemap_devmem;
 
+/* Each byte of what was left, with pagemap_config.poison. */
+#define PAGEMAP_POISON 0xdb
+
 struct pagemap_devmem_ops {
 	/** copy() - [monitor or worker] (copy mode) between device memory and @memory of
 	 * the library; synchronous. Return: 0 or -EIO. */
@@ -45,6 +48,7 @@ struct pagemap_config {
 	uint64_t vram_bytes;
 	uint64_t home_bytes; /* what a CPU fault brings home: 4K, 64K or 2M */
 	bool copy;          /* copy mode */
+	bool poison;        /* device memory and staging that were left hold a pattern */
 	const struct pagemap_devmem_ops *ops;
 	void *owner;        /* of ops->copy */
 };
@@ -96,7 +100,7 @@ void pagemap_flush(struct pagemap *pagemap);
 /** pagemap_vram() - where device memory starts in the process; NULL in copy mode */
 void *pagemap_vram(const struct pagemap *pagemap);
 
-/** pagemap_devmem_init() - one reference, the caller's */
+/** pagemap_devmem_init() - one reference, the caller's. Context: [worker]. */
 void pagemap_devmem_init(struct pagemap_devmem *devmem, struct pagemap *pagemap,
 			 uint64_t vram_offset, uint64_t bytes, uint64_t addr);
 
@@ -135,8 +139,8 @@ MUST_CHECK int pagemap_populate_mm(struct pagemap_devmem *devmem,
  */
 MUST_CHECK int pagemap_evict_to_ram(struct pagemap_devmem *devmem);
 
-/** pagemap_clean() - make the frames of device memory empty before they are used anew.
- * Context: [worker]. */
+/** pagemap_clean() - device memory was left: make its frames empty, or poison it; what was
+ * poisoned is emptied by pagemap_devmem_init(). Context: [worker]. */
 void pagemap_clean(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes);
 
 /** pagemap_entry_devmem() - the devmem of an entry if it belongs to @pagemap, else NULL.

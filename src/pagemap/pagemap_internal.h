@@ -26,6 +26,7 @@ struct pagemap {
 	struct list dead;      /* devmems to release; under event_lock */
 	struct mm_work dead_work;
 	uint64_t devmem_count; /* atomic */
+	void *pattern;         /* with poison, copy mode: a page of it */
 };
 
 static inline uint64_t pagemap_staging(const struct pagemap *pagemap,
@@ -33,6 +34,12 @@ static inline uint64_t pagemap_staging(const struct pagemap *pagemap,
 {
 	return pagemap->staging + part * HUGE_BYTES;
 }
+
+/* pagemap.c */
+/* Fill frames or staging that were left. */
+void pagemap_poison(struct pagemap *pagemap, uint64_t addr, uint64_t bytes);
+/* What was poisoned may be dirty: make it empty. */
+void pagemap_unpoison(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes);
 
 /* zdd.c */
 extern const struct mm_entry_ops pagemap_zdd_ops;

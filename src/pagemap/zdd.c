@@ -76,6 +76,7 @@ void pagemap_devmem_init(struct pagemap_devmem *devmem, struct pagemap *pagemap,
 	devmem->staging = 0;
 	list_init(&devmem->dead_link);
 	ATOMIC_ADD(&pagemap->devmem_count, 1);
+	pagemap_unpoison(pagemap, vram_offset, bytes);
 }
 
 bool pagemap_devmem_get(struct pagemap_devmem *devmem)

@@ -76,6 +76,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 		.vram_bytes = config->vram_bytes,
 		.home_bytes = config->home_bytes,
 		.copy = config->flags & USVM_DEVICE_OWN_MEMORY,
+		.poison = config->poison,
 		.ops = &vm_devmem_ops,
 		.owner = device,
 	};
@@ -87,6 +88,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	device->config = *config;
 	lock_init(&device->vms_lock, LOCK_LEAF, "vm_device.vms_lock");
 	lock_init(&device->validate_lock, LOCK_API_DEVICE, "vm_device.validate_lock");
+	lock_init(&device->stayed_lock, LOCK_LEAF, "vm_device.stayed_lock");
 	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
 	pool_init(&device->object_pool, sizeof(struct vm_bo), "vm_device.object_pool");
 	wait_init(&device->pending_wait);

@@ -50,6 +50,7 @@ struct service {
 	uint32_t watch_tries;
 	uint64_t end;   /* of what was mapped */
 	uint32_t migrations; /* tried */
+	int moved;      /* what came of the last */
 };
 
 static bool wants_write(uint32_t access)
@@ -64,10 +65,16 @@ static bool needs_device(const struct service *s)
 	       (s->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS);
 }
 
+/* Whatever can be on the device is to be there: several tries, no excuse. */
+static bool insists(const struct service *s)
+{
+	return s->can_move && s->vm->device->config.place_on_device;
+}
+
 /* The attributes want pages to come to the vm's device. */
 static bool prefers_device(const struct service *s)
 {
-	return vm_attr_is_here(s->vm, &s->advice.attr);
+	return insists(s) || vm_attr_is_here(s->vm, &s->advice.attr);
 }
 
 static bool is_prefetch(const struct service *s)
@@ -171,7 +178,7 @@ static bool is_left_alone(const struct service *s)
 	struct vm_stats *stats = &s->vm->device->stats;
 
 	lock_assert_held(&s->vm->lock);
-	if (wants_move(s) || needs_device(s))
+	if (wants_move(s) || needs_device(s) || insists(s))
 		return false;
 	if (s->range->in_place && s->advice.attr.location == VM_LOCATION_DEFAULT) {
 		vm_stat_add(stats, VM_STAT_THRASH_IN_PLACE, 1);
@@ -325,17 +332,23 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	    (wants_move(s) || find_place(s) != PLACE_HERE) && !is_left_alone(s)) {
 		(*migrate_tries)--;
 		err = migrate(s);
+		s->moved = err;
 		if (err == -ENOMEM)
 			return err;
 	}
 	if (needs_device(s) && find_place(s) != PLACE_HERE)
 		return *migrate_tries ? -EAGAIN : -EACCES;
+	if (insists(s) && *migrate_tries && find_place(s) != PLACE_HERE)
+		return -EAGAIN;
 	/* To hear of its end, also where nothing was taken: the VMA may be newer than what was
 	 * registered there. */
 	if ((!s->migrates || find_place(s) == PLACE_HOME) &&
 	    mm_vma_watch(vm->device->mm, &s->vma) && s->watch_tries++ < VM_WATCH_TRIES)
 		return -EAGAIN;
-	return get_pages_and_bind(s);
+	err = get_pages_and_bind(s);
+	if (!err && vm->device->config.place_on_device && find_place(s) != PLACE_HERE)
+		vm_placement_note(vm, &s->vma, s->moved);
+	return err;
 }
 
 /*
@@ -346,7 +359,8 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_end)
 {
 	struct service s = { .vm = vm, .addr = addr, .access = access };
-	uint32_t migrate_tries = needs_device(&s) ? VM_MIGRATE_TRIES : 1;
+	bool insists_all = vm->device->config.place_on_device;
+	uint32_t migrate_tries = needs_device(&s) || insists_all ? VM_MIGRATE_TRIES : 1;
 	uint64_t start = vm_now_ns(vm->device);
 	int err = -EAGAIN;
 

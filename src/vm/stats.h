@@ -52,7 +52,8 @@ enum vm_stat {
 	VM_STAT_THRASH_SMALLER,
 	VM_STAT_THRASH_LARGER,
 	VM_STAT_THRASH_IN_PLACE,
-	VM_STAT_COUNT
+	VM_STAT_STAYED, /* one for each enum vm_stay */
+	VM_STAT_COUNT = VM_STAT_STAYED + 9
 };
 
 struct vm_stats {

@@ -48,9 +48,34 @@ struct vm_device_config {
 	uint64_t notifier_bytes;
 	uint64_t home_bytes;
 	bool thrash_control;               /* see thrash.c */
+	bool place_on_device;              /* whatever can: see placement.c */
+	bool poison;                       /* see pagemap.h */
 	uint64_t timeslice_ns;             /* what an atomic has taken stays so long */
 	struct usvm *usvm;                 /* handed to the device */
 };
+
+/* Why memory that a GPU used was at home, where all that can is to be on the device. */
+enum vm_stay {
+	VM_STAY_SHARED,    /* shared memory */
+	VM_STAY_FILE,      /* a file's */
+	VM_STAY_HUGETLB,
+	VM_STAY_STACK,
+	VM_STAY_PROTECTED, /* no read-write memory, or executable */
+	VM_STAY_KEPT,      /* locked, a thread's stack, the library's own, too many mappings */
+	VM_STAY_PINNED,    /* pinned, or shared with a child */
+	VM_STAY_NO_ROOM,
+	VM_STAY_OTHER,
+	VM_STAY_COUNT
+};
+
+/* A mapping that stayed. */
+struct vm_stayed {
+	struct span span;
+	enum vm_stay why;
+	uint64_t faults;
+};
+
+#define VM_STAYED_MAX 64
 
 struct vm_device {
 	struct vm_device_config config;
@@ -73,6 +98,9 @@ struct vm_device {
 	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
 	struct wait pending_wait;           /* some vm's pending_work went down */
 	struct lock validate_lock;          /* before any vm.lock: one vm at a time pins all */
+	struct lock stayed_lock;            /* leaf */
+	struct vm_stayed stayed[VM_STAYED_MAX] GUARDED_BY(&stayed_lock);
+	uint32_t stayed_count GUARDED_BY(&stayed_lock); /* of all times; no more are kept */
 };
 
 /**
@@ -119,6 +147,15 @@ void vm_device_report(struct vm_device *device, uint32_t id, uint64_t addr, uint
 
 /** vm_device_vram() - how full device memory is. Context: any but the monitor. */
 void vm_device_vram(struct vm_device *device, struct vram_stats *stats);
+
+/** vm_device_stayed() - the mappings that stayed at home although all that can is to go
+ * @max: at most so many are written
+ * @count: out: how many there were; more than VM_STAYED_MAX are not remembered
+ * Context: any but the monitor. Return: how many were written. */
+size_t vm_device_stayed(struct vm_device *device, struct vm_stayed *stayed, size_t max,
+			size_t *count);
+
+extern const char *const vm_stay_names[VM_STAY_COUNT];
 
 enum vm_flag {
 	VM_NO_MIRROR = 1 << 0,

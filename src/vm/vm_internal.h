@@ -117,6 +117,12 @@ struct span vm_thrash_look(struct vm *vm, uint64_t addr, bool by_name)
 	MUST_HOLD(&vm->lock);
 void vm_thrash_moved(struct vm *vm, uint64_t bytes, uint64_t ns) MUST_HOLD(&vm->lock);
 
+/* placement.c */
+/* A fault in @vma is served at home. @moved: what vm_migrate() said, 0 also where it was
+ * not called. */
+void vm_placement_note(struct vm *vm, const struct sys_vma *vma, int moved)
+	MUST_HOLD(&vm->lock);
+
 /* bind.c */
 struct vm_bind *vm_bind_find(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
 /* Make the entries of one that is no mirror. *@end: where what was mapped ends. */

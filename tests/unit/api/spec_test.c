@@ -42,6 +42,8 @@ static void what_is_not_said_has_a_default(void **state)
 		assert_false(c.no_system_atomics);
 		assert_int_equal(c.trace_events, 0);
 		assert_false(c.origins);
+		assert_false(c.place_on_device);
+		assert_false(c.poison);
 	}
 }
 
@@ -77,6 +79,10 @@ static void each_key_is_kept(void **state)
 	assert_int_equal(parse("model:trace=16777216").trace_events, 1 << 24);
 	assert_true(parse("model:origins=yes").origins);
 	assert_false(parse("model:origins=yes,origins=no").origins);
+	assert_true(parse("model:placement=device").place_on_device);
+	assert_false(parse("model:placement=device,placement=auto").place_on_device);
+	assert_true(parse("model:poison=yes").poison);
+	assert_false(parse("model:poison=yes,poison=no").poison);
 	c = parse("model:engines=3,home=64K,vram=4M");
 	assert_int_equal(c.engine_count, 3);
 	assert_int_equal(c.home_bytes, KIB(64));
@@ -102,6 +108,7 @@ static void what_is_not_a_value_is_an_error(void **state)
 		"model:notifier=0", "model:notifier=2048G", "model:system_atomics=maybe",
 		"model:trace=", "model:trace=3", "model:trace=33554432", "model:trace=1K",
 		"model:origins=", "model:origins=maybe",
+		"model:placement=", "model:placement=system", "model:poison=", "model:poison=1",
 	};
 
 	(void)state;
