@@ -5,6 +5,8 @@
  * Starts a program with a virtual Xe card: makes the shadow tree, preloads libusvm-xe.so,
  * waits, and takes the tree away. The library is looked for where $USVM_XE_LIBRARY says,
  * where it was installed, and beside this command in a build.
+ *
+ * Processes leave reports in the tree, if somebody wants to know (run_report.c).
  */
 #include <errno.h>
 #include <ftw.h>
@@ -31,6 +33,8 @@ struct options {
 	const char *profile;
 	unsigned int cards;
 	uint64_t vram_bytes;
+	bool poison;
+	struct run_report report; /* placement: place on the device, too */
 };
 
 static const char *find_library(char *path, size_t bytes)
@@ -67,6 +71,10 @@ static void set_environment(const struct options *o, const char *root, const cha
 		snprintf(text, sizeof(text), "%" PRIu64, o->vram_bytes);
 		setenv("USVM_XE_VRAM", text, 1);
 	}
+	if (o->report.placement)
+		setenv("USVM_XE_PLACEMENT", "device", 1);
+	if (o->poison)
+		setenv("USVM_XE_POISON", "1", 1);
 }
 
 /* Return: the exit status, as a shell tells it. */
@@ -108,11 +116,15 @@ static int run_with_tree(const struct options *o, const char *library, char **ar
 		return EXIT_WRONG;
 	}
 	err = run_tree_make(root, o->cards, o->profile && !strcmp(o->profile, "cri"));
+	if (!err)
+		err = run_report_prepare(&o->report, root);
 	if (err) {
 		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(-err));
 		status = EXIT_WRONG;
 	} else {
 		status = run_program(o, root, library, argv);
+		if (!run_report_tell(&o->report, root) && !status)
+			status = EXIT_WRONG;
 	}
 	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return status;
@@ -122,6 +134,10 @@ enum {
 	OPTION_PROFILE = 1,
 	OPTION_CARDS,
 	OPTION_VRAM,
+	OPTION_STATS,
+	OPTION_MIGRATION,
+	OPTION_PLACEMENT,
+	OPTION_POISON,
 	OPTION_HELP,
 };
 
@@ -129,43 +145,69 @@ static const struct option long_options[] = {
 	{ "profile", required_argument, NULL, OPTION_PROFILE },
 	{ "cards", required_argument, NULL, OPTION_CARDS },
 	{ "vram", required_argument, NULL, OPTION_VRAM },
+	{ "stats", no_argument, NULL, OPTION_STATS },
+	{ "require-migration", optional_argument, NULL, OPTION_MIGRATION },
+	{ "placement", required_argument, NULL, OPTION_PLACEMENT },
+	{ "poison", no_argument, NULL, OPTION_POISON },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
 };
+
+/* Return: 0; else a message was printed. */
+static int take_option(struct options *o, int option)
+{
+	switch (option) {
+	case OPTION_PROFILE:
+		o->profile = optarg;
+		if (strcmp(optarg, "bmg") && strcmp(optarg, "cri"))
+			return command_usage_error(&run_command, "no profile '%s'", optarg);
+		return 0;
+	case OPTION_CARDS:
+		o->cards = (unsigned int)strtoul(optarg, NULL, 10);
+		if (o->cards < 1 || o->cards > RUN_CARDS_MAX)
+			return command_usage_error(&run_command, "1 to %d cards",
+						   RUN_CARDS_MAX);
+		return 0;
+	case OPTION_VRAM:
+		if (command_vram_size(optarg, &o->vram_bytes))
+			return command_usage_error(&run_command, "bad size '%s'", optarg);
+		return 0;
+	case OPTION_STATS:
+		o->report.stats = true;
+		return 0;
+	case OPTION_MIGRATION:
+		if (run_report_wanted(&o->report, optarg ? optarg : "device,home"))
+			return command_usage_error(&run_command,
+						   "no migration is called '%s'", optarg);
+		return 0;
+	case OPTION_PLACEMENT:
+		o->report.placement = !strcmp(optarg, "device");
+		if (!o->report.placement && strcmp(optarg, "auto"))
+			return command_usage_error(&run_command, "no placement '%s'", optarg);
+		return 0;
+	default:
+		o->poison = true;
+		return 0;
+	}
+}
 
 static int run_run(int argc, char **argv)
 {
 	struct options o = { .cards = 1 };
 	char path[4096];
 	const char *library;
-	int option;
+	int option, err;
 
 	opterr = 0;
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
-		switch (option) {
-		case OPTION_PROFILE:
-			o.profile = optarg;
-			if (strcmp(optarg, "bmg") && strcmp(optarg, "cri"))
-				return command_usage_error(&run_command, "no profile '%s'",
-							   optarg);
-			break;
-		case OPTION_CARDS:
-			o.cards = (unsigned int)strtoul(optarg, NULL, 10);
-			if (o.cards < 1 || o.cards > RUN_CARDS_MAX)
-				return command_usage_error(&run_command, "1 to %d cards",
-							   RUN_CARDS_MAX);
-			break;
-		case OPTION_VRAM:
-			if (command_vram_size(optarg, &o.vram_bytes))
-				return command_usage_error(&run_command, "bad size '%s'",
-							   optarg);
-			break;
-		case OPTION_HELP:
+		if (option == OPTION_HELP)
 			return command_help(&run_command);
-		default:
+		if (option == '?')
 			return command_bad_option(&run_command, argv);
-		}
+		err = take_option(&o, option);
+		if (err)
+			return err;
 	}
 	if (optind == argc)
 		return command_usage_error(&run_command, "a program is wanted");
@@ -189,12 +231,21 @@ const struct command run_command = {
 		 "  --profile NAME  What the card says it is: bmg (default) or cri\n"
 		 "  --cards N       How many cards there are (1 to 8, default 1)\n"
 		 "  --vram SIZE     Memory of a card, with K, M or G; default 256M\n"
+		 "  --stats         Print at the end what each process counted\n"
+		 "  --require-migration[=WHAT]\n"
+		 "                  Fail unless in each process that ran a job pages went to the\n"
+		 "                  device and came home; WHAT: device,home (default), device,\n"
+		 "                  home, none\n"
+		 "  --placement=device\n"
+		 "                  Take all memory to the device that can be taken, whatever is\n"
+		 "                  advised, and list what cannot\n"
+		 "  --poison        Fill device memory that pages have left with a pattern\n"
 		 "  --help          Print this text\n"
 		 "\n"
 		 "USVM_LOG=FILE (or - for the standard error) gets a line for each thing that\n"
 		 "the program asked for and the card does not have.\n"
 		 "\n"
 		 "Exit status: the program's; 128 and the signal that ended it; 127 where there\n"
-		 "is no such program.\n",
+		 "is no such program; 1 where nothing migrated that had to.\n",
 	.run = run_run,
 };

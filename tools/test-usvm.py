@@ -57,6 +57,8 @@ def test_usage():
                       ['run'], ['run', '--dance', 'true'], ['run', '--vram', '3M', 'true'],
                       ['run', '--vram', '17179869186G', 'true'], # wraps to 2G
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
+                      ['run', '--require-migration=up', 'true'],
+                      ['run', '--placement=moon', 'true'], ['run', '--poison=no', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)
@@ -69,7 +71,8 @@ def test_usage():
             (['demo', '--help'], ['--mode', '--vram', '--trace', '--require-migration']),
             (['doctor', '--help'], ['--json']),
             (['oracle', '--help'], ['--seconds', '--seed', '--script', '--plant']),
-            (['run', '--help'], ['--profile', '--cards', '--vram', 'USVM_LOG']),
+            (['run', '--help'], ['--profile', '--cards', '--vram', '--stats', '--poison',
+                                 '--require-migration', '--placement=device', 'USVM_LOG']),
             (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)
         check(f'{" ".join(arguments)}: names what there is',

@@ -162,6 +162,8 @@ static int open_card(uint32_t index)
 		.profile = shim_environment("USVM_XE_PROFILE"),
 		.vram_bytes = vram_bytes(),
 		.index = index,
+		.place_on_device = shim_environment("USVM_XE_PLACEMENT") != NULL,
+		.poison = shim_environment("USVM_XE_POISON") != NULL,
 		.log = shim_log,
 	};
 	struct xe_card *card;
@@ -170,6 +172,7 @@ static int open_card(uint32_t index)
 	if (!err) {
 		ATOMIC_STORE(&state.cards[index], card);
 		ATOMIC_ADD(&state.cards_opened, 1);
+		shim_report_begin();
 	}
 	return err;
 }
@@ -198,6 +201,12 @@ int shim_card(uint32_t index, struct xe_card **card)
 	*card = state.cards[index];
 	unlock(&state.opening);
 	return err;
+}
+
+struct xe_card *shim_opened_card(uint32_t index)
+{
+	shim_epoch();
+	return ATOMIC_LOAD(&state.cards[index]);
 }
 
 void shim_before_unmap(uint64_t addr, size_t bytes)

@@ -6,6 +6,7 @@
  *     paths.c          which paths lead into the shadow tree
  *     nodes.c          cards: opened when first used, again in a child of fork
  *     descriptors.c    which descriptor is a file of a card
+ *     report.c         what a process did, for who started it
  *     preload_*.c      the functions that a program calls instead of the C library's
  *
  * The shadow tree is a folder of real files that `usvm run` made: $USVM_XE_ROOT/dev/dri,
@@ -70,6 +71,7 @@ struct shim_real {
 	int (*scandir)(const char *path, struct dirent ***names,
 		       int (*filter)(const struct dirent *),
 		       int (*compare)(const struct dirent **, const struct dirent **));
+	void (*_exit)(int status) __attribute__((noreturn));
 };
 
 const struct shim_real *shim_real(void);
@@ -111,6 +113,9 @@ void shim_pretend(struct stat *st);
 /** shim_card() - the card, opened now if it was not. Return: 0 or -errno. */
 MUST_CHECK int shim_card(uint32_t index, struct xe_card **card);
 
+/** shim_opened_card() - the card if this process has opened it; else NULL */
+struct xe_card *shim_opened_card(uint32_t index);
+
 /** shim_before_unmap() - what is mapped there is about to go: cards whose jobs use it are waited
  * for */
 void shim_before_unmap(uint64_t addr, size_t bytes);
@@ -123,6 +128,13 @@ int shim_text_file(const char *path, int flags);
 
 /** shim_log() - one line, to where USVM_LOG says; nowhere without it */
 void shim_log(const char *text);
+
+/* --- report.c ---------------------------------------------------------------------- */
+
+/** shim_report_begin() - this process has opened a card */
+void shim_report_begin(void);
+/** shim_report_end() - this process ends now */
+void shim_report_end(void);
 
 /* --- descriptors.c ------------------------------------------------------------------ */
 

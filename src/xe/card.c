@@ -49,9 +49,10 @@ static size_t card_bytes(void)
 	return ALIGN_UP(sizeof(struct xe_card), PAGE_BYTES);
 }
 
-static int open_device(uint64_t vram_bytes, struct usvm **usvm)
+static int open_device(uint64_t vram_bytes, const struct xe_card_config *config,
+		       struct usvm **usvm)
 {
-	char spec[96];
+	char spec[128];
 	struct text text;
 
 	text_init(&text, spec, sizeof(spec));
@@ -59,6 +60,10 @@ static int open_device(uint64_t vram_bytes, struct usvm **usvm)
 	text_number(&text, vram_bytes >> 10);
 	text_string(&text, "K,engines=");
 	text_number(&text, XE_ENGINE_THREADS);
+	if (config->place_on_device)
+		text_string(&text, ",placement=device");
+	if (config->poison)
+		text_string(&text, ",poison=yes");
 	return usvm_open(spec, usvm);
 }
 
@@ -72,7 +77,7 @@ int xe_card_open(const struct xe_card_config *config, struct xe_card **out)
 
 	if (!profile)
 		return -EINVAL;
-	err = open_device(vram_bytes, &usvm);
+	err = open_device(vram_bytes, config, &usvm);
 	if (err)
 		return err;
 	card = base_host->pages_alloc(card_bytes());

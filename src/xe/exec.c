@@ -344,10 +344,12 @@ static int submit(struct xe_file *file, struct xe_queue *queue, const struct xe_
 	}
 	job = xe_job_create(queue);
 	err = job ? prepare(job, args, &syncs) : -ENOMEM;
-	if (!err)
+	if (!err) {
+		ATOMIC_ADD(&file->card->job_count, args->batch_count ? 1u : 0u);
 		xe_job_commit(job);
-	else if (job)
+	} else if (job) {
 		xe_job_drop(job);
+	}
 	xe_sync_drop(&syncs);
 	return err;
 }

@@ -31,6 +31,8 @@ struct xe_card_config {
 	const char *profile;  /* "bmg" or "cri"; NULL: the first */
 	uint64_t vram_bytes;  /* a multiple of 2 MiB; 0: 256 MiB */
 	uint32_t index;       /* N of /dev/dri/cardN */
+	bool place_on_device; /* what can be in its memory is to be there */
+	bool poison;          /* what left its memory leaves a pattern */
 	/* A line for the log: what was refused and why. NULL: none wanted. */
 	void (*log)(const char *text);
 };
@@ -87,5 +89,15 @@ bool xe_is_barrier(uint64_t offset);
 /** xe_stats_text() - gtN/stats: lines "name: value". Context: any.
  * Return: bytes written, at most @bytes. */
 size_t xe_stats_text(struct xe_card *card, char *text, size_t bytes);
+
+/**
+ * xe_report_text() - what this process did with the card, for who started it
+ *
+ * Lines: "card N", "jobs N", "NAME VALUE" for each counter of usvm_stats(), and "stayed
+ * START END FAULTS WHY" for each mapping that could not go to the device; "stayed_more N" for
+ * those that are not listed.
+ * Context: a program's thread, at its end. Return: bytes written, at most @bytes.
+ */
+size_t xe_report_text(struct xe_card *card, char *text, size_t bytes);
 
 #endif

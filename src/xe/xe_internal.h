@@ -81,6 +81,7 @@ struct xe_card {
 	struct gpu *gpu;
 	struct vm_device *device;
 
+	uint64_t job_count;           /* atomic: execs with commands that were accepted */
 	struct xe_queue *dead_queues; /* atomic stack: see queue.c */
 	/* Something happened that an ioctl may be asleep for: a fence was signaled, a sync
 	 * object got one, a queue was banned. */
