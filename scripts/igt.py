@@ -3,13 +3,16 @@
 """Run subtests of IGT on the virtual card, a process each, and tell what became of them.
 
     igt.py --root DIR [--profile NAME] [--jobs N] [--limit SECONDS] [--match REGEX]
-           [--every N] [--results FILE] [--rerun FILE] BINARY...
+           [--every N] [--results FILE] [--rerun FILE] [--require-migration] [--poison]
+           [--placement device] [--list FILE] BINARY...
     igt.py --write docs/igt.md RESULTS...
 
 scripts/igt.sh calls it, in a namespace where DIR/usvm is the build. Subtests that change
 the number of huge pages of the system run alone, behind the others.
 
---every N takes every N-th subtest. --rerun takes those that did not pass in the results of
+--every N takes every N-th subtest. --list takes those of a file with a binary and a subtest
+on each line. --require-migration asks each subtest for what igt-expect.txt says of it; the
+others are those of `usvm run`. --rerun takes those that did not pass in the results of
 an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
 result (pass, fail, skip, timeout, crash), seconds, and the line that tells why.
 
@@ -28,11 +31,14 @@ import subprocess
 import sys
 import time
 
+import igt_expect
+
 FOLDER = '/usr/libexec/igt-gpu-tools'
 ALONE = re.compile(r'huge')  # they write nr_hugepages, for the whole system
 REASON = re.compile(r'(?:CRITICAL|Test requirement|requirement not met|SKIP|Failed assertion'
                     r'|Received signal|error:)[^\n]*')
 RESULT = re.compile(r'^Subtest \S+: (SUCCESS|FAIL|SKIP|CRASH|TIMEOUT)', re.M)
+JUDGED = re.compile(r'^usvm run: .*no (?:page|process) .*', re.M)
 NAMES = {'SUCCESS': 'pass', 'FAIL': 'fail', 'SKIP': 'skip', 'CRASH': 'crash',
          'TIMEOUT': 'timeout'}
 
@@ -46,7 +52,7 @@ def list_subtests(root, binary):
 def why(text):
     found = [m.group(0).strip() for m in REASON.finditer(text)]
     picked = [line for line in found if 'Failed assertion' in line or 'requirement' in line]
-    picked = picked or found
+    picked = JUDGED.findall(text) or picked or found
     return picked[0][:200] if picked else ''
 
 
@@ -54,6 +60,13 @@ def run_one(options, binary, subtest):
     command = ['chroot', options.root, '/usvm/usvm', 'run', '--profile', options.profile]
     if options.vram:
         command += ['--vram', options.vram]
+    if options.poison:
+        command.append('--poison')
+    if options.placement:
+        command += ['--placement', options.placement]
+    if options.require_migration and binary == 'xe_exec_system_allocator':
+        wanted = options.expected.get(subtest, 'none').partition(':')[0]
+        command.append('--require-migration=' + wanted)
     command += ['--', f'{FOLDER}/{binary}', '--run-subtest', subtest]
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -64,6 +77,8 @@ def run_one(options, binary, subtest):
         result = NAMES[told[-1]] if told else {77: 'skip'}.get(process.returncode, 'crash')
         if process.returncode >= 128 or process.returncode < 0:
             result = 'crash'
+        elif process.returncode and result == 'pass':
+            result = 'fail'
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         text = process.communicate()[0].decode(errors='replace')
@@ -74,7 +89,10 @@ def run_one(options, binary, subtest):
 
 
 def pick(options):
-    if options.rerun:
+    if options.list:
+        with open(options.list, encoding='utf-8') as file:
+            picked = [tuple(line.split()) for line in file if line.strip()[:1] not in ('', '#')]
+    elif options.rerun:
         with open(options.rerun, encoding='utf-8') as file:
             lines = [json.loads(line) for line in file]
         picked = [(line['binary'], line['subtest']) for line in lines
@@ -174,12 +192,17 @@ def main():
     parser.add_argument('--first', type=int, default=0)
     parser.add_argument('--results', default='')
     parser.add_argument('--rerun', default='')
+    parser.add_argument('--list', default='')
+    parser.add_argument('--require-migration', action='store_true')
+    parser.add_argument('--placement', default='')
+    parser.add_argument('--poison', action='store_true')
     parser.add_argument('binaries', nargs='*')
     options = parser.parse_args()
 
     if options.write:
         write_document(options.write, options.binaries)
         return
+    options.expected = igt_expect.read_kept()
     picked = pick(options)
     beside = [p for p in picked if not ALONE.search(p[1])]
     alone = [p for p in picked if ALONE.search(p[1])]
