@@ -30,12 +30,26 @@
 #define LIBRARY "libusvm-xe.so"
 
 struct options {
-	const char *profile;
+	const struct run_profile *profile;
 	unsigned int cards;
 	uint64_t vram_bytes;
 	bool poison;
 	struct run_report report; /* placement: place on the device, too */
 };
+
+static const struct run_profile profiles[] = {
+	{ .name = "bmg", .device_id = 0xe20b },
+	{ .name = "cri", .device_id = 0x674c, .has_groups = true },
+};
+
+static const struct run_profile *find_profile(const char *name)
+{
+	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+		if (!strcmp(profiles[i].name, name))
+			return &profiles[i];
+	}
+	return NULL;
+}
 
 static const char *find_library(char *path, size_t bytes)
 {
@@ -65,8 +79,7 @@ static void set_environment(const struct options *o, const char *root, const cha
 		 before ? before : "");
 	setenv("LD_PRELOAD", text, 1);
 	setenv("USVM_XE_ROOT", root, 1);
-	if (o->profile)
-		setenv("USVM_XE_PROFILE", o->profile, 1);
+	setenv("USVM_XE_PROFILE", o->profile->name, 1);
 	if (o->vram_bytes) {
 		snprintf(text, sizeof(text), "%" PRIu64, o->vram_bytes);
 		setenv("USVM_XE_VRAM", text, 1);
@@ -115,7 +128,7 @@ static int run_with_tree(const struct options *o, const char *library, char **ar
 		fprintf(stderr, "usvm run: %s: %s\n", root, strerror(errno));
 		return EXIT_WRONG;
 	}
-	err = run_tree_make(root, o->cards, o->profile && !strcmp(o->profile, "cri"));
+	err = run_tree_make(root, o->cards, o->profile);
 	if (!err)
 		err = run_report_prepare(&o->report, root);
 	if (err) {
@@ -158,8 +171,8 @@ static int take_option(struct options *o, int option)
 {
 	switch (option) {
 	case OPTION_PROFILE:
-		o->profile = optarg;
-		if (strcmp(optarg, "bmg") && strcmp(optarg, "cri"))
+		o->profile = find_profile(optarg);
+		if (!o->profile)
 			return command_usage_error(&run_command, "no profile '%s'", optarg);
 		return 0;
 	case OPTION_CARDS:
@@ -193,7 +206,7 @@ static int take_option(struct options *o, int option)
 
 static int run_run(int argc, char **argv)
 {
-	struct options o = { .cards = 1 };
+	struct options o = { .cards = 1, .profile = &profiles[0] };
 	char path[4096];
 	const char *library;
 	int option, err;

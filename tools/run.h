@@ -6,13 +6,20 @@
 #define TOOLS_RUN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define RUN_CARDS_MAX 8
 
+/* What its cards are. */
+struct run_profile {
+	const char *name;
+	uint16_t device_id;
+	bool has_groups; /* their queues can be in groups */
+};
+
 /** run_tree_make() - fill the folder @root with the files of @cards cards.
- * @has_groups: their queues can be in groups
  * Return: 0 or -errno. */
-int run_tree_make(const char *root, unsigned int cards, bool has_groups);
+int run_tree_make(const char *root, unsigned int cards, const struct run_profile *profile);
 
 /* What is to be told of the processes, and asked of them. */
 struct run_report {

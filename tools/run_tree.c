@@ -6,6 +6,7 @@
  * file system when it wants an Xe card. The preloaded library leads the program's paths
  * there; whatever a file says that is not of the moment is written here, once.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -19,6 +20,12 @@
 #include "run.h"
 
 #define RENDER_MINOR 128
+
+/* Where a card is on its bus. */
+static void slot_of(unsigned int card, char slot[32])
+{
+	snprintf(slot, 32, "0000:%02x:00.0", 3 + card);
+}
 
 /* The folder that @path's file lies in, and all above it. */
 static int make_folders(char *path)
@@ -101,11 +108,11 @@ static int make_info(const char *root, unsigned int card, bool has_groups)
 
 static int make_debug(const char *root, unsigned int card, bool has_groups)
 {
-	char name[128];
+	char name[128], slot[32];
 	int err;
 
-	snprintf(name, sizeof(name), "xe dev=0000:%02x:00.0 unique=0000:%02x:00.0\n", 3 + card,
-		 3 + card);
+	slot_of(card, slot);
+	snprintf(name, sizeof(name), "xe dev=%s unique=%s\n", slot, slot);
 	err = write_file(root, name, "/sys/kernel/debug/dri/%u/name", card);
 	if (!err)
 		err = write_file(root, name, "/sys/kernel/debug/dri/%u/name",
@@ -123,49 +130,104 @@ static int make_debug(const char *root, unsigned int card, bool has_groups)
 	return err;
 }
 
-static int make_sysfs(const char *root, unsigned int card)
+static int make_pci(const char *root, const char *device, const char *slot, uint16_t id)
 {
-	const unsigned int minors[] = { card, RENDER_MINOR + card };
-	const char *const names[] = { "card", "renderD" };
-	char text[256], device[256], target[512];
-	int err;
+	const struct {
+		const char *name, *format;
+	} files[] = {
+		{ "vendor", "0x8086\n" }, { "device", "0x%04x\n" }, { "class", "0x030000\n" },
+		{ "revision", "0x00\n" }, { "subsystem_vendor", "0x8086\n" },
+		{ "subsystem_device", "0x%04x\n" }, { "boot_vga", "0\n" },
+	};
+	char text[256], target[512];
+	int err = 0;
 
-	snprintf(device, sizeof(device), "/sys/devices/pci0000:00/0000:00:1f.%u", card);
-	err = write_file(root, "0x8086\n", "%s/vendor", device);
-	if (!err)
-		err = write_file(root, "0xe20b\n", "%s/device", device);
-	if (!err)
-		err = write_file(root, "0x030000\n", "%s/class", device);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && !err; i++) {
+		snprintf(text, sizeof(text), files[i].format, id);
+		err = write_file(root, text, "%s/%s", device, files[i].name);
+	}
 	snprintf(text, sizeof(text),
-		 "DRIVER=xe\nPCI_CLASS=30000\nPCI_ID=8086:E20B\nPCI_SLOT_NAME=0000:%02x:00.0\n",
-		 3 + card);
+		 "DRIVER=xe\nPCI_CLASS=30000\nPCI_ID=8086:%04X\nPCI_SUBSYS_ID=8086:%04X\n"
+		 "PCI_SLOT_NAME=%s\n",
+		 id, id, slot);
 	if (!err)
 		err = write_file(root, text, "%s/uevent", device);
-	for (int i = 0; i < 2 && !err; i++) {
-		snprintf(text, sizeof(text), "226:%u\n", minors[i]);
-		err = write_file(root, text, "%s/drm/%s%u/dev", device, names[i], minors[i]);
-		snprintf(text, sizeof(text), "MAJOR=226\nMINOR=%u\nDEVNAME=dri/%s%u\n",
-			 minors[i], names[i], minors[i]);
-		if (!err)
-			err = write_file(root, text, "%s/drm/%s%u/uevent", device, names[i],
-					 minors[i]);
-		snprintf(target, sizeof(target), "%s%s/drm/%s%u", root, device, names[i],
-			 minors[i]);
-		if (!err)
-			err = make_link(root, target, "/sys/dev/char/226:%u", minors[i]);
-		if (!err)
-			err = make_link(root, target, "/sys/class/drm/%s%u", names[i],
-					minors[i]);
-		snprintf(target, sizeof(target), "%s%s", root, device);
-		if (!err)
-			err = make_link(root, target, "%s/drm/%s%u/device", device, names[i],
-					minors[i]);
+	snprintf(target, sizeof(target), "%s%s", root, device);
+	if (!err)
+		err = make_link(root, target, "/sys/bus/pci/devices/%s", slot);
+	if (!err)
+		err = make_link(root, target, "/sys/bus/pci/drivers/xe/%s", slot);
+	snprintf(target, sizeof(target), "%s/sys/bus/pci", root);
+	if (!err)
+		err = make_link(root, target, "%s/subsystem", device);
+	snprintf(target, sizeof(target), "%s/sys/bus/pci/drivers/xe", root);
+	return err ? err : make_link(root, target, "%s/driver", device);
+}
+
+static int make_node(const char *root, const char *device, const char *name, unsigned int minor)
+{
+	char text[256], target[512];
+	int err;
+
+	snprintf(text, sizeof(text), "226:%u\n", minor);
+	err = write_file(root, text, "%s/drm/%s/dev", device, name);
+	snprintf(text, sizeof(text), "MAJOR=226\nMINOR=%u\nDEVNAME=dri/%s\nDEVTYPE=drm_minor\n",
+		 minor, name);
+	if (!err)
+		err = write_file(root, text, "%s/drm/%s/uevent", device, name);
+	snprintf(target, sizeof(target), "%s%s/drm/%s", root, device, name);
+	if (!err)
+		err = make_link(root, target, "/sys/dev/char/226:%u", minor);
+	if (!err)
+		err = make_link(root, target, "/sys/class/drm/%s", name);
+	snprintf(target, sizeof(target), "%s%s", root, device);
+	if (!err)
+		err = make_link(root, target, "%s/drm/%s/device", device, name);
+	snprintf(target, sizeof(target), "%s/sys/class/drm", root);
+	return err ? err : make_link(root, target, "%s/drm/%s/subsystem", device, name);
+}
+
+static int make_sysfs(const char *root, unsigned int card, uint16_t id)
+{
+	char slot[32], device[256], name[32];
+	int err;
+
+	slot_of(card, slot);
+	snprintf(device, sizeof(device), "/sys/devices/pci0000:e0/%s", slot);
+	err = make_pci(root, device, slot, id);
+	snprintf(name, sizeof(name), "card%u", card);
+	if (!err)
+		err = make_node(root, device, name, card);
+	snprintf(name, sizeof(name), "renderD%u", RENDER_MINOR + card);
+	return err ? err : make_node(root, device, name, RENDER_MINOR + card);
+}
+
+/* What the kernel lists in @folder is listed in the tree's as well. */
+static int list_beside(const char *root, const char *folder)
+{
+	const struct dirent *entry;
+	DIR *listed = opendir(folder);
+	char target[1024];
+	int err = 0;
+
+	if (!listed)
+		return errno == ENOENT ? 0 : -errno;
+	while (!err && (entry = readdir(listed))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(target, sizeof(target), "%s/%s", folder, entry->d_name);
+		err = make_link(root, target, "%s", target);
+		if (err == -EEXIST)
+			err = 0;
 	}
+	closedir(listed);
 	return err;
 }
 
-int run_tree_make(const char *root, unsigned int cards, bool has_groups)
+int run_tree_make(const char *root, unsigned int cards, const struct run_profile *profile)
 {
+	static const char *const folders[] = { "/sys/bus/pci/drivers", "/sys/bus/pci/devices",
+					       "/sys/bus/pci", "/sys/bus", "/sys/class" };
 	int err = 0;
 
 	for (unsigned int card = 0; card < cards && !err; card++) {
@@ -173,9 +235,11 @@ int run_tree_make(const char *root, unsigned int cards, bool has_groups)
 		if (!err)
 			err = write_file(root, "", "/dev/dri/renderD%u", RENDER_MINOR + card);
 		if (!err)
-			err = make_debug(root, card, has_groups);
+			err = make_debug(root, card, profile->has_groups);
 		if (!err)
-			err = make_sysfs(root, card);
+			err = make_sysfs(root, card, profile->device_id);
 	}
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && !err; i++)
+		err = list_beside(root, folders[i]);
 	return err;
 }

@@ -120,6 +120,14 @@ bool shim_is_card(int fd)
 	return file_of(fd) != NULL;
 }
 
+struct xe_card *shim_card_of(int fd)
+{
+	struct open_file *f = file_of(fd);
+	struct xe_card *card;
+
+	return f && !shim_card(f->card, &card) ? card : NULL;
+}
+
 static int open_file(struct open_file *f, uint32_t epoch, struct xe_file **file)
 {
 	struct xe_card *card;

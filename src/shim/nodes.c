@@ -164,6 +164,7 @@ static int open_card(uint32_t index)
 		.index = index,
 		.place_on_device = shim_environment("USVM_XE_PLACEMENT") != NULL,
 		.poison = shim_environment("USVM_XE_POISON") != NULL,
+		.card_of = shim_card_of,
 		.log = shim_log,
 	};
 	struct xe_card *card;

@@ -2,10 +2,11 @@
 /*
  * DOC: Paths
  *
- * What begins with one of a few prefixes lies in the shadow tree, if the tree has it. A
- * program that follows a path through descriptors of folders stays in the tree once it is
- * inside. What comes back to the program (readlink, realpath) has the tree's own path
- * taken off.
+ * What begins with one of a few prefixes lies in the shadow tree, if the tree has it. So do
+ * a few folders of /sys, but not what is below them: they list the card's beside what the
+ * kernel's list. A program that follows a path through descriptors of folders, as libudev
+ * does from the root, comes into the tree and stays there. What comes back to the program
+ * (readlink, realpath) has the tree's own path taken off.
  */
 #include "shim/shim_internal.h"
 
@@ -25,7 +26,17 @@ static const char *const prefixes[] = {
 	"/sys/kernel/debug/dri",
 	"/sys/bus/pci/drivers/xe",
 	"/sys/module/xe",
-	"/sys/devices/pci0000:00/0000:00:1f",
+	"/sys/devices/pci0000:e0",
+	"/sys/bus/pci/devices/0000:e0:",
+};
+
+/* These alone, and not what is below. */
+static const char *const folders[] = {
+	"/sys/class",
+	"/sys/bus",
+	"/sys/bus/pci",
+	"/sys/bus/pci/devices",
+	"/sys/bus/pci/drivers",
 };
 
 static struct {
@@ -59,12 +70,20 @@ bool shim_is_on(void)
 
 static bool is_inside(const char *path)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
-		size_t length = strlen(prefixes[i]);
+	size_t length = strlen(path);
 
+	if (strncmp(path, "/sys/", 5) != 0 && strncmp(path, "/dev/", 5) != 0)
+		return false;
+	while (length && path[length - 1] == '/')
+		length--;
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+		if (strlen(folders[i]) == length && !memcmp(path, folders[i], length))
+			return true;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		length = strlen(prefixes[i]);
 		if (!strncmp(path, prefixes[i], length) &&
-		    (!path[length] || path[length] == '/' || prefixes[i][length - 1] == ':' ||
-		     strstr(prefixes[i], "0000:00:1f")))
+		    (!path[length] || path[length] == '/' || prefixes[i][length - 1] == ':'))
 			return true;
 	}
 	return false;
@@ -93,11 +112,25 @@ const char *shim_path(const char *path, char buffer[SHIM_PATH_MAX])
 	return real ? real : path;
 }
 
+/* The folder above the tree's first level is the real one. */
+static bool up_and_out(const char *folder, const char *path)
+{
+	return !folder[tree.length] && !strcmp(path, "..");
+}
+
+/* @path below the real @folder: where it is if the tree has it. */
+static const char *leads_inside(const char *folder, const char *path, char buffer[SHIM_PATH_MAX])
+{
+	char whole[SHIM_PATH_MAX];
+
+	if (!join(folder[1] ? folder : "", "/", path, whole) || !is_inside(whole))
+		return NULL;
+	return join(tree.root, whole, "", buffer);
+}
+
 const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX])
 {
-	char link[32], folder[SHIM_PATH_MAX];
-	struct text text;
-	ssize_t length;
+	char folder[SHIM_PATH_MAX];
 
 	if (!path || !shim_is_on())
 		return NULL;
@@ -105,15 +138,11 @@ const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX])
 		return is_inside(path) ? join(tree.root, path, "", buffer) : NULL;
 	if (dir == AT_FDCWD || !path[0])
 		return NULL;
-	text_init(&text, link, sizeof(link));
-	text_string(&text, "/proc/self/fd/");
-	text_number(&text, (uint64_t)dir);
-	length = shim_real()->readlink(link, folder, sizeof(folder) - 1);
-	if (length <= 0 || (size_t)length < tree.length ||
-	    memcmp(folder, tree.root, tree.length) != 0)
+	if (!shim_descriptor_path(dir, folder))
 		return NULL;
-	folder[length] = 0;
-	return join(folder, "/", path, buffer);
+	if (!strncmp(folder, tree.root, tree.length))
+		return up_and_out(folder, path) ? NULL : join(folder, "/", path, buffer);
+	return leads_inside(folder, path, buffer);
 }
 
 size_t shim_unpath(char *path, size_t length)
@@ -123,6 +152,28 @@ size_t shim_unpath(char *path, size_t length)
 	length -= tree.length;
 	memmove(path, path + tree.length, length);
 	return length;
+}
+
+bool shim_is_sysfs(const char *path)
+{
+	return shim_is_on() && !strncmp(path, tree.root, tree.length) &&
+	       !strncmp(path + tree.length, "/sys", 4);
+}
+
+bool shim_descriptor_path(int fd, char path[SHIM_PATH_MAX])
+{
+	char link[32];
+	struct text text;
+	ssize_t length;
+
+	text_init(&text, link, sizeof(link));
+	text_string(&text, "/proc/self/fd/");
+	text_number(&text, (uint64_t)fd);
+	length = shim_real()->readlink(link, path, SHIM_PATH_MAX - 1);
+	if (length <= 0 || path[0] != '/')
+		return false;
+	path[length] = 0;
+	return true;
 }
 
 int shim_own_descriptor(const char *path)

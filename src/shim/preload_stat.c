@@ -3,7 +3,7 @@
  * DOC: Functions that look
  *
  * stat() and its kin say "character device" of a node; links that lead through the shadow
- * tree are told as if they did not.
+ * tree are told as if they did not; the tree's /sys says that it is sysfs.
  */
 #include "shim/shim_internal.h"
 
@@ -11,10 +11,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 char *__realpath_chk(const char *path, char *resolved, size_t bytes);
 
+/* What clients of sysfs look for. */
+#define SYSFS_MAGIC 0x62656572
+
+_Static_assert(sizeof(struct statfs) == sizeof(struct statfs64), "one layout for both");
 _Static_assert(sizeof(struct stat) == sizeof(struct stat64), "one layout for both");
 
 static int pretend(int result, struct stat *st)
@@ -146,4 +151,59 @@ SHIM_EXPORT int scandir(const char *path, struct dirent ***names,
 	char buffer[SHIM_PATH_MAX];
 
 	return shim_real()->scandir(shim_path(path, buffer), names, filter, compare);
+}
+
+SHIM_EXPORT int fstatfs(int fd, struct statfs *fs)
+{
+	char path[SHIM_PATH_MAX];
+	int result = shim_real()->fstatfs(fd, fs);
+
+	if (!result && shim_is_on() && shim_descriptor_path(fd, path) && shim_is_sysfs(path))
+		fs->f_type = SYSFS_MAGIC;
+	return result;
+}
+
+SHIM_EXPORT int fstatfs64(int fd, struct statfs64 *fs)
+{
+	return fstatfs(fd, (struct statfs *)(void *)fs);
+}
+
+SHIM_EXPORT int statfs(const char *path, struct statfs *fs)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path(path, buffer);
+	int result = shim_real()->statfs(real, fs);
+
+	if (!result && real != path && shim_is_sysfs(real))
+		fs->f_type = SYSFS_MAGIC;
+	return result;
+}
+
+SHIM_EXPORT int statfs64(const char *path, struct statfs64 *fs)
+{
+	return statfs(path, (struct statfs *)(void *)fs);
+}
+
+SHIM_EXPORT int statx(int dir, const char *restrict path, int flags, unsigned int mask,
+		      struct statx *restrict stx)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path_at(dir, path, buffer);
+	struct shim_node node;
+	struct stat st = { 0 };
+	int result;
+
+	result = shim_real()->statx(real ? AT_FDCWD : dir, real ? real : path, flags, mask, stx);
+	if (result)
+		return result;
+	st.st_dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+	st.st_ino = stx->stx_ino;
+	if (S_ISREG(stx->stx_mode) && shim_find_node(&st, &node)) {
+		stx->stx_mode = S_IFCHR | 0660;
+		stx->stx_rdev_major = SHIM_DRM_MAJOR;
+		stx->stx_rdev_minor = node.minor;
+		stx->stx_size = 0;
+		stx->stx_blocks = 0;
+	}
+	return 0;
 }

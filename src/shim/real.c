@@ -45,6 +45,9 @@ const struct shim_real *shim_real(void)
 	FIND(realpath);
 	FIND(mount);
 	FIND(scandir);
+	FIND(fstatfs);
+	FIND(statfs);
+	FIND(statx);
 	FIND(_exit);
 	ATOMIC_STORE_RELEASE(&found, 1);
 	return &real;

@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/types.h>
 
 #include "base/compiler.h"
@@ -71,6 +72,10 @@ struct shim_real {
 	int (*scandir)(const char *path, struct dirent ***names,
 		       int (*filter)(const struct dirent *),
 		       int (*compare)(const struct dirent **, const struct dirent **));
+	int (*fstatfs)(int fd, struct statfs *fs);
+	int (*statfs)(const char *path, struct statfs *fs);
+	int (*statx)(int dir, const char *path, int flags, unsigned int mask,
+		     struct statx *stx);
 	void (*_exit)(int status) __attribute__((noreturn));
 };
 
@@ -90,6 +95,12 @@ const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX]);
 
 /** shim_unpath() - a path that begins with the tree's: without. Return: its length. */
 size_t shim_unpath(char *path, size_t length);
+
+/** shim_is_sysfs() - @path, of the file system, is a file of the tree's /sys */
+bool shim_is_sysfs(const char *path);
+
+/** shim_descriptor_path() - where @fd leads. Return: false: nowhere that has a name. */
+bool shim_descriptor_path(int fd, char path[SHIM_PATH_MAX]);
 
 /** shim_own_descriptor() - the number N if @path is /proc/self/fd/N; else -1 */
 int shim_own_descriptor(const char *path);
@@ -147,6 +158,8 @@ int shim_duplicated(int from, int to);
 void shim_closing(int fd);
 /** shim_is_card() - is @fd a file of a card? */
 bool shim_is_card(int fd);
+/** shim_card_of() - the card that @fd is a file of, opened if it was not; NULL: none */
+struct xe_card *shim_card_of(int fd);
 /** shim_ioctl() - Return: -errno or 0; -ENXIO: @fd is no file of a card. */
 int shim_ioctl(int fd, unsigned long request, uint64_t argument);
 

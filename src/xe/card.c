@@ -89,6 +89,7 @@ int xe_card_open(const struct xe_card_config *config, struct xe_card **out)
 	card->profile = profile;
 	card->index = config->index;
 	card->vram_bytes = vram_bytes;
+	card->card_of = config->card_of;
 	card->log = config->log;
 	card->usvm = usvm;
 	card->mm = api_device_mm(usvm);

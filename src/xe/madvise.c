@@ -4,7 +4,8 @@
  *
  * What a client says about spans of an address space, and the question what holds where.
  * The pages of a place are told as the driver does, by a descriptor: 0 is the card's own
- * memory, -1 the system's.
+ * memory, -1 the system's, another that of the card that it is a file of. What should be on
+ * another card this one uses at home: cards do not reach into each other's memory.
  *
  * Upstream: xe_vm_madvise_ioctl(), xe_vm_query_vmas_attrs_ioctl().
  */
@@ -49,16 +50,22 @@ static int check_preferred(struct xe_card *card, const struct xe_madvise *args,
 			   struct advise_args *a)
 {
 	int32_t fd = (int32_t)args->preferred.device_fd;
+	struct xe_card *other = card;
 
 	if (fd < -1 || args->preferred.policy > 1 || args->preferred.reserved ||
 	    (fd <= 0 && args->preferred.region))
 		return -EINVAL;
 	a->fields = VM_ATTR_LOCATION;
 	a->attr.policy = args->preferred.policy;
-	if (fd > 0)
-		return xe_refuse(card, -ENODEV, "MADVISE: the memory of another card");
+	if (fd > 0) {
+		other = card->card_of ? card->card_of(fd) : NULL;
+		if (!other)
+			return -ENOENT;
+		if (args->preferred.region > 1)
+			return -EINVAL;
+	}
 	a->attr.location = fd < 0 ? VM_LOCATION_SYSTEM : VM_LOCATION_DEVICE;
-	a->attr.device = fd < 0 ? NULL : card->device;
+	a->attr.device = fd < 0 ? NULL : other->device;
 	return 0;
 }
 

@@ -33,6 +33,9 @@ struct xe_card_config {
 	uint32_t index;       /* N of /dev/dri/cardN */
 	bool place_on_device; /* what can be in its memory is to be there */
 	bool poison;          /* what left its memory leaves a pattern */
+	/* The card that a descriptor of this process is a file of; NULL: of none. Cards live as
+	 * long as the process. */
+	struct xe_card *(*card_of)(int fd);
 	/* A line for the log: what was refused and why. NULL: none wanted. */
 	void (*log)(const char *text);
 };

@@ -74,6 +74,7 @@ struct xe_card {
 	const struct xe_profile *profile;
 	uint32_t index;
 	uint64_t vram_bytes;
+	struct xe_card *(*card_of)(int fd);
 	void (*log)(const char *text);
 	struct usvm *usvm;
 	struct mm *mm;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,6 +60,52 @@ static void nodes_are_listed_and_are_devices(void)
 	CHECK(readlink(text, link, sizeof(link)) == (ssize_t)strlen("/dev/dri/card1") &&
 	      !memcmp(link, "/dev/dri/card1", strlen("/dev/dri/card1")));
 	CHECK(!close(fd));
+}
+
+#define SYSFS_MAGIC 0x62656572
+
+static bool lists(int folder, const char *name)
+{
+	DIR *listed = fdopendir(folder);
+	const struct dirent *entry;
+	bool found = false;
+
+	CHECK(listed);
+	while ((entry = readdir(listed)))
+		found |= !strcmp(entry->d_name, name);
+	closedir(listed);
+	return found;
+}
+
+/* As libudev does: step by step from the root, and the lists of classes and buses. */
+static void cards_are_found_by_scanning(void)
+{
+	static const char *const steps[] = { "sys", "class", "drm", "card1" };
+	int at = open("/", O_PATH | O_DIRECTORY);
+	struct statfs fs;
+	struct statx stx;
+	char link[256];
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		int next = openat(at, steps[i], O_RDONLY | O_DIRECTORY);
+
+		CHECK(next >= 0 && !close(at));
+		at = next;
+	}
+	CHECK(!fstatfs(at, &fs) && fs.f_type == SYSFS_MAGIC);
+	CHECK(readlinkat(at, "subsystem", link, sizeof(link)) ==
+		      (ssize_t)strlen("/sys/class/drm") &&
+	      !memcmp(link, "/sys/class/drm", strlen("/sys/class/drm")));
+	CHECK(lists(at, "uevent"));
+	CHECK(lists(open("/sys/class", O_RDONLY), "drm"));
+	CHECK(lists(open("/sys/class/", O_RDONLY), "tty")); /* the kernel's */
+	CHECK(lists(open("/sys/bus", O_RDONLY), "pci"));
+	CHECK(lists(open("/sys/bus/pci/devices", O_RDONLY), "0000:04:00.0"));
+	CHECK(!statfs("/sys/class/drm", &fs) && fs.f_type == SYSFS_MAGIC);
+	CHECK(!statfs("/", &fs) && fs.f_type != SYSFS_MAGIC);
+	CHECK(!statx(AT_FDCWD, "/dev/dri/card1", 0, STATX_BASIC_STATS, &stx));
+	CHECK(S_ISCHR(stx.stx_mode) && stx.stx_rdev_major == 226 && stx.stx_rdev_minor == 1);
+	CHECK(!statx(AT_FDCWD, "/", 0, STATX_BASIC_STATS, &stx) && S_ISDIR(stx.stx_mode));
 }
 
 static void duplicates_are_one_file(void)
@@ -130,6 +178,7 @@ static void counters_can_be_read(void)
 int main(void)
 {
 	nodes_are_listed_and_are_devices();
+	cards_are_found_by_scanning();
 	duplicates_are_one_file();
 	a_child_opens_again();
 	threads_have_files_of_their_own();
