@@ -19,8 +19,8 @@
 #include "usvm/usvm.h"
 #include "vm/vm.h"
 
-#define VRAM_BYTES MIB(16)
-#define BYTES MIB(8)
+#define VRAM_BYTES MIB(8)
+#define BYTES MIB(4)
 
 struct world {
 	struct usvm *usvm;
@@ -146,27 +146,27 @@ static void what_is_left_behind(const char *spec, bool is_poisoned, bool comes_h
 static void pages_that_came_home_left_a_pattern(void **state)
 {
 	(void)state;
-	what_is_left_behind("model:vram=16M,poison=yes", true, true);
+	what_is_left_behind("model:vram=8M,poison=yes", true, true);
 }
 
 static void pages_that_died_left_a_pattern(void **state)
 {
 	(void)state;
-	what_is_left_behind("model:vram=16M,poison=yes", true, false);
+	what_is_left_behind("model:vram=8M,poison=yes", true, false);
 }
 
 static void copied_pages_left_a_pattern(void **state)
 {
 	(void)state;
-	what_is_left_behind("model:vram=16M,mode=copy,poison=yes", true, true);
-	what_is_left_behind("model:vram=16M,mode=copy,poison=yes", true, false);
+	what_is_left_behind("model:vram=8M,mode=copy,poison=yes", true, true);
+	what_is_left_behind("model:vram=8M,mode=copy,poison=yes", true, false);
 }
 
 static void without_it_there_is_none(void **state)
 {
 	(void)state;
-	what_is_left_behind("model:vram=16M", false, true);
-	what_is_left_behind("model:vram=16M,mode=copy", false, false);
+	what_is_left_behind("model:vram=8M", false, true);
+	what_is_left_behind("model:vram=8M,mode=copy", false, false);
 }
 
 int main(void)
