@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* exec_test.c - jobs of a client: what they store, wait for, signal, and how they fail. */
-#include "xe_fixture.h"
-
-#include "xe/xe_internal.h"
-
-#define SVM (XE_VM_LR_MODE | XE_VM_FAULT_MODE)
+#include "xe_objects.h"
 
 struct svm {
 	uint32_t vm, queue;

@@ -1,31 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* syncobj_test.c - sync objects: what a point is, and that a fence is looked up once. */
-#include "xe_fixture.h"
-
-#include "xe/xe_internal.h"
-
-/* The object behind a handle, and a fence of the test's own in it. */
-static struct xe_syncobj *object_of(uint32_t handle)
-{
-	struct xe_object *object = xe_file_find(client.file, XE_KIND_SYNCOBJ, handle);
-
-	CHECK(object);
-	return xe_syncobj_of(object);
-}
-
-static struct xe_fence *add_fence(struct xe_syncobj *syncobj, uint64_t point)
-{
-	struct xe_fence *fence = xe_fence_create(client.card);
-
-	CHECK(fence && !xe_syncobj_add(syncobj, point, fence));
-	return fence;
-}
-
-static void end_fence(struct xe_fence *fence)
-{
-	xe_fence_signal(fence, 0);
-	xe_fence_put(fence);
-}
+#include "xe_objects.h"
 
 static void binary(void *arg)
 {
@@ -42,7 +17,7 @@ static void binary(void *arg)
 	CHECK(!call(DRM_SYNCOBJ_RESET, &array));
 	CHECK(wait_syncobj(handle, 0, 0, 0) == -EINVAL);
 	CHECK(wait_syncobj(handle, 0, DRM_SYNCOBJ_WAIT_FOR_SUBMIT, 0) == -ETIME);
-	syncobj = object_of(handle);
+	syncobj = syncobj_of(handle);
 	fence = add_fence(syncobj, 0);
 	CHECK(wait_syncobj(handle, 0, 0, 0) == -ETIME);
 	end_fence(fence);
@@ -80,7 +55,7 @@ static void timeline(void *arg)
 	(void)arg;
 	client_start(NULL);
 	handle = make_syncobj(0);
-	syncobj = object_of(handle);
+	syncobj = syncobj_of(handle);
 	one = add_fence(syncobj, 1);
 	three = add_fence(syncobj, 3);
 	CHECK(query(handle, 0) == 0);
@@ -127,7 +102,7 @@ static void snapshot(void *arg)
 	(void)arg;
 	client_start(NULL);
 	handle = make_syncobj(0);
-	syncobj = object_of(handle);
+	syncobj = syncobj_of(handle);
 	old = add_fence(syncobj, 0);
 	CHECK(xe_syncobj_look(syncobj, 0, &found) == XE_POINT_SUBMITTED);
 	later = add_fence(syncobj, 0);
