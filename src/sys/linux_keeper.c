@@ -215,13 +215,13 @@ int linux_keeper_start(struct sys *sys UNUSED, void (*run)(void *arg), void *arg
 {
 	bool is_monitor = linux_monitor_suspend();
 	char *block = LINUX_SANITIZED ? NULL : linux_pages_alloc(BLOCK_BYTES);
-	struct sys_keeper *keeper = (void *)(block + STACK_BYTES);
+	struct sys_keeper *keeper = block ? (void *)(block + STACK_BYTES) : NULL;
 	int err = -ENOMEM;
 
 	ASSERT(linux_tls.private_files);
 	if (LINUX_SANITIZED)
 		err = -EOPNOTSUPP; /* its runtime knows no such thread */
-	if (block) {
+	if (keeper) {
 		keeper->run = run;
 		keeper->arg = arg;
 		write_will(keeper);
