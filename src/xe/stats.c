@@ -51,15 +51,27 @@ static void stayed_line(struct text *text, const struct vm_stayed *stayed)
 	text_string(text, "\n");
 }
 
+/* A page is home before it is counted: what the program saw is told. */
+static int settle_counts(void *argument)
+{
+	struct lock *lock = mm_event_lock(*(struct mm **)argument);
+
+	lock_acquire(lock);
+	lock_release(lock);
+	return 0;
+}
+
 size_t xe_report_text(struct xe_card *card, char *buffer, size_t bytes)
 {
 	struct usvm_stat counters[COUNTERS_MAX];
+	struct mm *mm = card->device->mm;
 	struct vm_stayed stayed[VM_STAYED_MAX];
 	size_t count = 0, written;
 	struct text text;
 
 	text_init(&text, buffer, bytes);
 	line(&text, "card", card->index);
+	mm_call(mm, settle_counts, &mm, sizeof(mm));
 	line(&text, "jobs", ATOMIC_LOAD(&card->job_count));
 	if (usvm_stats(card->usvm, counters, COUNTERS_MAX, &count))
 		return text.length_bytes;
