@@ -130,6 +130,7 @@ static void a_thousand_lives_leave_nothing(void **state)
 			live_and_fork(i % 20 ? &live_move : &live_copy, at, bytes);
 	}
 	assert_usage(before);
+	assert_true(waitpid(-1, NULL, __WALL) < 0 && errno == ECHILD); /* nor a keeper */
 	munmap(at, bytes);
 }
 

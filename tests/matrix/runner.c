@@ -207,6 +207,9 @@ static int wait_cell(pid_t pid)
 	waitpid(pid, &status, 0);
 	while (waitpid(-pid, NULL, 0) > 0)
 		;
+	/* Keepers, of a process group each; one that ends later is found by the next. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	return ready == 0 ? -1 : status;
 }
 
