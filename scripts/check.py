@@ -64,6 +64,7 @@ CHECK_STEPS = [
     Step('examples', 'test', 'build', 'examples', 6),
     Step('device', 'test', 'build', 'device', 16),
     Step('bench --smoke', 'test', 'build', 'bench', 6),
+    Step('counts', 'test', 'build', 'counts', 4),
     Step('sim', 'test', 'build', 'sim', 29),
     Step('fidelity', 'test', 'build', 'fidelity', 12),
     Step('matrix', 'test', 'build', 'matrix', 30),
@@ -76,7 +77,7 @@ CHECK_STEPS = [
     Step('debug: live', 'test', 'build-debug', 'live', 43),
     Step('fuzz: compile', 'compile', 'build-fuzz', '', 15),
     Step('fuzz', 'test', 'build-fuzz', 'fuzz', 12),
-    Step('plant: compile', 'compile', 'build-plant', '', 30),
+    Step('plant: compile', 'compile', 'build-plant', '', 26),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
     Step(f'live, {mask}', 'test', 'build', 'live', 5 if mask in HOME_MASKS else 13, mask)

@@ -32,6 +32,7 @@ needs() {
 	check libclang-rt-dev    clang sanitizer/asan_interface.h
 	check libcmocka-dev      module cmocka
 	check util-linux         command setarch
+	check valgrind           command valgrind
 	chaos coreutils          command sort
 	chaos perl-base          command perl
 	chaos redis-server       command redis-server
