@@ -47,9 +47,10 @@ FEATURE_MASKS = ('-uffd', '-move', '-kernel_faults', '-wp_async', '-procmap_quer
 
 HOME_MASKS = FEATURE_MASKS[:3]  # nothing migrates: most tests end at once
 
-# With a mask: every live test but those whose subject is time, load or the mask itself.
-NOT_MASKED = ('deadlocks', 'deadlocks_threads', 'life', 'oversubscription', 'sys_access',
-              'sys_features', 'sys_lifetime', 'take_race')
+# With a mask: every live test but those whose subject is time, load, the mask itself, or
+# what stands above a kernel's features.
+NOT_MASKED = ('bo', 'deadlocks', 'deadlocks_threads', 'life', 'oversubscription', 'run_modes',
+              'sys_access', 'sys_features', 'sys_lifetime', 'take_race')
 
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 

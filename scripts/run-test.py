@@ -9,6 +9,9 @@ every thread, by gdb, which itself may hang on a userfault and has a limit of
 its own), killed with all its descendants, and has failed. So has one that
 leaves processes behind, and one that skips without a line "SKIP: reason".
 
+With --until-failure it is killed as soon as it says that a test failed: for a
+build with a planted bug, in which that is all that is asked.
+
 Exit: the program's (77 means skipped), or 1.
 
 With USVM_TEST_RESULTS=FILE one line of JSON is appended to FILE:
@@ -38,6 +41,7 @@ PR_SET_CHILD_SUBREAPER = 36
 CMOCKA_COUNT = re.compile(r'^\[  (PASSED|FAILED|SKIPPED) +\] (\d+) test\(s\)', re.M)
 CMOCKA_OK = re.compile(r'^\[       OK \] ', re.M)
 CMOCKA_RUNS = re.compile(r'^\[==========\] .*Running \d+ test\(s\)', re.M)
+FAILURE = re.compile(rb'^(\[  FAILED  \]|FAILED) ', re.M)
 SKIP_REASON = re.compile(r'^SKIP: *(.+)$', re.M)
 
 
@@ -132,9 +136,10 @@ def kill_all(program):
 class Output(threading.Thread):
     """Passes the program's output on as it comes, and keeps it."""
 
-    def __init__(self, pipe):
+    def __init__(self, pipe, on_failure):
         super().__init__(daemon=True)
         self.pipe = pipe
+        self.on_failure = on_failure  # called once, or None
         self.parts = []
         self.start()
 
@@ -146,6 +151,9 @@ class Output(threading.Thread):
             self.parts.append(part)
             sys.stdout.buffer.write(part)
             sys.stdout.buffer.flush()
+            if self.on_failure and FAILURE.search(b''.join(self.parts)):
+                self.on_failure()
+                self.on_failure = None
 
     def text(self):
         return b''.join(self.parts).decode(errors='replace')
@@ -193,6 +201,7 @@ def main():
     parser.add_argument('--limit', type=float, required=True, metavar='SECONDS')
     parser.add_argument('--grace', type=float, default=5, metavar='SECONDS',
                         help='for children to end after the program did')
+    parser.add_argument('--until-failure', action='store_true')
     parser.add_argument('command', nargs='+')
     options = parser.parse_args()
 
@@ -211,7 +220,7 @@ def main():
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGINT, interrupted)
 
-    output = Output(program.stdout)
+    output = Output(program.stdout, program.kill if options.until_failure else None)
     try:
         status = program.wait(timeout=options.limit)
         result = {0: 'passed', EXIT_SKIPPED: 'skipped'}.get(status, 'failed')

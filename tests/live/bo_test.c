@@ -11,7 +11,7 @@
 #include "live/support/live.h"
 
 #define MIB(n) ((size_t)(n) << 20)
-#define VRAM MIB(64)
+#define VRAM MIB(32)
 /* ThreadSanitizer has a hundred bytes for each word that the GPU wrote. */
 #define SCALE (LIVE_SANITIZED ? 8 : 1)
 
@@ -112,7 +112,7 @@ static void a_pool_that_is_too_small_serves_both(void **state)
 	const struct live_param *param = *state;
 	struct live live = { 0 };
 	struct usvm_bo *bos[16];
-	const size_t bytes = MIB(512) / SCALE, each = bytes / 16;
+	const size_t bytes = 8 * VRAM / SCALE, each = bytes / 16;
 	char spec[64];
 	unsigned char *at, *objects;
 

@@ -30,12 +30,12 @@ CMOCKA = r'''
 '''
 
 
-def run(script, limit=20.0, grace=5.0):
+def run(script, limit=20.0, grace=5.0, options=()):
     """Returns (exit status, output, record) of a shell script under run-test.py."""
     with tempfile.NamedTemporaryFile() as results:
         done = subprocess.run(
             [sys.executable, RUN_TEST, '--name', 'a/b', '--limit', str(limit),
-             '--grace', str(grace), '--', 'sh', '-c', script],
+             '--grace', str(grace), *options, '--', 'sh', '-c', script],
             capture_output=True, text=True, check=False,
             env={**os.environ, 'USVM_TEST_RESULTS': results.name})
         return done.returncode, done.stdout, json.loads(results.read())
@@ -68,6 +68,15 @@ def main():
     told = run('exit 3')
     claim('a_program_that_fails_counts_as_one',
           told[0] == 1 and counts(told[2]) == (0, 1, 0) and told[2]['result'] == 'failed', told)
+
+    for line in ('[  FAILED  ] two', 'FAILED row, column'):
+        told = run(f'echo "{line}"; exec sleep 100', options=['--until-failure'])
+        claim(f'it_ends_at_the_first_failure: {line}',
+              told[0] == 1 and told[2]['result'] == 'failed' and told[2]['seconds'] < 20, told)
+
+    told = run('echo "[       OK ] FAILED"; exec sleep 0.1', options=['--until-failure'])
+    claim('what_succeeds_goes_on_until_it_is_done',
+          told[0] == 0 and counts(told[2]) == (1, 0, 0), told)
 
     told = run('echo SKIP: no moon; exit 77')
     claim('a_skip_is_passed_on_with_its_reason',
