@@ -36,7 +36,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(lies),		    MM_STAT(refused),
 };
 
-#define VRAM_STATS 4
+#define VRAM_STATS 8
 #define STAT_COUNT (VM_STAT_COUNT + VRAM_STATS + ARRAY_SIZE(mm_names) + 1)
 
 static void collect(struct usvm *usvm, struct usvm_stat *stats)
@@ -52,6 +52,10 @@ static void collect(struct usvm *usvm, struct usvm_stat *stats)
 		};
 	}
 	vm_device_vram(usvm->device, &vram);
+	stats[n++] = (struct usvm_stat){ "vram_size_bytes", vram.size_bytes };
+	stats[n++] = (struct usvm_stat){ "vram_allocated_bytes", vram.allocated_bytes };
+	stats[n++] = (struct usvm_stat){ "vram_rounding_bytes", vram.rounding_bytes };
+	stats[n++] = (struct usvm_stat){ "vram_free_bytes", vram.free_bytes };
 	stats[n++] = (struct usvm_stat){ "vram_used_bytes", vram.used_bytes };
 	stats[n++] = (struct usvm_stat){ "vram_used_bytes_max", vram.used_bytes_max };
 	stats[n++] = (struct usvm_stat){ "vram_evictions", vram.evictions };

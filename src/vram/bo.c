@@ -22,7 +22,8 @@
  * The last put accepts a pinned object. Its creator, failing to fill it, has to
  * get rid of it, and an unpin would offer an unfilled object to evictors first.
  *
- * Invariant: sum of the spans of objects that are not EVICTED == used bytes.
+ * Invariants, of the objects that are not EVICTED: the sum of their spans == used bytes,
+ * of what was asked for == allocated bytes. What lies between is lost to rounding.
  */
 #include "vram/vram_internal.h"
 
@@ -115,6 +116,7 @@ static int block_alloc(struct vram *vram, uint64_t bytes, bool evict, uint64_t *
 int vram_bo_create(struct vram *vram, uint64_t bytes, const struct vram_bo_ops *ops,
 		   void *owner, bool evict, struct vram_bo **out)
 {
+	const uint64_t asked_bytes = bytes;
 	struct vram_bo *bo;
 	uint64_t offset;
 	int err;
@@ -141,12 +143,14 @@ int vram_bo_create(struct vram *vram, uint64_t bytes, const struct vram_bo_ops *
 	bo->ops = ops;
 	bo->owner = owner;
 	bo->span = span_make(offset, bytes);
+	bo->asked_bytes = asked_bytes;
 	bo->reference_count = 1;
 	bo->state = VRAM_BO_RESIDENT;
 	bo->pin_count = 1;
 	list_init(&bo->lru_node);
 	list_push_back(&vram->objects, &bo->object_node);
 	vram->stats.bo_count++;
+	vram->stats.allocated_bytes += asked_bytes;
 	vram->stats.used_bytes_max = MAX(vram->stats.used_bytes_max, used_bytes(vram));
 	if (ops->created)
 		ops->created(owner);
@@ -199,6 +203,7 @@ void vram_bo_leave_end(struct vram *vram, struct vram_bo *bo, enum vram_bo_state
 	if (state == VRAM_BO_EVICTED) {
 		vram_buddy_free(vram->buddy, bo->span.start, span_bytes(bo->span));
 		vram->stats.bo_count--;
+		vram->stats.allocated_bytes -= bo->asked_bytes;
 	} else {
 		/* As the most recent: who said no is likely in use. */
 		list_push_back(&vram->lru, &bo->lru_node);
@@ -307,12 +312,15 @@ void vram_stats_read(struct vram *vram, struct vram_stats *stats)
 	*stats = vram->stats;
 	stats->size_bytes = vram->size_bytes;
 	stats->used_bytes = used_bytes(vram);
+	stats->free_bytes = vram->size_bytes - stats->used_bytes;
+	stats->rounding_bytes = stats->used_bytes - stats->allocated_bytes;
 	lock_release(&vram->lock);
 }
 
 void vram_check_locked(struct vram *vram)
 {
 	uint64_t bytes = 0;
+	uint64_t asked_bytes = 0;
 	uint64_t bo_count = 0;
 	uint64_t evictable_count = 0;
 	uint64_t leaving_count = 0;
@@ -330,7 +338,9 @@ void vram_check_locked(struct vram *vram)
 		leaving_count += bo->state == VRAM_BO_LEAVING;
 		if (bo->state == VRAM_BO_EVICTED)
 			continue;
+		ASSERT(bo->asked_bytes <= span_bytes(bo->span));
 		bytes += span_bytes(bo->span);
+		asked_bytes += bo->asked_bytes;
 		bo_count++;
 	}
 	LIST_FOR_EACH(node, &vram->lru)
@@ -339,6 +349,7 @@ void vram_check_locked(struct vram *vram)
 	ASSERT(leaving_count == vram->leaving_count);
 	ASSERT(bo_count == vram->stats.bo_count);
 	ASSERT(bytes == used_bytes(vram));
+	ASSERT(asked_bytes == vram->stats.allocated_bytes);
 }
 
 void vram_check(struct vram *vram)

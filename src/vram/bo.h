@@ -53,10 +53,13 @@ struct vram_bo_ops {
 
 struct vram_stats {
 	uint64_t size_bytes;
-	uint64_t used_bytes;   /* size - free of the buddy */
+	uint64_t used_bytes;      /* of blocks: size - free of the buddy */
 	uint64_t used_bytes_max;
+	uint64_t allocated_bytes; /* of those, what was asked for */
+	uint64_t rounding_bytes;  /* the rest: allocated + rounding + free == size, always */
+	uint64_t free_bytes;
 	uint64_t bo_count;
-	uint64_t evictions;    /* objects whose evict() succeeded */
+	uint64_t evictions;       /* objects whose evict() succeeded */
 	uint64_t evictions_failed;
 };
 

@@ -23,6 +23,7 @@ struct vram_bo {
 	const struct vram_bo_ops *ops;
 	void *owner;
 	struct span span;
+	uint64_t asked_bytes; /* what the owner wanted; the block may be larger */
 
 	uint32_t reference_count; /* atomic; 0: the last put is on its way */
 	uint32_t state;           /* atomic enum vram_bo_state; written under vram.lock */
@@ -43,7 +44,8 @@ struct vram {
 	struct list objects GUARDED_BY(&lock); /* all */
 	uint32_t leaving_count GUARDED_BY(&lock);
 	uint64_t pass GUARDED_BY(&lock); /* numbers the calls that evict */
-	struct vram_stats stats GUARDED_BY(&lock); /* but size_bytes, used_bytes */
+	/* But size_bytes, used_bytes, rounding_bytes, free_bytes. */
+	struct vram_stats stats GUARDED_BY(&lock);
 };
 
 /** vram_bo_leave_begin() - take @bo off the LRU, for evict() or release() */

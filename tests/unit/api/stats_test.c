@@ -32,6 +32,12 @@ static void read_counters(void *arg)
 	CHECK(usvm_stat(o.device, "mm_device_pages") == PAGES);
 	CHECK(usvm_stat(o.device, "mm_taken_pages") == PAGES);
 	CHECK(usvm_stat(o.device, "vram_used_bytes") >= PAGES * PAGE_BYTES);
+	CHECK(usvm_stat(o.device, "vram_allocated_bytes") +
+		      usvm_stat(o.device, "vram_rounding_bytes") ==
+	      usvm_stat(o.device, "vram_used_bytes"));
+	CHECK(usvm_stat(o.device, "vram_free_bytes") +
+		      usvm_stat(o.device, "vram_used_bytes") ==
+	      usvm_stat(o.device, "vram_size_bytes"));
 	CHECK(!usvm_stat(o.device, "vram_evictions"));
 	CHECK(load(addr) == word_of(0));
 	CHECK(!usvm_stat(o.device, "mm_device_pages"));

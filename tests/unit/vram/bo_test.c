@@ -6,6 +6,10 @@
 #include "vram/vram_internal.h"
 #include "vram_fixture.h"
 
+#include "../base/seed.h"
+
+static uint64_t seed;
+
 static void sizes_are_rounded_up_and_accounted_to_the_byte(void **state)
 {
 	static const struct {
@@ -42,6 +46,75 @@ static void sizes_are_rounded_up_and_accounted_to_the_byte(void **state)
 	assert_int_equal(stats.evictions, 0);
 	vram_destroy(vram);
 	vram_destroy(NULL);
+}
+
+/* What the accounts are to say of @count objects. */
+static void expect_accounts(struct vram *vram, const struct owner *owners,
+			    const uint64_t *asked, size_t count)
+{
+	uint64_t allocated = 0, blocks = 0, bo_count = 0;
+	struct vram_stats stats;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!owners[i].bo || vram_bo_is_evicted(owners[i].bo))
+			continue;
+		allocated += asked[i];
+		blocks += span_bytes(vram_bo_span(owners[i].bo));
+		bo_count++;
+	}
+	vram_stats_read(vram, &stats);
+	assert_int_equal(stats.allocated_bytes, allocated);
+	assert_int_equal(stats.rounding_bytes, blocks - allocated);
+	assert_int_equal(stats.used_bytes, blocks);
+	assert_int_equal(stats.bo_count, bo_count);
+	assert_int_equal(stats.allocated_bytes + stats.rounding_bytes + stats.free_bytes,
+			 stats.size_bytes);
+	vram_check(vram);
+}
+
+/* Sizes in bytes; some are put, some evicted, some refused. */
+static void every_byte_is_accounted_for_at_every_step(void **state)
+{
+	enum { COUNT = 24, STEPS = 3000 };
+	struct owner owners[COUNT] = { 0 };
+	uint64_t asked[COUNT] = { 0 };
+	uint64_t refused = 0, evicted = 0;
+	struct vram *vram;
+	struct prng prng;
+
+	(void)state;
+	prng_seed(&prng, seed);
+	assert_int_equal(vram_create(MIB(1) + 5 * PAGE_BYTES, &vram), 0);
+	for (int step = 0; step < STEPS; step++) {
+		size_t i = prng_below(&prng, COUNT);
+		bool evicts = prng_below(&prng, 2);
+
+		if (owners[i].bo) {
+			evicted += vram_bo_is_evicted(owners[i].bo);
+			vram_bo_put(owners[i].bo);
+			owners[i].bo = NULL;
+		} else if (prng_below(&prng, 8) == 0) {
+			(void)!vram_evict_one(vram);
+		} else {
+			asked[i] = 1 + prng_below(&prng, 1 + prng_below(&prng, KIB(300)));
+			if (owner_create(vram, &owners[i], asked[i], evicts)) {
+				owners[i].bo = NULL;
+				refused++;
+			} else if (prng_below(&prng, 4)) {
+				vram_bo_unpin(owners[i].bo);
+			}
+		}
+		expect_accounts(vram, owners, asked, COUNT);
+	}
+	assert_in_range(refused, 10, STEPS);
+	assert_in_range(evicted, 10, STEPS);
+	for (size_t i = 0; i < COUNT; i++) {
+		if (owners[i].bo)
+			vram_bo_put(owners[i].bo);
+		owners[i].bo = NULL;
+	}
+	expect_accounts(vram, owners, asked, COUNT);
+	vram_destroy(vram);
 }
 
 static void what_never_fits_is_refused_without_a_look_at_others(void **state)
@@ -265,10 +338,11 @@ static int tear_down(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(sizes_are_rounded_up_and_accounted_to_the_byte),
+		TEST(every_byte_is_accounted_for_at_every_step),
 		TEST(what_never_fits_is_refused_without_a_look_at_others),
 		TEST(the_last_put_releases_once_and_only_it),
 		TEST(a_pinned_object_can_be_put_by_who_failed_to_fill_it),
@@ -280,5 +354,6 @@ int main(void)
 		TEST(misuse_dies),
 	};
 
+	seed = seed_from(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
