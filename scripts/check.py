@@ -49,8 +49,8 @@ HOME_MASKS = FEATURE_MASKS[:3]  # nothing migrates: most tests end at once
 
 # With a mask: every live test but those whose subject is time, load, the mask itself, or
 # what stands above a kernel's features.
-NOT_MASKED = ('bo', 'deadlocks', 'deadlocks_threads', 'life', 'oversubscription', 'run_modes',
-              'sys_access', 'sys_features', 'sys_lifetime', 'take_race')
+NOT_MASKED = ('bo', 'deadlocks', 'deadlocks_threads', 'fork_keeper', 'life', 'oversubscription',
+              'run_modes', 'sys_access', 'sys_features', 'sys_lifetime', 'take_race')
 
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 

@@ -22,7 +22,7 @@
 
 #include "live/support/live.h"
 
-#define TRIES 12 /* of each; LIVE_TRIES: another number */
+#define TRIES 8 /* of each; LIVE_TRIES: another number */
 
 enum {
 	CHILD_RIGHT = 40, /* exit status */
