@@ -83,11 +83,38 @@ __attribute__((format(printf, 3, 4))) static int make_link(const char *root, con
 }
 
 /* The indices of page attributes that a program asks for by name. */
-static const char pat_text[] = "PAT table:\n"
-			       "IDX[XE_CACHE_NONE] = 3\n"
-			       "IDX[XE_CACHE_WT] = 15\n"
-			       "IDX[XE_CACHE_WB] = 2\n"
-			       "IDX[XE_CACHE_NONE_COMPRESSION] = 12\n";
+static const char pat_indices[] = "IDX[XE_CACHE_NONE] = 3\n"
+				  "IDX[XE_CACHE_WT] = 15\n"
+				  "IDX[XE_CACHE_WB] = 2\n"
+				  "IDX[XE_CACHE_NONE_COMPRESSION] = 12\n";
+
+#define PAT_COUNT 32
+#define PAT_RESERVED_FIRST 16
+#define PAT_RESERVED_LAST 19
+
+/* Kept in no cache of the GPU's, and those that are kept for display only: src/xe/profile.c. */
+static bool is_transient(unsigned int index)
+{
+	return index == 6 || index == 11;
+}
+
+/* What an entry says of the third level of caches: bits 5 and 4. */
+static int make_pat(const char *root, unsigned int card)
+{
+	char text[4096];
+	size_t length = (size_t)snprintf(text, sizeof(text), "PAT table:\n");
+
+	for (unsigned int i = 0; i < PAT_COUNT; i++) {
+		bool is_reserved = i >= PAT_RESERVED_FIRST && i <= PAT_RESERVED_LAST;
+		unsigned int policy = is_transient(i) ? 1 : 0;
+
+		length += (size_t)snprintf(text + length, sizeof(text) - length,
+					   "PAT[%2u] = [ 0, 0, 0, %u, 0, 0 ]  (%#8x)%s\n", i,
+					   policy, policy << 4, is_reserved ? " *" : "");
+	}
+	snprintf(text + length, sizeof(text) - length, "%s", pat_indices);
+	return write_file(root, text, "/sys/kernel/debug/dri/%u/gt0/pat_sw_config", card);
+}
 
 static const char info_text[] = "graphics_verx100 2001\n"
 				"is_dgfx yes\n"
@@ -122,7 +149,9 @@ static int make_debug(const char *root, unsigned int card, bool has_groups)
 	if (!err)
 		err = write_file(root, "", "/sys/kernel/debug/dri/%u/forcewake_all", card);
 	if (!err)
-		err = write_file(root, pat_text, "/sys/kernel/debug/dri/%u/gt0/pat_sw_config",
+		err = make_pat(root, card);
+	if (!err)
+		err = write_file(root, "1\n", "/sys/kernel/debug/dri/%u/page_reclaim_hw_assist",
 				 card);
 	/* What it says is written when it is opened. */
 	if (!err)

@@ -750,6 +750,7 @@ int vm_bind_query(struct vm *vm, uint64_t addr, struct vm_bind_info *info)
 			.span = bind->node.span,
 			.kind = bind->kind,
 			.read_only = bind->read_only,
+			.pat_index = bind->pat_index,
 			.bo = bind->bo,
 			.target = bind->target,
 		};

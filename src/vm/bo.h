@@ -168,6 +168,7 @@ struct vm_bind_info {
 	struct span span;
 	enum vm_bind_kind kind;
 	bool read_only;
+	uint32_t pat_index;
 	struct vm_bo *bo; /* borrowed: compared only */
 	uint64_t target;
 };

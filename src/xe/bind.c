@@ -63,6 +63,7 @@ static int map(struct xe_vm *vm, const struct xe_bind *bind)
 		.span = span_of(op),
 		.read_only = op->flags & XE_BIND_READONLY,
 		.now = !xe_vm_faults(vm) || op->flags & XE_BIND_IMMEDIATE,
+		.pat_index = op->pat_index,
 		.target = op->offset,
 	};
 
@@ -86,8 +87,10 @@ int xe_vm_scratch(struct xe_vm *vm, struct span span)
 
 static int unmap(struct xe_vm *vm, const struct xe_bind_op *op)
 {
-	int err = vm_unmap(vm->vm, span_of(op));
+	int err;
 
+	xe_reclaim_count(vm, span_of(op));
+	err = vm_unmap(vm->vm, span_of(op));
 	return err ? err : xe_vm_scratch(vm, span_of(op));
 }
 
@@ -100,8 +103,10 @@ static int unmap_all(struct xe_vm *vm, const struct xe_bind *bind)
 		int err = 0;
 
 		addr = info.span.end;
-		if (info.bo == bind->bo->bo)
+		if (info.bo == bind->bo->bo) {
+			xe_reclaim_count(vm, info.span);
 			err = vm_unmap(vm->vm, info.span);
+		}
 		if (!err && info.bo == bind->bo->bo)
 			err = xe_vm_scratch(vm, info.span);
 		if (err)

@@ -16,6 +16,8 @@ static const struct xe_engine_instance engines[] = {
 
 #define BIT(n) (1u << (n))
 #define PAT_RESERVED (BIT(16) | BIT(17) | BIT(18) | BIT(19))
+/* Displayed once: also in tools/run_tree.c. */
+#define PAT_TRANSIENT (BIT(6) | BIT(11))
 #define PAT_INCOHERENT (BIT(0) | BIT(3) | BIT(8) | BIT(9) | BIT(10) | BIT(12) | BIT(13))
 
 const struct xe_profile xe_profiles[] = {
@@ -27,6 +29,7 @@ const struct xe_profile xe_profiles[] = {
 		.pat_count = 32,
 		.pat_reserved = PAT_RESERVED,
 		.pat_incoherent = PAT_INCOHERENT,
+		.pat_transient = PAT_TRANSIENT,
 		.engines = engines,
 		.engine_count = ARRAY_SIZE(engines),
 	},
@@ -39,6 +42,7 @@ const struct xe_profile xe_profiles[] = {
 		.pat_count = 32,
 		.pat_reserved = PAT_RESERVED,
 		.pat_incoherent = PAT_INCOHERENT,
+		.pat_transient = PAT_TRANSIENT,
 		.engines = engines,
 		.engine_count = ARRAY_SIZE(engines),
 	},

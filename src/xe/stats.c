@@ -27,6 +27,12 @@ size_t xe_stats_text(struct xe_card *card, char *buffer, size_t bytes)
 		text_number(&text, ATOMIC_LOAD_RELAXED(&card->device->stats.value[i]));
 		text_string(&text, "\n");
 	}
+	for (size_t i = 0; i < XE_RECLAIM_COUNT; i++) {
+		text_string(&text, xe_reclaim_names[i]);
+		text_string(&text, ": ");
+		text_number(&text, ATOMIC_LOAD_RELAXED(&card->reclaimed[i]));
+		text_string(&text, "\n");
+	}
 	return text.length_bytes;
 }
 

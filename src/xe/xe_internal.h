@@ -14,7 +14,7 @@
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
  *     ufence.c    words in memory as fences    watchdog.c   jobs that do not end
- *     userptr.c   who waits before memory goes
+ *     userptr.c   who waits before memory goes    reclaim.c   what leaves the caches
  *
  * Locks. xe_file.lock: the tables. xe_queue.lock: jobs that wait for their turn; held over
  * gpu_queue_submit(). xe_card.fence_lock: fences' callbacks, points of sync objects, jobs in
@@ -62,8 +62,19 @@ struct xe_profile {
 	uint32_t pat_count;
 	uint32_t pat_reserved;   /* bit n: index n does not exist */
 	uint32_t pat_incoherent; /* bit n: CPU caches are not looked at */
+	uint32_t pat_transient;  /* bit n: displayed once, and not kept in caches */
 	const struct xe_engine_instance *engines;
 	uint32_t engine_count;
+};
+
+/* What is counted of lists of reclaimed pages. */
+enum xe_reclaim {
+	XE_RECLAIM_4K,
+	XE_RECLAIM_64K,
+	XE_RECLAIM_2M,
+	XE_RECLAIM_ISSUED,
+	XE_RECLAIM_ABORTED,
+	XE_RECLAIM_COUNT
 };
 
 #define XE_MEMORY_CLASSES 6 /* 64 bytes to 2 KiB */
@@ -82,6 +93,7 @@ struct xe_card {
 	struct gpu *gpu;
 	struct vm_device *device;
 
+	uint64_t reclaimed[XE_RECLAIM_COUNT]; /* atomic */
 	uint64_t job_count;           /* atomic: execs with commands that were accepted */
 	struct xe_queue *dead_queues; /* atomic stack: see queue.c */
 	/* Something happened that an ioctl may be asleep for: a fence was signaled, a sync
@@ -376,6 +388,13 @@ void xe_watchdog_look(struct xe_card *card);
 MUST_CHECK int xe_userptr_add(struct xe_vm *vm, struct span span);
 /** xe_userptrs_forget() - @vm goes */
 void xe_userptrs_forget(struct xe_vm *vm);
+
+/* --- reclaim.c ----------------------------------------------------------------- */
+
+extern const char *const xe_reclaim_names[XE_RECLAIM_COUNT];
+/** xe_reclaim_count() - what is bound in @span is about to be unbound, by one operation.
+ * Context: [worker]. */
+void xe_reclaim_count(struct xe_vm *vm, struct span span);
 
 /* --- bind.c -------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * exec_test.c - jobs where memory may not fault, under `usvm run --vram 8M`: all that is bound
- * is there before a job starts.
+ * is there before a job starts; and what is counted when it is unbound.
  */
 #include <pthread.h>
 
@@ -100,8 +100,90 @@ static void a_user_pointer_that_leads_nowhere_ends_who_touches_it(void)
 	CHECK(!close(c.fd));
 }
 
+/* A counter of the card. */
+static uint64_t counter(const char *name)
+{
+	FILE *file = fopen("/sys/kernel/debug/dri/0/gt0/stats", "r");
+	uint64_t value = UINT64_MAX;
+	char line[128];
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
+			value = strtoull(line + strlen(name) + 1, NULL, 10);
+	}
+	CHECK(!fclose(file) && value != UINT64_MAX);
+	return value;
+}
+
+struct reclaimed {
+	uint64_t small, middle, large, issued, aborted;
+};
+
+static struct reclaimed reclaimed(void)
+{
+	return (struct reclaimed){
+		counter("prl_4k_entry_count"), counter("prl_64k_entry_count"),
+		counter("prl_2m_entry_count"), counter("prl_issued_count"),
+		counter("prl_aborted_count"),
+	};
+}
+
+/* Bind @bytes of the object's begin at @at, unbind them: what was counted of it? */
+static void expect_reclaimed(struct client *c, uint32_t object, uint64_t at, uint64_t bytes,
+			     struct reclaimed expected)
+{
+	struct xe_bind_op op = {
+		.op = XE_BIND_MAP, .object = object, .addr = at, .bytes = bytes,
+		.pat_index = CACHED,
+	};
+	struct reclaimed before = reclaimed(), after;
+
+	CHECK(!client_bind(c, c->vm, &op));
+	op.op = XE_BIND_UNMAP;
+	op.object = 0;
+	CHECK(!client_bind(c, c->vm, &op));
+	after = reclaimed();
+	CHECK(after.small - before.small == expected.small);
+	CHECK(after.middle - before.middle == expected.middle);
+	CHECK(after.large - before.large == expected.large);
+	CHECK(after.issued - before.issued == expected.issued);
+	CHECK(after.aborted - before.aborted == expected.aborted);
+}
+
+static void what_is_unbound_is_counted_by_size(void)
+{
+	struct xe_gem_create args = {
+		.bytes = 4u << 20, .placement = 1, .cpu_caching = XE_GEM_CACHING_WB,
+	};
+	const uint64_t base = 1ull << 30;
+	struct xe_bind_op none = { .op = XE_BIND_UNMAP, .addr = base, .bytes = PAGE };
+	struct reclaimed before;
+	struct client c;
+
+	c.fd = open("/dev/dri/renderD128", O_RDWR);
+	CHECK(c.fd >= 0);
+	c.vm = client_vm(&c, 0);
+	CHECK(!ioctl(c.fd, REQUEST(XE_GEM_CREATE, struct xe_gem_create), &args));
+	expect_reclaimed(&c, args.handle, base, PAGE, (struct reclaimed){ 1, 0, 0, 1, 0 });
+	expect_reclaimed(&c, args.handle, base, 2u << 20, (struct reclaimed){ 0, 0, 1, 1, 0 });
+	expect_reclaimed(&c, args.handle, base, (2u << 20) + (64u << 10) + PAGE,
+			 (struct reclaimed){ 1, 1, 1, 1, 0 });
+	/* Address and offset do not agree: small entries. */
+	expect_reclaimed(&c, args.handle, base + PAGE, 511 * PAGE,
+			 (struct reclaimed){ 511, 0, 0, 1, 0 });
+	/* One too many for a list. */
+	expect_reclaimed(&c, args.handle, base + PAGE, 512 * PAGE,
+			 (struct reclaimed){ 511, 0, 0, 0, 1 });
+	before = reclaimed();
+	CHECK(!client_bind(&c, c.vm, &none));
+	CHECK(reclaimed().issued == before.issued);
+	CHECK(!close(c.fd));
+}
+
 int main(void)
 {
+	what_is_unbound_is_counted_by_size();
 	two_that_need_all_memory_take_turns();
 	a_user_pointer_that_leads_nowhere_ends_who_touches_it();
 	return 0;
