@@ -9,6 +9,9 @@
  * Where memory may not fault, what a bind takes away is not taken from under a job: the
  * binds wait for the jobs that were handed over before, and for no later one.
  *
+ * Binds of two queues are in no order, but for those that build a page table together: one
+ * waits for the other's.
+ *
  * In an address space with a scratch page nothing is nowhere: what is unbound gives zeros
  * and swallows writes.
  *
@@ -22,6 +25,8 @@
 #include "vm/attr.h"
 
 #define OPS_MAX 65536u
+/* What has to wait is written by the card, with commands that have to fit. */
+#define LATER_OPS_MAX 512u
 
 /* --- doing it ---------------------------------------------------------------------- */
 
@@ -271,9 +276,12 @@ static int bind_now(struct bind_call *c)
 
 static int bind_later(struct bind_call *c, bool after_jobs)
 {
-	struct xe_job *job = xe_job_create(c->queue);
+	struct xe_job *job;
 	int err;
 
+	if (c->count > LATER_OPS_MAX)
+		return -ENOBUFS;
+	job = xe_job_create(c->queue);
 	if (!job)
 		return -ENOMEM;
 	job->binds = c->binds;
@@ -282,6 +290,8 @@ static int bind_later(struct bind_call *c, bool after_jobs)
 	err = xe_job_wait_for_syncs(job, &c->syncs);
 	if (!err && after_jobs)
 		err = xe_vm_wait_for_jobs(c->vm, job);
+	if (!err)
+		err = xe_vm_wait_for_binds(c->vm, c->queue, job->binds, job->bind_count, job);
 	if (!err)
 		err = xe_job_signals(job, &c->syncs);
 	if (err)
@@ -295,7 +305,9 @@ static int bind(struct bind_call *c)
 {
 	bool after_jobs = has_to_wait_for_jobs(c);
 
-	if (!after_jobs && !has_to_wait(c) && xe_queue_bind_begin(c->queue))
+	if (!after_jobs && !has_to_wait(c) &&
+	    !xe_vm_wait_for_binds(c->vm, c->queue, c->binds, c->count, NULL) &&
+	    xe_queue_bind_begin(c->queue))
 		return bind_now(c);
 	return bind_later(c, after_jobs);
 }

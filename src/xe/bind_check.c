@@ -52,6 +52,9 @@ int xe_bind_check(const struct xe_vm *vm, const struct xe_bind_op *op)
 	if (op->extensions || op->pad || op->pad2 || op->reserved[0] || op->reserved[1] ||
 	    op->reserved[2])
 		return -EINVAL;
+	/* As a driver that is built for tests of its errors; nothing was done yet. */
+	if (op->flags == XE_BIND_FAIL)
+		return -ENOSPC;
 	if (op->op > XE_BIND_PREFETCH || op->flags & ~KNOWN_FLAGS)
 		return -EINVAL;
 	if ((op->flags & XE_BIND_MIRROR) && !xe_vm_faults(vm))

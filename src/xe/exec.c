@@ -154,8 +154,7 @@ void xe_job_commit(struct xe_job *job)
 	bool is_killed;
 
 	lock_acquire(&card->fence_lock);
-	if (!queue->is_bind)
-		list_push_back(&queue->vm->jobs, &job->in_vm);
+	list_push_back(queue->is_bind ? &queue->vm->binds : &queue->vm->jobs, &job->in_vm);
 	lock_release(&card->fence_lock);
 	lock_acquire(&queue->lock);
 	/* Under the lock: either the kill finds it in the line, or it is seen here. */
@@ -176,12 +175,13 @@ void xe_job_finish(struct xe_job *job, int error)
 	struct xe_card *card = job->card;
 
 	xe_watchdog_over(job);
-	/* A queue of binds has no engine that could come here. */
-	xe_binds_free(card, job->binds, job->bind_count);
-	job->binds = NULL;
+	/* Out of the list first: who looks there looks at the binds. */
 	lock_acquire(&card->fence_lock);
 	list_remove(&job->in_vm);
 	lock_release(&card->fence_lock);
+	/* A queue of binds has no engine that could come here. */
+	xe_binds_free(card, job->binds, job->bind_count);
+	job->binds = NULL;
 	if (error && error != -ECANCELED) {
 		ATOMIC_STORE(&queue->failed, 1);
 		ATOMIC_STORE(&queue->banned, 1);

@@ -343,6 +343,8 @@ enum xe_bind_operation {
 #define XE_BIND_AUTORESET (1u << 6)
 #define XE_BIND_DECOMPRESS (1u << 7)
 
+#define XE_BIND_FAIL (1u << 31) /* of drivers built for tests */
+
 #define XE_PREFETCH_ADVISED UINT32_MAX /* the region that madvise named */
 
 struct xe_vm_bind {

@@ -73,6 +73,7 @@ static int make_vm(struct xe_file *file, uint32_t flags, struct xe_vm **out)
 	vm->file = file;
 	vm->flags = flags;
 	list_init(&vm->jobs);
+	list_init(&vm->binds);
 	err = mm_call(card->mm, create_vm, &a, sizeof(a));
 	if (!err)
 		err = xe_queue_make(card, vm, XE_ENGINE_VM_BIND, 1, &vm->bind_queue);
@@ -193,6 +194,94 @@ int xe_vm_wait_for_jobs(struct xe_vm *vm, struct xe_job *job)
 		xe_fence_put(fences[i]);
 	}
 	xe_free(vm->card, fences, bytes);
+	return err;
+}
+
+/* --- binds in it --------------------------------------------------------------------- */
+
+/* The addresses that one page table serves. */
+static struct span table_of(const struct xe_bind *bind)
+{
+	return (struct span){ ALIGN_DOWN(bind->op.addr, HUGE_BYTES),
+			      ALIGN_UP(bind->op.addr + bind->op.bytes, HUGE_BYTES) };
+}
+
+struct table_args {
+	struct vm *vm;
+	struct span span;
+	bool exists;
+};
+
+static int look_for_table(void *argument)
+{
+	struct table_args *a = argument;
+	struct vm_bind_info info;
+
+	a->exists = !vm_bind_query(a->vm, a->span.start, &info) &&
+		    span_overlaps(info.span, a->span);
+	return 0;
+}
+
+/* Is there a page table in @span that a bind has built which is over? */
+static bool has_table(struct xe_vm *vm, struct span span)
+{
+	struct table_args a = { .vm = vm->vm, .span = span };
+
+	mm_call(vm->card->mm, look_for_table, &a, sizeof(a));
+	return a.exists;
+}
+
+static bool meet(const struct xe_job *job, const struct xe_bind *bind, bool has_table)
+{
+	const struct span own = { bind->op.addr, bind->op.addr + bind->op.bytes };
+
+	for (uint32_t i = 0; i < job->bind_count; i++) {
+		const struct xe_bind_op *op = &job->binds[i].op;
+		const struct span other = { op->addr, op->addr + op->bytes };
+
+		if (span_overlaps(own, other) ||
+		    (!has_table && span_overlaps(table_of(bind), table_of(&job->binds[i]))))
+			return true;
+	}
+	return false;
+}
+
+/* The fence of the last job of another queue that @bind meets, with a reference; or NULL. */
+static struct xe_fence *find_meeting(struct xe_vm *vm, const struct xe_queue *queue,
+				     const struct xe_bind *bind, bool has_table)
+{
+	struct xe_fence *fence = NULL;
+
+	lock_acquire(&vm->card->fence_lock);
+	LIST_FOR_EACH(node, &vm->binds) {
+		struct xe_job *job = LIST_ENTRY(node, struct xe_job, in_vm);
+
+		if (job->queue == queue || !meet(job, bind, has_table))
+			continue;
+		xe_fence_put(fence);
+		fence = xe_fence_get(job->fence);
+	}
+	lock_release(&vm->card->fence_lock);
+	return fence;
+}
+
+int xe_vm_wait_for_binds(struct xe_vm *vm, struct xe_queue *queue, const struct xe_bind *binds,
+			 uint32_t count, struct xe_job *job)
+{
+	bool is_busy;
+	int err = 0;
+
+	lock_acquire(&vm->card->fence_lock);
+	is_busy = !list_is_empty(&vm->binds);
+	lock_release(&vm->card->fence_lock);
+	for (uint32_t i = 0; i < count && is_busy && !err; i++) {
+		struct xe_fence *fence =
+			find_meeting(vm, queue, &binds[i], has_table(vm, table_of(&binds[i])));
+
+		if (fence)
+			err = job ? xe_job_wait_for(job, fence) : -EAGAIN;
+		xe_fence_put(fence);
+	}
 	return err;
 }
 

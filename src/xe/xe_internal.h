@@ -52,6 +52,8 @@
 /* --- the card ------------------------------------------------------------------ */
 
 struct xe_job;
+struct xe_bind;
+struct xe_queue;
 
 struct xe_profile {
 	const char *name;
@@ -216,6 +218,7 @@ struct xe_vm {
 	struct vm *vm;
 	struct xe_queue *bind_queue; /* the one that has no number */
 	struct list jobs;   /* of xe_job.in_vm; under card->fence_lock */
+	struct list binds;  /* the same, of jobs that bind */
 };
 
 /** xe_vm_scratch() - [worker] what is unbound in @span is a scratch page, if there is one */
@@ -224,6 +227,11 @@ MUST_CHECK int xe_vm_scratch(struct xe_vm *vm, struct span span);
  * Return: 0, -ENOMEM. */
 MUST_CHECK int xe_vm_wait_for_jobs(struct xe_vm *vm, struct xe_job *job);
 bool xe_vm_has_jobs(struct xe_vm *vm);
+/** xe_vm_wait_for_binds() - @job waits for binds of other queues that build page tables which
+ * @binds need as well. @job NULL: only look. Return: 0; -ENOMEM; -EAGAIN there are such. */
+MUST_CHECK int xe_vm_wait_for_binds(struct xe_vm *vm, struct xe_queue *queue,
+				    const struct xe_bind *binds, uint32_t count,
+				    struct xe_job *job);
 
 static inline struct xe_vm *xe_vm_of(struct xe_object *object)
 {

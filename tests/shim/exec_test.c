@@ -181,9 +181,31 @@ static void what_is_unbound_is_counted_by_size(void)
 	CHECK(!close(c.fd));
 }
 
+/* As a driver that is built for tests: the bind fails, what was there stays. */
+static void a_bind_that_is_to_fail_changes_nothing(void)
+{
+	struct xe_bind_op op = { .op = XE_BIND_MAP, .addr = AT, .bytes = OBJECT_BYTES,
+				 .pat_index = CACHED };
+	struct client c;
+
+	c.fd = open("/dev/dri/renderD128", O_RDWR);
+	CHECK(c.fd >= 0);
+	c.vm = client_vm(&c, 0);
+	op.object = make_object(&c);
+	CHECK(!client_bind(&c, c.vm, &op));
+	op.flags = XE_BIND_FAIL;
+	op.op = XE_BIND_UNMAP;
+	op.object = 0;
+	CHECK(client_bind(&c, c.vm, &op) == -ENOSPC);
+	op.flags = XE_BIND_FAIL | 1u << 20;
+	CHECK(client_bind(&c, c.vm, &op) == -EINVAL);
+	CHECK(!close(c.fd));
+}
+
 int main(void)
 {
 	what_is_unbound_is_counted_by_size();
+	a_bind_that_is_to_fail_changes_nothing();
 	two_that_need_all_memory_take_turns();
 	a_user_pointer_that_leads_nowhere_ends_who_touches_it();
 	return 0;
