@@ -55,7 +55,7 @@ NOT_MASKED = ('bo', 'deadlocks', 'deadlocks_threads', 'fork_keeper', 'life', 'ov
 Step = collections.namedtuple('Step', 'name kind build suite budget mask', defaults=[''])
 
 CHECK_STEPS = [
-    Step('compile', 'compile', 'build', '', 40),
+    Step('compile', 'compile', 'build', '', 35),
     Step('tidy', 'test', 'build', 'tidy', 8),
     Step('layers', 'test', 'build', 'layers', 8),
     Step('abi', 'test', 'build', 'abi', 3),
@@ -72,13 +72,14 @@ CHECK_STEPS = [
     Step('plants', 'test', 'build', 'plants', 34),
     Step('chaos', 'test', 'build', 'chaos', 12),
     Step('fuzz corpus', 'test', 'build', 'fuzz', 3),
-    Step('stress', 'test', 'build', 'stress', 35),
-    Step('debug: compile', 'compile', 'build-debug', '', 40),
+    Step('stress', 'test', 'build', 'stress', 28),
+    Step('igt', 'test', 'build', 'igt', 23),
+    Step('debug: compile', 'compile', 'build-debug', '', 35),
     Step('debug: unit', 'test', 'build-debug', 'unit', 12),
-    Step('debug: live', 'test', 'build-debug', 'live', 43),
+    Step('debug: live', 'test', 'build-debug', 'live', 38),
     Step('fuzz: compile', 'compile', 'build-fuzz', '', 15),
     Step('fuzz', 'test', 'build-fuzz', 'fuzz', 12),
-    Step('plant: compile', 'compile', 'build-plant', '', 26),
+    Step('plant: compile', 'compile', 'build-plant', '', 25),
     Step('plant: all must fail', 'plant', 'build-plant', 'plant', 35),
 ] + [
     Step(f'live, {mask}', 'test', 'build', 'live', 5 if mask in HOME_MASKS else 13, mask)

@@ -35,6 +35,7 @@ import igt_expect
 
 FOLDER = '/usr/libexec/igt-gpu-tools'
 ALONE = re.compile(r'huge')  # they write nr_hugepages, for the whole system
+MANY_CARDS = re.compile(r'multigpu')
 REASON = re.compile(r'(?:CRITICAL|Test requirement|requirement not met|SKIP|Failed assertion'
                     r'|Received signal|error:)[^\n]*')
 RESULT = re.compile(r'^Subtest \S+: (SUCCESS|FAIL|SKIP|CRASH|TIMEOUT)', re.M)
@@ -58,6 +59,8 @@ def why(text):
 
 def run_one(options, binary, subtest):
     command = ['chroot', options.root, '/usvm/usvm', 'run', '--profile', options.profile]
+    if MANY_CARDS.search(subtest) or binary == 'xe_multigpu_svm':
+        command += ['--cards', '2']
     if options.vram:
         command += ['--vram', options.vram]
     if options.poison:
@@ -112,23 +115,16 @@ CAUSES = (
      ' none does'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
     (r'purge|dontneed|per-vma', 'purgeable objects are not there'),
-    (r'multigpu', 'needs two cards that udev finds'),
+    (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
     (r'query-(oa-units|pxp-status)', 'the card has no such unit'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
-    (r'error-inject', 'binds of an array that failed are not undone'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
-    (r'execqueues-conflict', 'binds of two queues are not ordered by what they bind'),
-    (r'enobufs', 'no array of binds is too large'),
     (r'overcommit|out-of-memory|massive', 'memory that is short is told by another errno,'
      ' or later'),
 )
 
 
 def cause_of(line):
-    if line['binary'] == 'xe_multigpu_svm':
-        return 'needs two cards that udev finds'
-    if line['binary'] == 'xe_page_reclaim':
-        return 'the card does not count reclaimed pages'
     if line['result'] == 'skip' and 'multi-queue' in line['subtest']:
         return 'for the profile cri'
     for pattern, cause in CAUSES:
