@@ -207,3 +207,12 @@ SHIM_EXPORT int statx(int dir, const char *restrict path, int flags, unsigned in
 	}
 	return 0;
 }
+
+SHIM_EXPORT int scandir64(const char *path, struct dirent64 ***names,
+			  int (*filter)(const struct dirent64 *),
+			  int (*compare)(const struct dirent64 **, const struct dirent64 **))
+{
+	char buffer[SHIM_PATH_MAX];
+
+	return shim_real()->scandir64(shim_path(path, buffer), names, filter, compare);
+}

@@ -45,6 +45,7 @@ const struct shim_real *shim_real(void)
 	FIND(realpath);
 	FIND(mount);
 	FIND(scandir);
+	FIND(scandir64);
 	FIND(fstatfs);
 	FIND(statfs);
 	FIND(statx);

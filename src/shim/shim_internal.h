@@ -72,6 +72,9 @@ struct shim_real {
 	int (*scandir)(const char *path, struct dirent ***names,
 		       int (*filter)(const struct dirent *),
 		       int (*compare)(const struct dirent **, const struct dirent **));
+	int (*scandir64)(const char *path, struct dirent64 ***names,
+			 int (*filter)(const struct dirent64 *),
+			 int (*compare)(const struct dirent64 **, const struct dirent64 **));
 	int (*fstatfs)(int fd, struct statfs *fs);
 	int (*statfs)(const char *path, struct statfs *fs);
 	int (*statx)(int dir, const char *path, int flags, unsigned int mask,
