@@ -312,6 +312,46 @@ static void counters_are_lines_of_text(void **state)
 	run_client(counters, NULL);
 }
 
+static void report(void *arg)
+{
+	const struct xe_bind_op mirror = mirror_op();
+	static char text[32768];
+	const struct xe_card_config config = { .vram_bytes = MIB(16), .place_on_device = true };
+	struct xe_sync sync;
+	uint64_t data, shared;
+	uint32_t vm, queue;
+	size_t bytes;
+
+	(void)arg;
+	CHECK(!xe_card_open(&config, &client.card));
+	CHECK(!xe_file_open(client.card, &client.file));
+	client.page = map_pages(2);
+	data = map_pages(1);
+	CHECK(!sim_mmap(sim, 0, PAGE_BYTES, READ_WRITE, SYS_VMA_ANON_SHARED, 0, &shared));
+	vm = make_vm(SVM);
+	CHECK(!bind_one(vm, &mirror, NULL, 0));
+	queue = make_queue(vm, XE_ENGINE_COPY);
+	sync = user_fence(data + 512, 1);
+	CHECK(!exec_one(queue, 0, NULL, 0)); /* no job: it has no commands */
+	write_store(data, shared, 42);
+	CHECK(!exec_one(queue, data, &sync, 1));
+	CHECK(!wait_user_fence(data + 512, 1, queue, FOREVER));
+	bytes = xe_report_text(client.card, text, sizeof(text) - 1);
+	CHECK(bytes && bytes < sizeof(text) - 1 && text[bytes - 1] == '\n');
+	text[bytes] = 0;
+	CHECK(!strncmp(text, "card 0\njobs 1\n", 14));
+	CHECK(strstr(text, "\nsvm_pagefault_count "));
+	CHECK(strstr(text, "\nstayed ")); /* shared memory cannot go to a device */
+	CHECK(xe_report_text(client.card, text, 20) <= 20);
+	client_stop();
+}
+
+static void a_report_has_jobs_counters_and_what_stayed(void **state)
+{
+	(void)state;
+	run_client(report, NULL);
+}
+
 static void no_card(void *arg)
 {
 	struct xe_card_config config = { .profile = "none", .vram_bytes = MIB(2) };
@@ -361,6 +401,7 @@ int main(void)
 		cmocka_unit_test(the_driver_has_a_name_and_the_card_a_place),
 		cmocka_unit_test(a_struct_may_be_shorter_or_longer_than_ours),
 		cmocka_unit_test(counters_are_lines_of_text),
+		cmocka_unit_test(a_report_has_jobs_counters_and_what_stayed),
 		cmocka_unit_test(a_card_that_cannot_be_opened_leaves_nothing),
 	};
 
