@@ -88,19 +88,31 @@ static _Noreturn void end_parent(const struct scene *s)
 	__builtin_unreachable();
 }
 
+/* Nobody is to wait for what does not come. */
+static _Noreturn void fail_parent(const struct scene *s)
+{
+	__atomic_store_n(&s->shared->ready, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->shared->runs, 1, __ATOMIC_RELEASE);
+	_exit(PARENT_FAILED);
+}
+
 static _Noreturn void be_parent(const struct scene *s)
 {
 	struct usvm *gpu;
 	struct usvm_vm *vm;
+	long pid;
 
 	if (usvm_open(s->live->param->spec, &gpu) || usvm_vm_create(gpu, NULL, &vm))
-		_exit(PARENT_FAILED);
+		fail_parent(s);
 	for (int i = 0; !on_device(vm, s); i++) {
-		if (i == 1000 || usvm_prefetch(vm, s->at, s->bytes, USVM_PLACE_DEVICE))
-			_exit(PARENT_FAILED);
+		if (i == 300 || usvm_prefetch(vm, s->at, s->bytes, USVM_PLACE_DEVICE))
+			fail_parent(s);
 	}
 	__atomic_store_n(&s->shared->ready, 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) == 0) {
+	pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid < 0)
+		fail_parent(s);
+	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGBUS, SIG_DFL);
 		alarm(15);
