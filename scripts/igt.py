@@ -29,6 +29,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import igt_expect
@@ -36,7 +37,7 @@ import igt_expect
 FOLDER = '/usr/libexec/igt-gpu-tools'
 ALONE = re.compile(r'huge')  # they write nr_hugepages, for the whole system
 MANY_CARDS = re.compile(r'multigpu')
-REASON = re.compile(r'(?:CRITICAL|Test requirement|requirement not met|SKIP|Failed assertion'
+REASON = re.compile(r'(?:CRITICAL|Test requirement not|requirement not met|SKIP|Failed assertion'
                     r'|Received signal|error:)[^\n]*')
 RESULT = re.compile(r'^Subtest \S+: (SUCCESS|FAIL|SKIP|CRASH|TIMEOUT)', re.M)
 JUDGED = re.compile(r'^usvm run: .*no (?:page|process) .*', re.M)
@@ -57,10 +58,15 @@ def why(text):
     return picked[0][:200] if picked else ''
 
 
+# Messages to children have a key that is the same in each run: a namespace for each.
+ALONE_IN_NAMESPACE = ['unshare', '--ipc', 'sh', '-c',
+                      'echo 1048576 >/proc/sys/kernel/msgmnb; exec "$@"', 'igt']
+
+
 def run_one(options, binary, subtest):
     command = ['chroot', options.root, '/usvm/usvm', 'run', '--profile', options.profile]
     if MANY_CARDS.search(subtest) or binary == 'xe_multigpu_svm':
-        command += ['--cards', '2']
+        command = ALONE_IN_NAMESPACE + command + ['--cards', '2']
     if options.vram:
         command += ['--vram', options.vram]
     if options.poison:
@@ -135,6 +141,32 @@ def cause_of(line):
     return 'not looked into'
 
 
+def describe_expected():
+    """What igt_expect.py says of xe_exec_system_allocator, as sections of the document."""
+    reasons = collections.defaultdict(list)
+    for subtest, expect in igt_expect.table().items():
+        reasons[expect].append(subtest)
+    text = ['', '## What has to migrate', '',
+            'Of the subtests of xe_exec_system_allocator, by `scripts/igt_expect.py` and with',
+            '`usvm run --require-migration`, in each process that runs a job:', '',
+            '| has to show | subtests |', '|---|---|']
+    for expect, subtests in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        text.append(f'| {expect} | {len(subtests)} |')
+    text += ['', '## What does nothing by its own construction', '']
+    for expect, subtests in reasons.items():
+        if not expect.startswith('none: vacuous'):
+            continue
+        text.append(f'- {expect.partition("vacuous: ")[2]} ({len(subtests)}):')
+        sections = collections.Counter(
+            max((s for s in igt_expect.SECTIONS if subtest.endswith('-' + s)), key=len)
+            for subtest in subtests)
+        words = ', '.join(f'{section} ({count})' for section, count in sections.items())
+        text += textwrap.wrap(words + '.', 96, initial_indent='  ', subsequent_indent='  ',
+                              break_on_hyphens=False)
+    text += ['', 'scripts/igt-expect.txt has them by name.']
+    return text
+
+
 def write_document(path, files):
     last, repeated = {}, 0
     for name in files:
@@ -171,6 +203,7 @@ def write_document(path, files):
             text.append(f'  {binary} {subtest} ({profile}, {result});')
         more = f'; and {len(lines) - 12} more.' if len(lines) > 12 else '.'
         text[-1] = text[-1][:-1] + more
+    text += describe_expected()
     with open(path, 'w', encoding='utf-8') as file:
         file.write('\n'.join(text) + '\n')
 
