@@ -33,6 +33,7 @@ struct options {
 	const struct run_profile *profile;
 	unsigned int cards;
 	uint64_t vram_bytes;
+	bool migrate_always;
 	bool poison;
 	struct run_report report; /* placement: place on the device, too */
 };
@@ -86,6 +87,8 @@ static void set_environment(const struct options *o, const char *root, const cha
 	}
 	if (o->report.placement)
 		setenv("USVM_XE_PLACEMENT", "device", 1);
+	if (o->migrate_always)
+		setenv("USVM_XE_MIGRATE", "always", 1);
 	if (o->poison)
 		setenv("USVM_XE_POISON", "1", 1);
 }
@@ -149,6 +152,7 @@ enum {
 	OPTION_VRAM,
 	OPTION_STATS,
 	OPTION_MIGRATION,
+	OPTION_MIGRATE,
 	OPTION_PLACEMENT,
 	OPTION_POISON,
 	OPTION_HELP,
@@ -160,6 +164,7 @@ static const struct option long_options[] = {
 	{ "vram", required_argument, NULL, OPTION_VRAM },
 	{ "stats", no_argument, NULL, OPTION_STATS },
 	{ "require-migration", optional_argument, NULL, OPTION_MIGRATION },
+	{ "migrate", required_argument, NULL, OPTION_MIGRATE },
 	{ "placement", required_argument, NULL, OPTION_PLACEMENT },
 	{ "poison", no_argument, NULL, OPTION_POISON },
 	{ "help", no_argument, NULL, OPTION_HELP },
@@ -192,6 +197,11 @@ static int take_option(struct options *o, int option)
 		if (run_report_wanted(&o->report, optarg ? optarg : "device,home"))
 			return command_usage_error(&run_command,
 						   "no migration is called '%s'", optarg);
+		return 0;
+	case OPTION_MIGRATE:
+		o->migrate_always = !strcmp(optarg, "always");
+		if (!o->migrate_always && strcmp(optarg, "auto"))
+			return command_usage_error(&run_command, "no migration '%s'", optarg);
 		return 0;
 	case OPTION_PLACEMENT:
 		o->report.placement = !strcmp(optarg, "device");
@@ -249,6 +259,9 @@ const struct command run_command = {
 		 "                  Fail unless in each process that ran a job pages went to the\n"
 		 "                  device and came home; WHAT: device,home (default), device,\n"
 		 "                  home, none\n"
+		 "  --migrate=always\n"
+		 "                  Migrate also where system calls cannot touch pages on the\n"
+		 "                  device: for ordinary users; such a call fails with EFAULT\n"
 		 "  --placement=device\n"
 		 "                  Take all memory to the device that can be taken, whatever is\n"
 		 "                  advised, and list what cannot\n"

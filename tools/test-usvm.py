@@ -58,7 +58,7 @@ def test_usage():
                       ['run', '--vram', '17179869186G', 'true'], # wraps to 2G
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['run', '--require-migration=up', 'true'],
-                      ['run', '--placement=moon', 'true'], ['run', '--poison=no', 'true'],
+                      ['run', '--placement=moon', 'true'], ['run', '--migrate=never', 'true'], ['run', '--poison=no', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)
@@ -72,7 +72,8 @@ def test_usage():
             (['doctor', '--help'], ['--json']),
             (['oracle', '--help'], ['--seconds', '--seed', '--script', '--plant']),
             (['run', '--help'], ['--profile', '--cards', '--vram', '--stats', '--poison',
-                                 '--require-migration', '--placement=device', 'USVM_LOG']),
+                                 '--require-migration', '--placement=device', '--migrate',
+                                 'USVM_LOG']),
             (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)
         check(f'{" ".join(arguments)}: names what there is',

@@ -75,6 +75,11 @@ def test_migration():
     status, _, err = run(['--require-migration'], program=HELLO, USVM_FEATURES='-move')
     check('--require-migration: fails where pages cannot move', status == 1
           and 'no page went to the device' in err, status, err)
+    status, _, err = run(['--require-migration', '--migrate=always'], 'anonymous',
+                         USVM_FEATURES='-kernel_faults')
+    check('--migrate=always: also where system calls could not touch the pages', status == 0, err)
+    status, _, err = run(['--require-migration'], 'anonymous', USVM_FEATURES='-kernel_faults')
+    check('--migrate=auto: there nothing migrates', status == 1, err)
     status, _, _ = run(['--require-migration=none'], program='false')
     check("the program's status comes first", status == 1)
 
