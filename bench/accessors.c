@@ -250,7 +250,7 @@ int main(int argc, char **argv)
 	if (memcmp(sets.engine, sets.plain, SET_BYTES) != 0)
 		bench_fail("what was written differs");
 	bench_device_close(&device);
-	if (bench_core_count() > 1)
+	if (bench_core_count() > 1 && !bench.one_core)
 		measure_two(&bench, &sets, bench.smoke ? 1 << 14 : 1 << 22);
 	munmap(sets.engine, SET_BYTES);
 	munmap(sets.plain, SET_BYTES);

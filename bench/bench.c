@@ -47,6 +47,8 @@ void bench_must(int err, const char *what)
 static const struct option options[] = {
 	{ "json", required_argument, NULL, 'j' },
 	{ "smoke", no_argument, NULL, 's' },
+	{ "rounds", required_argument, NULL, 'r' },
+	{ "one-core", no_argument, NULL, '1' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -66,8 +68,17 @@ void bench_init(struct bench *bench, const char *name, const char *question, int
 			bench->smoke = true;
 			bench->rounds = 2;
 			break;
+		case 'r':
+			bench->rounds = (unsigned int)atoi(optarg);
+			if (bench->rounds < 1 || bench->rounds > 1000)
+				bench_fail("--rounds: 1 to 1000");
+			break;
+		case '1':
+			bench->one_core = true;
+			break;
 		case 'h':
-			printf("Usage: %s [--json FILE] [--smoke]\n%s\n", name, question);
+			printf("Usage: %s [--json FILE] [--smoke] [--rounds N] [--one-core]\n%s\n",
+			       name, question);
 			exit(0);
 		default:
 			exit(2);

@@ -75,6 +75,7 @@ struct bench {
 	const char *name;
 	const char *json_path;
 	bool smoke;          /* short: is it still right? */
+	bool one_core;       /* only what runs on one processor: the others are busy */
 	unsigned int rounds; /* of each side, taking turns */
 	struct bench_row rows[BENCH_ROWS_MAX];
 	size_t row_count;
@@ -138,7 +139,7 @@ unsigned int bench_core_count(void);
  * another core, and a short run does without it */
 static inline unsigned int bench_places(const struct bench *bench)
 {
-	return bench->smoke ? 1 : bench_core_count();
+	return bench->smoke || bench->one_core ? 1 : bench_core_count();
 }
 
 /** bench_pin() - thread @tid (0: the caller) runs on the first or second processor */

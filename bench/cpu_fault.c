@@ -189,7 +189,7 @@ int main(int argc, char **argv)
 		measure(&bench, BENCH_PAGE, bench.smoke ? 32 : 512, (enum bench_place)place);
 		measure(&bench, BENCH_HUGE, bench.smoke ? 4 : 32, (enum bench_place)place);
 	}
-	if (bench_core_count() > 1)
+	if (bench_core_count() > 1 && !bench.one_core)
 		measure_running(&bench, bench.smoke ? 32 : 512);
 	return bench_report(&bench);
 }

@@ -198,7 +198,8 @@ int main(int argc, char **argv)
 		   argv);
 	for (size_t i = 0; i < sizeof(games) / sizeof(games[0]); i++)
 		measure(&bench, &games[i], BENCH_SAME_CORE, bench.smoke ? 8 : 200);
-	for (size_t i = 0; i < sizeof(games) / sizeof(games[0]) && !bench.smoke; i++)
+	for (size_t i = 0; i < sizeof(games) / sizeof(games[0]) && bench_places(&bench) > 1;
+	     i++)
 		measure(&bench, &games[i], BENCH_FREE, 200);
 	return bench_report(&bench);
 }
