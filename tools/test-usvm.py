@@ -58,7 +58,8 @@ def test_usage():
                       ['run', '--vram', '17179869186G', 'true'], # wraps to 2G
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['run', '--require-migration=up', 'true'],
-                      ['run', '--placement=moon', 'true'], ['run', '--migrate=never', 'true'], ['run', '--poison=no', 'true'],
+                      ['run', '--placement=moon', 'true'],
+                      ['run', '--migrate=never', 'true'], ['run', '--poison=no', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)
