@@ -270,16 +270,29 @@ static int give_place(struct vm_bo *bo, uint32_t placement, bool pin, enum vm_bo
 	return 0;
 }
 
+enum pin {
+	PIN_NONE,
+	PIN_LONG,
+	PIN_BRIEF,
+};
+
+static void count_pin(struct vm_bo *bo, enum pin pin)
+{
+	lock_assert_held(event_lock_of(bo));
+	bo->pin_count += pin != PIN_NONE;
+	bo->brief_pins += pin == PIN_BRIEF;
+}
+
 /* Keep the place of @bo, which has one in device memory. event_lock is held, and released.
  * Return: 0; -EAGAIN it is being evicted. */
-static int hold(struct vm_bo *bo, bool pin) RELEASES(event_lock_of(bo));
-NO_LOCK_ANALYSIS static int hold(struct vm_bo *bo, bool pin)
+static int hold(struct vm_bo *bo, enum pin pin) RELEASES(event_lock_of(bo));
+NO_LOCK_ANALYSIS static int hold(struct vm_bo *bo, enum pin pin)
 {
 	struct vram_bo *vram_bo = vram_bo_get(bo->vram_bo);
 	int err = 0;
 
 	lock_release(event_lock_of(bo));
-	if (!pin) {
+	if (pin == PIN_NONE) {
 		vram_bo_touch(vram_bo);
 		vram_bo_put(vram_bo);
 		return 0;
@@ -290,7 +303,7 @@ NO_LOCK_ANALYSIS static int hold(struct vm_bo *bo, bool pin)
 
 		lock_acquire(event_lock_of(bo));
 		kept = bo->state == VM_BO_IN_DEVICE && bo->vram_bo == vram_bo;
-		bo->pin_count += kept;
+		count_pin(bo, kept ? pin : PIN_NONE);
 		lock_release(event_lock_of(bo));
 		if (!kept) {
 			vram_bo_unpin(vram_bo);
@@ -315,7 +328,7 @@ static int validate(struct vm_bo *bo, bool pin)
 			lock_release(event_lock_of(bo));
 			return 0;
 		case VM_BO_IN_DEVICE:
-			err = hold(bo, pin);
+			err = hold(bo, pin ? PIN_LONG : PIN_NONE);
 			if (err != -EAGAIN)
 				return err;
 			/* Who evicts it has not come to evict() yet. */
@@ -355,10 +368,10 @@ int vm_bo_pin_briefly(struct vm_bo *bo)
 		vm_pin_passing(bo->device);
 		lock_settled(bo);
 		if (bo->state == VM_BO_IN_DEVICE) {
-			placed = !hold(bo, true);
+			placed = !hold(bo, PIN_BRIEF);
 		} else {
 			placed = bo->state == VM_BO_IN_SYSTEM;
-			bo->pin_count += placed;
+			count_pin(bo, placed ? PIN_BRIEF : PIN_NONE);
 			lock_release(event_lock_of(bo));
 		}
 		if (placed)
@@ -369,25 +382,41 @@ int vm_bo_pin_briefly(struct vm_bo *bo)
 	}
 }
 
-void vm_bo_unpin_briefly(struct vm_bo *bo)
-{
-	vm_bo_unpin(bo);
-	vm_pin_passed(bo->device);
-}
-
-void vm_bo_unpin(struct vm_bo *bo)
+static void unpin(struct vm_bo *bo, enum pin pin)
 {
 	struct vram_bo *vram_bo;
 
 	lock_acquire(event_lock_of(bo));
+	ASSERT(bo->pin_count > bo->brief_pins || pin == PIN_BRIEF);
 	ASSERT(bo->pin_count > 0);
 	bo->pin_count--;
+	bo->brief_pins -= pin == PIN_BRIEF;
 	/* Someone may move it away before we have unpinned it. */
 	vram_bo = bo->vram_bo ? vram_bo_get(bo->vram_bo) : NULL;
 	lock_release(event_lock_of(bo));
 	if (vram_bo)
 		vram_bo_unpin(vram_bo);
 	vram_bo_put(vram_bo);
+}
+
+void vm_bo_unpin(struct vm_bo *bo)
+{
+	unpin(bo, PIN_LONG);
+}
+
+void vm_bo_unpin_briefly(struct vm_bo *bo)
+{
+	unpin(bo, PIN_BRIEF);
+	vm_pin_passed(bo->device);
+}
+
+/* May it move? Return: 0; -EAGAIN in a moment; -EBUSY it is pinned. */
+static int may_move(const struct vm_bo *bo)
+{
+	lock_assert_held(event_lock_of(bo));
+	if (!bo->pin_count)
+		return 0;
+	return bo->pin_count == bo->brief_pins ? -EAGAIN : -EBUSY;
 }
 
 /* Return: 0; -EAGAIN someone else is at it. */
@@ -404,8 +433,8 @@ static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
 	lock_acquire(event_lock_of(bo));
 	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo)
 		err = -EAGAIN;
-	else if (bo->pin_count)
-		err = -EBUSY;
+	else
+		err = may_move(bo);
 	if (!err) {
 		bo->state = VM_BO_CHANGING;
 		revoke_locked(bo);
@@ -431,10 +460,11 @@ static int move_to_device(struct vm_bo *bo) RELEASES(event_lock_of(bo));
 NO_LOCK_ANALYSIS static int move_to_device(struct vm_bo *bo)
 {
 	enum vm_bo_state before = bo->state;
+	int err = may_move(bo);
 
-	if (bo->pin_count) {
+	if (err) {
 		lock_release(event_lock_of(bo));
-		return -EBUSY;
+		return err;
 	}
 	bo->state = VM_BO_CHANGING;
 	revoke_locked(bo);
@@ -442,32 +472,38 @@ NO_LOCK_ANALYSIS static int move_to_device(struct vm_bo *bo)
 	return give_place(bo, VM_BO_DEVICE, false, before);
 }
 
+/* One try. Return: as vm_bo_move(), or -EAGAIN. */
+static int move(struct vm_bo *bo, enum vm_bo_place place)
+{
+	struct vram_bo *vram_bo;
+	int err;
+
+	lock_settled(bo);
+	if (bo->state == (place == VM_BO_DEVICE ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM)) {
+		lock_release(event_lock_of(bo));
+		return 0;
+	}
+	if (place == VM_BO_DEVICE)
+		return move_to_device(bo);
+	if (bo->state == VM_BO_NOWHERE) {
+		set_state_locked(bo, VM_BO_IN_SYSTEM, NULL);
+		lock_release(event_lock_of(bo));
+		return 0;
+	}
+	vram_bo = vram_bo_get(bo->vram_bo);
+	lock_release(event_lock_of(bo));
+	err = move_to_system(bo, vram_bo);
+	vram_bo_put(vram_bo);
+	return err;
+}
+
 int vm_bo_move(struct vm_bo *bo, enum vm_bo_place place)
 {
 	if ((place != VM_BO_SYSTEM && place != VM_BO_DEVICE) || !(bo->placement & place))
 		return -EINVAL;
 	for (;;) {
-		struct vram_bo *vram_bo;
-		int err;
+		int err = vm_device_is_unplugged(bo->device) ? -ENODEV : move(bo, place);
 
-		if (vm_device_is_unplugged(bo->device))
-			return -ENODEV;
-		lock_settled(bo);
-		if (bo->state == (place == VM_BO_DEVICE ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM)) {
-			lock_release(event_lock_of(bo));
-			return 0;
-		}
-		if (place == VM_BO_DEVICE)
-			return move_to_device(bo);
-		if (bo->state == VM_BO_NOWHERE) {
-			set_state_locked(bo, VM_BO_IN_SYSTEM, NULL);
-			lock_release(event_lock_of(bo));
-			return 0;
-		}
-		vram_bo = vram_bo_get(bo->vram_bo);
-		lock_release(event_lock_of(bo));
-		err = move_to_system(bo, vram_bo);
-		vram_bo_put(vram_bo);
 		if (err != -EAGAIN)
 			return err;
 		base_host->cpu_yield();

@@ -32,6 +32,7 @@ struct vm_bo {
 	/* Under event_lock: */
 	enum vm_bo_state state;
 	uint32_t pin_count;
+	uint32_t brief_pins;      /* of those: who moves it waits for them */
 	uint32_t bind_count;
 	struct vram_bo *vram_bo;  /* IN_DEVICE: a reference */
 	struct list binds;        /* of struct vm_bind.bo_node */

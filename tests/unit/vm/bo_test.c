@@ -238,6 +238,35 @@ static void a_pinned_object_stays_and_pages_are_used_in_place(void **state)
 	vm_bo_put(other);
 }
 
+static struct vm_bo *pinned;
+
+static void unpin_at_third(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (++f->test[0] == 3)
+		vm_bo_unpin_briefly(pinned);
+}
+
+/* As a fault has it while it writes entries: who moves the object comes a moment too soon. */
+static void who_moves_an_object_waits_for_brief_pins(void **state)
+{
+	static const enum vm_bo_place places[] = { VM_BO_SYSTEM, VM_BO_DEVICE };
+	struct fixture *f = *state;
+
+	pinned = make_bo(f, MIB(2), BOTH, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		assert_int_equal(vm_bo_pin_briefly(pinned), 0);
+		f->test[0] = 0;
+		f->fake->yield_hook = unpin_at_third;
+		assert_int_equal(vm_bo_move(pinned, places[i]), 0);
+		f->fake->yield_hook = settle_hook;
+		assert_int_equal(f->test[0], 3);
+		assert_int_equal(place_of(pinned), places[i]);
+	}
+	vm_bo_put(pinned);
+}
+
 static void an_object_moves_when_it_is_asked_to(void **state)
 {
 	struct fixture *f = *state;
@@ -342,6 +371,7 @@ int main(void)
 		TEST(objects_and_pages_evict_each_other),
 		TEST_COPY(objects_and_pages_evict_each_other),
 		TEST(a_pinned_object_stays_and_pages_are_used_in_place),
+		TEST(who_moves_an_object_waits_for_brief_pins),
 		TEST(an_object_moves_when_it_is_asked_to),
 		TEST_COPY(an_object_moves_when_it_is_asked_to),
 		TEST_WITH(a_copy_that_fails_leaves_it_where_it_was, set_up_copy),
