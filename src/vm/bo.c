@@ -420,16 +420,10 @@ static int may_move(const struct vm_bo *bo)
 }
 
 /* Return: 0; -EAGAIN someone else is at it. */
-static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
+static int move_pinned(struct vm_bo *bo, struct vram_bo *vram_bo)
 {
-	int err = 0;
+	int err;
 
-	/* Nobody evicts it meanwhile. */
-	vm_pin_passing(bo->device);
-	if (vram_bo_pin(vram_bo)) {
-		vm_pin_passed(bo->device);
-		return -EAGAIN;
-	}
 	lock_acquire(event_lock_of(bo));
 	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo)
 		err = -EAGAIN;
@@ -451,6 +445,18 @@ static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
 		set_state(bo, VM_BO_IN_SYSTEM, NULL);
 		vram_bo_put(vram_bo); /* the object's; pinned as it is */
 	}
+	return err;
+}
+
+/* Takes over a reference to @vram_bo. Return: as move_pinned(). */
+static int move_to_system(struct vm_bo *bo, struct vram_bo *vram_bo)
+{
+	int err;
+
+	/* Nobody evicts it meanwhile; and its block is free when that is said to be over. */
+	vm_pin_passing(bo->device);
+	err = vram_bo_pin(vram_bo) ? -EAGAIN : move_pinned(bo, vram_bo);
+	vram_bo_put(vram_bo);
 	vm_pin_passed(bo->device);
 	return err;
 }
@@ -476,7 +482,6 @@ NO_LOCK_ANALYSIS static int move_to_device(struct vm_bo *bo)
 static int move(struct vm_bo *bo, enum vm_bo_place place)
 {
 	struct vram_bo *vram_bo;
-	int err;
 
 	lock_settled(bo);
 	if (bo->state == (place == VM_BO_DEVICE ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM)) {
@@ -492,9 +497,7 @@ static int move(struct vm_bo *bo, enum vm_bo_place place)
 	}
 	vram_bo = vram_bo_get(bo->vram_bo);
 	lock_release(event_lock_of(bo));
-	err = move_to_system(bo, vram_bo);
-	vram_bo_put(vram_bo);
-	return err;
+	return move_to_system(bo, vram_bo);
 }
 
 int vm_bo_move(struct vm_bo *bo, enum vm_bo_place place)

@@ -267,6 +267,34 @@ static void who_moves_an_object_waits_for_brief_pins(void **state)
 	vm_bo_put(pinned);
 }
 
+static struct fixture *waker;
+
+/* Who waits for room is woken: it looks now. */
+static void look_for_room(uint32_t *word UNUSED, uint32_t count UNUSED)
+{
+	assert_int_equal(used(waker), 0);
+	waker->test[0]++;
+}
+
+static void what_an_object_left_is_free_when_who_waits_for_room_is_told(void **state)
+{
+	const struct base_host_ops *before = base_host;
+	struct base_host_ops ours = *base_host;
+	struct fixture *f = *state;
+	struct vm_bo *bo = make_bo(f, MIB(2), BOTH, 0);
+
+	assert_int_equal(vm_bo_move(bo, VM_BO_DEVICE), 0);
+	waker = f;
+	ours.unpark = look_for_room;
+	base_host = &ours;
+	f->gpu.device->pins_passed.waiters++;
+	assert_int_equal(vm_bo_move(bo, VM_BO_SYSTEM), 0);
+	f->gpu.device->pins_passed.waiters--;
+	base_host = before;
+	assert_int_equal(f->test[0], 1);
+	vm_bo_put(bo);
+}
+
 static void an_object_moves_when_it_is_asked_to(void **state)
 {
 	struct fixture *f = *state;
@@ -372,6 +400,7 @@ int main(void)
 		TEST_COPY(objects_and_pages_evict_each_other),
 		TEST(a_pinned_object_stays_and_pages_are_used_in_place),
 		TEST(who_moves_an_object_waits_for_brief_pins),
+		TEST(what_an_object_left_is_free_when_who_waits_for_room_is_told),
 		TEST(an_object_moves_when_it_is_asked_to),
 		TEST_COPY(an_object_moves_when_it_is_asked_to),
 		TEST_WITH(a_copy_that_fails_leaves_it_where_it_was, set_up_copy),
