@@ -241,6 +241,8 @@ const char *sim_thread_waits_for(struct sim_thread *thread);
 
 /** sim_yield() - a yield point that is nothing else; @what is for the trace, or NULL */
 void sim_yield(struct sim *sim, const char *what);
+/** sim_sleep() - nanosleep() */
+void sim_sleep(struct sim *sim, uint64_t ns);
 
 /* --- the program ----------------------------------------------------------
  *

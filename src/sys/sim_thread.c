@@ -349,6 +349,12 @@ void sim_call_point(void)
 	sim_yield_point();
 }
 
+void sim_sleep(struct sim *sim, uint64_t ns)
+{
+	sim_yield(sim, "sleep");
+	(void)sim_block(sim, "sleep", 0, ns);
+}
+
 /* In a call, between two steps of the kernel's: others come between seldom, but do. */
 void sim_half_way(void)
 {

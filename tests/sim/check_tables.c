@@ -147,6 +147,7 @@ NO_LOCK_ANALYSIS void tables_check_mm(struct world *world, struct usvm *usvm)
 	for (entry = mm_entry_first(mm, everything); entry;
 	     entry = mm_entry_next(entry, everything))
 		check_entry(world, entry, frames);
+	places_check_mm(world, mm);
 }
 
 /* --- vram, queues --------------------------------------------------------------- */
@@ -166,6 +167,7 @@ NO_LOCK_ANALYSIS void tables_check_vram(struct world *world, struct usvm *usvm)
 			sim_fail(world->sim, "device memory at %#lx was handed out twice",
 				 (unsigned long)bo->span.start);
 	}
+	places_check_vram(world, usvm);
 }
 
 void tables_check_queues(struct world *world, struct usvm *usvm)
@@ -197,6 +199,7 @@ struct walk {
 	struct usvm_vm *vm;
 	const struct page_table *pt;
 	struct mm_entry *entry; /* the last that was found */
+	struct span home;       /* no page of it has an entry */
 };
 
 /* Where in the device's memory mm has the page of @addr; false: not there. */
@@ -215,6 +218,20 @@ static bool find_frame(struct walk *walk, uint64_t addr, uint64_t *offset)
 	*offset = devmem->vram_offset + walk->entry->frame +
 		  (addr - walk->entry->node.span.start);
 	return true;
+}
+
+/* Has mm an entry for the page of @addr, on any device? */
+static bool is_away(struct walk *walk, uint64_t addr)
+{
+	struct mm_entry *entry;
+
+	if (span_contains(walk->home, addr))
+		return false;
+	entry = mm_entry_first(walk->vm->usvm->mm, (struct span){ addr, UINT64_MAX });
+	if (entry && entry->node.span.start <= addr)
+		return !entry->doubted && !entry->displaced;
+	walk->home = (struct span){ addr, entry ? entry->node.span.start : UINT64_MAX };
+	return false;
 }
 
 static void check_page(struct walk *walk, const struct gpusvm_range *range, uint64_t addr)
@@ -238,6 +255,9 @@ static void check_page(struct walk *walk, const struct gpusvm_range *range, uint
 		sim_fail(walk->world->sim,
 			 "vm %u maps %#lx to device memory %#lx, which mm does not",
 			 walk->vm->vm->id, (unsigned long)addr, (unsigned long)pte.target);
+	if (!(pte.flags & USVM_PTE_VRAM) && is_away(walk, addr))
+		sim_fail(walk->world->sim, "vm %u maps %#lx in place, and it is on a device",
+			 walk->vm->vm->id, (unsigned long)addr);
 }
 
 static void check_range(struct walk *walk, const struct gpusvm_notifier *notifier,
@@ -308,6 +328,7 @@ void tables_check_vm(struct world *world, struct usvm_vm *vm, bool sweep)
 			 vm->vm->id);
 
 	check_ranges(&walk);
+	places_check_binds(world, vm->vm, walk.pt, sweep);
 	if (sweep)
 		check_rest(&walk);
 }

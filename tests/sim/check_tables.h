@@ -12,6 +12,9 @@
 #include "run.h"
 
 struct lock;
+struct mm;
+struct page_table;
+struct vm;
 
 bool tables_are_free(const struct lock *lock);
 
@@ -32,5 +35,13 @@ void tables_check_idle(struct world *world, struct usvm *usvm);
 /** tables_check_vm() - ranges; the page table maps what they say, and device memory
  * only where mm has the page. @sweep: and nothing where there is no range. */
 void tables_check_vm(struct world *world, struct usvm_vm *vm, bool sweep);
+
+/* check_places.c: the same for what mm, vram and a vm say of places. */
+void places_check_mm(struct world *world, struct mm *mm);
+void places_check_vram(struct world *world, struct usvm *usvm);
+void places_check_binds(struct world *world, struct vm *vm, const struct page_table *pt,
+			bool sweep);
+/** places_watch_sections() - from now on; NULL: no more */
+void places_watch_sections(struct sim *sim);
 
 #endif

@@ -591,6 +591,31 @@ static void run_job(struct program *program, const struct op *op)
 		wait_job(job);
 }
 
+#define BOUNCES 6
+#define PAUSE_NS 100000000ull
+#define PAUSE_STEPS 200
+
+/* What a program does that works in turns; then it may be quiet for a while: about as long as
+ * thrash control waits. Its vm may go then. */
+static void bounce(struct program *program, const struct op *op)
+{
+	struct op store = *op, kernel_op = *op; /* which is over when run_job() is */
+
+	store.type = OP_STORE;
+	kernel_op.type = OP_KERNEL;
+	for (int i = 0; i < BOUNCES; i++) {
+		program_run_op(program, &store);
+		run_job(program, &kernel_op);
+	}
+	if (op->number % 2 == 0)
+		return;
+	sim_sleep(program->world->sim,
+		  PAUSE_NS - op->number % 32 * PAUSE_STEPS *
+				     program->world->spec->plan->setting.sim.step_ns);
+	drop_vm(program);
+	gpu_wait_all(program);
+}
+
 static void prefetch(struct program *program, const struct op *op)
 {
 	struct usvm_vm *vm = gpu_vm(program);
@@ -727,6 +752,9 @@ void gpu_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_ADVISE:
 		advise_run_op(program, op);
+		break;
+	case OP_BOUNCE:
+		bounce(program, op);
 		break;
 	case OP_OBJECT:
 		object_run_op(program, op);

@@ -34,9 +34,14 @@ struct object_job {
 	uint32_t done;
 };
 
+struct span object_span(uint32_t thread)
+{
+	return span_make(OBJECT_START + thread * OBJECT_BYTES, OBJECT_PAGES_MAX * PAGE_BYTES);
+}
+
 static uint64_t start_of(const struct program *program)
 {
-	return OBJECT_START + program->index * OBJECT_BYTES;
+	return object_span(program->index).start;
 }
 
 static uint64_t page_of(const struct object_job *job, uint32_t i)
@@ -137,6 +142,27 @@ static void compare(struct program *program, const struct object_job *job)
 	}
 }
 
+/* It moves while the engine uses it, and what the engine does is not lost. */
+static int run_and_move(struct program *program, struct usvm_queue *queue,
+			const struct usvm_kernel *run)
+{
+	struct object *object = &program->object;
+	struct usvm_fence *fence;
+	int err = usvm_submit_kernel(queue, run, &fence);
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < 2; i++) {
+		int moved = usvm_bo_move(object->bo, i ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
+
+		if (moved != -EINVAL) /* its placement */
+			gpu_must(program, "usvm_bo_move()", moved);
+	}
+	err = usvm_fence_wait(fence, USVM_FOREVER);
+	usvm_fence_put(fence);
+	return err;
+}
+
 static void run_job(struct program *program, const struct op *op)
 {
 	struct usvm_queue *queue = gpu_queue_of(program);
@@ -148,15 +174,17 @@ static void run_job(struct program *program, const struct op *op)
 		.value = (uint64_t)op->number << 8 | 1,
 	};
 	struct object_job *argument = &job;
+	const struct usvm_kernel run = {
+		.function = kernel,
+		.args = &argument,
+		.args_bytes = sizeof(argument),
+	};
 	int err;
 
 	if (!queue)
 		return;
-	err = usvm_run_kernel(queue, &(struct usvm_kernel){
-					     .function = kernel,
-					     .args = &argument,
-					     .args_bytes = sizeof(argument),
-				     });
+	err = op->detail % 3 ? usvm_run_kernel(queue, &run) :
+			       run_and_move(program, queue, &run);
 	compare(program, &job);
 	if (!err && job.done < WORDS)
 		run_fail(program, "the object's job succeeded after %u of %u words", job.done,

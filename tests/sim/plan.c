@@ -94,7 +94,7 @@ static const struct profile profiles[] = {
 		.summary = "everything at once in a few pages, with calls of a page or two",
 		.weight = { [OP_LOAD] = 60, [OP_STORE] = 60, [OP_ADD] = 20,
 			    [OP_READ_CALL] = 6, [OP_WRITE_CALL] = 6, [OP_MMAP] = 30,
-			    [OP_MUNMAP] = 22, [OP_MREMAP] = 22, [OP_MADVISE] = 45,
+			    [OP_MUNMAP] = 14, [OP_REMAKE] = 25, [OP_MREMAP] = 22, [OP_MADVISE] = 45,
 			    [OP_MPROTECT] = 3, [OP_PIN] = 3, [OP_SWAP] = 2, [OP_FORK] = 3,
 			    [OP_KERNEL] = 60, [OP_BATCH] = 6, [OP_WAIT] = 15,
 			    [OP_PREFETCH] = 40 },
@@ -129,8 +129,8 @@ static const struct profile profiles[] = {
 	{
 		.name = "race",
 		.summary = "three threads, each call half way while others do theirs, on two pages",
-		.weight = { [OP_LOAD] = 50, [OP_STORE] = 70, [OP_MMAP] = 40,
-			    [OP_MUNMAP] = 30, [OP_MREMAP] = 30, [OP_MADVISE] = 40,
+		.weight = { [OP_LOAD] = 50, [OP_STORE] = 70, [OP_MMAP] = 30,
+			    [OP_MUNMAP] = 20, [OP_REMAKE] = 40, [OP_MREMAP] = 30, [OP_MADVISE] = 40,
 			    [OP_FORK] = 6, [OP_KERNEL] = 60, [OP_WAIT] = 5,
 			    [OP_PREFETCH] = 60 },
 		.vram_blocks_max = 2,
@@ -142,13 +142,24 @@ static const struct profile profiles[] = {
 		.name = "policy",
 		.summary = "advice, timeslices, and pages that CPU and GPU both want",
 		.weight = { [OP_LOAD] = 30, [OP_STORE] = 30, [OP_ADD] = 15,
-			    [OP_EXCHANGE] = 3, [OP_MMAP] = 6, [OP_MUNMAP] = 6,
+			    [OP_EXCHANGE] = 3, [OP_MMAP] = 16, [OP_MUNMAP] = 16,
 			    [OP_MREMAP] = 4, [OP_MADVISE] = 8, [OP_MLOCK] = 2,
 			    [OP_PIN] = 2, [OP_FORK] = 1, [OP_KERNEL] = 90,
 			    [OP_BATCH] = 15, [OP_WAIT] = 8, [OP_PREFETCH] = 20,
 			    [OP_QUEUE] = 2, [OP_VM] = 2, [OP_ADVISE] = 120 },
 		.vram_blocks_max = 4,
 		.hot_pages = 3,
+	},
+	{
+		.name = "thrash",
+		.summary = "pages that go to and fro, and vms that go meanwhile",
+		.weight = { [OP_LOAD] = 10, [OP_STORE] = 10, [OP_MADVISE] = 2,
+			    [OP_KERNEL] = 20, [OP_PREFETCH] = 1, [OP_VM] = 12,
+			    [OP_ADVISE] = 2, [OP_BOUNCE] = 40 },
+		.vram_blocks_max = 4,
+		.hot_pages = 2,
+		.tight = true,
+		.races = true,
 	},
 	{
 		.name = "objects",
@@ -244,13 +255,16 @@ static void draw_schedule(struct drawer *d, uint64_t seed, struct sim_config *si
 	sim->freeze_steps = 64u << prng_below(&prng, 9);
 }
 
-/* Of a generator of its own: atomics in device memory only, short timeslices. */
+/* Of a generator of its own: atomics in device memory only, short timeslices, time. */
 static void draw_policy(uint64_t seed, struct setting *setting)
 {
 	static const char *const more[] = {
 		"", ",system_atomics=no,timeslice=1", ",thrash_control=no",
 		",system_atomics=no,timeslice=0",
 	};
+	/* Where a step takes long the timers of thrash control fire, and timeslices are over
+	 * soon; where it takes nothing all follows quickly on what was before. */
+	static const uint64_t step_ns[] = { 50, 5, 2000, 8000 };
 	size_t length = strlen(setting->device);
 	struct prng prng;
 
@@ -259,6 +273,7 @@ static void draw_policy(uint64_t seed, struct setting *setting)
 		 more[prng_below(&prng, ARRAY_SIZE(more))]);
 	setting->autoreset = !prng_below(&prng, 4);
 	setting->common_vm = !prng_below(&prng, 4);
+	setting->sim.step_ns = step_ns[prng_below(&prng, ARRAY_SIZE(step_ns))];
 }
 
 static void draw_setting(struct drawer *d, uint64_t seed, struct setting *setting)
@@ -353,15 +368,31 @@ static void mark(struct drawer *d, uint64_t addr, uint64_t bytes, bool mapped)
 
 /* --- operations ------------------------------------------------------------------ */
 
+/* A hot page that is not mapped. Return: PAGES: all are. */
+static uint64_t draw_hot_hole(struct drawer *d)
+{
+	uint32_t first = (uint32_t)below(d, d->profile->hot_pages);
+
+	for (uint32_t i = 0; i < d->profile->hot_pages; i++) {
+		uint64_t page = d->hot[(first + i) % d->profile->hot_pages];
+
+		if (!d->mapped[page])
+			return page;
+	}
+	return PAGES;
+}
+
 static void draw_mmap(struct drawer *d, struct op *op)
 {
 	uint64_t holes = 0;
-	uint64_t page = below(d, PAGES);
+	uint64_t page = d->profile->tight ? draw_hot_hole(d) : below(d, PAGES);
 
 	/* Fill a hole, if there is one not far away. */
-	while (d->mapped[page] && ++holes < PAGES)
+	while (page < PAGES && d->mapped[page] && ++holes < PAGES)
 		page = (page + 1) % PAGES;
-	if (!d->mapped[page] && !one_in(d, 4)) {
+	if (d->profile->tight && page < PAGES) {
+		op->addr = page_addr(page);
+	} else if (page < PAGES && !d->mapped[page] && !one_in(d, 4)) {
 		uint64_t start = page;
 
 		while (page < PAGES && !d->mapped[page] && page - start < (d->sparse ? 48 : 1024))
@@ -456,6 +487,10 @@ static void draw_call(struct drawer *d, struct op *op)
 	case OP_MUNMAP:
 		mark(d, op->addr, op->bytes, false);
 		break;
+	case OP_REMAKE:
+		op->detail = SYS_PROT_READ | SYS_PROT_WRITE;
+		mark(d, op->addr, op->bytes, true);
+		break;
 	case OP_MREMAP:
 		draw_mremap(d, op);
 		break;
@@ -518,6 +553,11 @@ static void draw_op(struct drawer *d, struct op *op)
 		break;
 	case OP_BATCH:
 		draw_accesses(d, op, 3);
+		break;
+	case OP_BOUNCE:
+		op->addr = draw_word(d);
+		op->access_count = 1;
+		op->access[0] = (struct op_access){ ACCESS_LOAD, op->addr };
 		break;
 	case OP_VM:
 		op->flags |= one_in(d, 6) ? OP_READ_ONLY : one_in(d, 3) ? OP_PIECES : 0;
@@ -626,6 +666,7 @@ const char *op_name(enum op_type type)
 		[OP_LOAD] = "load", [OP_STORE] = "store", [OP_ADD] = "add",
 		[OP_EXCHANGE] = "exchange", [OP_READ_CALL] = "read()",
 		[OP_WRITE_CALL] = "write()", [OP_MMAP] = "mmap", [OP_MUNMAP] = "munmap",
+		[OP_REMAKE] = "munmap and mmap",
 		[OP_MREMAP] = "mremap", [OP_MADVISE] = "madvise",
 		[OP_MPROTECT] = "mprotect", [OP_MLOCK] = "mlock", [OP_PIN] = "dma",
 		[OP_SWAP] = "swap", [OP_FORK] = "fork", [OP_KERNEL] = "kernel",
@@ -633,6 +674,7 @@ const char *op_name(enum op_type type)
 		[OP_QUERY] = "query", [OP_QUEUE] = "new queue", [OP_VM] = "new vm",
 		[OP_DEVICE] = "new device", [OP_BIND] = "unmirror",
 		[OP_UNPLUG] = "unplug", [OP_ADVISE] = "advise", [OP_OBJECT] = "object",
+		[OP_BOUNCE] = "to and fro",
 	};
 
 	return names[type];
@@ -723,6 +765,7 @@ int op_format(const struct op *op, char *buffer, size_t bytes)
 		return snprintf(buffer, bytes, "advise %s, %u pages, %u", place, pages,
 				op->detail);
 	case OP_MUNMAP:
+	case OP_REMAKE:
 	case OP_MLOCK:
 	case OP_SWAP:
 		return snprintf(buffer, bytes, "%s%s %s, %u pages", op_name(op->type),

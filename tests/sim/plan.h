@@ -39,6 +39,7 @@ enum op_type {
 	OP_WRITE_CALL, /* ... that reads it */
 	OP_MMAP,
 	OP_MUNMAP,
+	OP_REMAKE, /* munmap(), mmap() of the same, and a store */
 	OP_MREMAP,
 	OP_MADVISE,
 	OP_MPROTECT,
@@ -57,6 +58,7 @@ enum op_type {
 	OP_BIND,   /* take the mirror of a block from the thread's vm, and give it back */
 	OP_UNPLUG, /* the thread's own device, or the common one, goes away */
 	OP_ADVISE, /* usvm_advise() of a span; detail: 0.. location, 3.. atomic, 7.. PAT */
+	OP_BOUNCE, /* CPU and engine use a word by turns, some times */
 	OP_OBJECT, /* the thread's buffer object: used, moved, bound anew, given back */
 	OP_COUNT
 };

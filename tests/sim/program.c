@@ -165,6 +165,7 @@ static void do_mmap(struct program *program, const struct op *op)
 		.state = state_of(op->detail) | (shared ? MODEL_SHARED : 0u),
 	};
 	uint32_t flags = SIM_MAP_FIXED | (op->flags & OP_NOREPLACE ? SIM_MAP_NOREPLACE : 0u);
+	uint32_t number = advise_unmaps(world, change.span);
 	uint64_t at;
 	int err;
 
@@ -172,6 +173,7 @@ static void do_mmap(struct program *program, const struct op *op)
 	err = sim_mmap(world->sim, op->addr, op->bytes, op->detail,
 		       shared ? SYS_VMA_ANON_SHARED : SYS_VMA_ANON_PRIVATE, flags, &at);
 	model_change_end(world->model, &change, err);
+	advise_unmapped(world, change.span, number, err);
 	if (err && err != -EEXIST)
 		run_fail(program, "mmap() gave %d", err);
 }
@@ -183,11 +185,13 @@ static void do_munmap(struct program *program, const struct op *op)
 		.type = MODEL_UNMAP,
 		.span = span_make(op->addr, op->bytes),
 	};
+	uint32_t number = advise_unmaps(world, change.span);
 	int err;
 
 	model_change_begin(world->model, &change);
 	err = sim_munmap(world->sim, change.span);
 	model_change_end(world->model, &change, err);
+	advise_unmapped(world, change.span, number, err);
 	if (err)
 		run_fail(program, "munmap() gave %d", err);
 }
@@ -205,15 +209,21 @@ static void do_mremap(struct program *program, const struct op *op)
 	};
 	uint32_t flags = SIM_MREMAP_MAYMOVE | SIM_MREMAP_FIXED |
 			 (keep ? SIM_MREMAP_DONTUNMAP : 0u);
+	uint32_t from_number, to_number;
 	uint64_t at;
 	int err;
 
 	if (span_overlaps(change.span, to))
 		return;
 	model_change_begin(world->model, &change);
+	from_number = advise_unmaps(world, change.span);
+	to_number = advise_unmaps(world, to);
 	err = sim_mremap(world->sim, change.span, op->bytes, flags, op->to, &at);
 	change.piece_count = sim_mremap_pieces(world->sim, &change.pieces);
 	model_change_end(world->model, &change, err);
+	/* It may have gone in part. */
+	advise_unmapped(world, to, to_number, -EAGAIN);
+	advise_unmapped(world, change.span, from_number, -EAGAIN);
 	run_hash(world, (uint64_t)(int64_t)err);
 	observe(program, to);
 	if (err)
@@ -328,6 +338,11 @@ void program_run_op(struct program *program, const struct op *op)
 		break;
 	case OP_MUNMAP:
 		do_munmap(program, op);
+		break;
+	case OP_REMAKE:
+		do_munmap(program, op);
+		do_mmap(program, op);
+		store(program, op, false);
 		break;
 	case OP_MREMAP:
 		do_mremap(program, op);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check_tables.h"
 #include "device/faulty.h"
 #include "support/fault_table.h"
 
@@ -261,11 +262,14 @@ void run_plan(const struct run_spec *spec, struct run_result *result,
 		model_destroy(world.model);
 		return;
 	}
-	if (spec->check)
+	if (spec->check) {
 		sim_on_step(world.sim, check_step, &world);
+		places_watch_sections(world.sim);
+	}
 	end(&world, sim_run(world.sim, main_run, &world, spec->steps_max + STEPS_TO_END));
 	if (see)
 		see(&world, arg);
+	places_watch_sections(NULL);
 	sim_close(world.sim);
 	model_destroy(world.model);
 }

@@ -38,11 +38,21 @@ struct job {
 	uint32_t advice_count; /* the program's, when it was submitted */
 };
 
-/* What a thread has said of a page in a vm of its own. */
+/* What a thread has said of a page in a vm of its own, of each attribute, and when: times
+ * are those of world.unmap_clock. */
 struct advice {
-	uint8_t location;
-	uint8_t atomic;
-	uint8_t pat_index;
+	uint8_t value[3];
+	bool is_vague[3]; /* a call that unmaps was under way */
+	uint32_t before[3];
+	uint32_t after[3];
+};
+
+/* Calls that unmap a page, or what they could find there. */
+struct unmaps {
+	uint32_t begun, ended; /* so many */
+	uint32_t last;         /* when the last began */
+	uint32_t maybe;        /* when it began, if usvm is told of it; else 0 */
+	uint32_t heard, done;  /* when one began and ended that it was told of, and no other */
 };
 
 #define PLAY_PAGES (PLAN_BLOCKS * (HUGE_BYTES / PAGE_BYTES))
@@ -144,7 +154,11 @@ struct world {
 	struct program programs[PLAN_THREADS_MAX];
 	uint64_t step_count;      /* of check.c */
 	struct seen seen[1 + PLAN_THREADS_MAX];
+	struct unmaps unmaps[PLAY_PAGES]; /* of advise.c */
+	uint32_t unmap_clock;
 	bool may_refuse[PLAY_PAGES]; /* atomics: it was said, once, in some vm */
+	bool gate_was_closed;       /* of check_places.c */
+	uint64_t gate_pages;
 	bool is_wanted[PLAN_SLOTS]; /* somebody is about to have it; of own.c */
 };
 
@@ -190,11 +204,15 @@ struct usvm_vm *gpu_vm(struct program *program); /* NULL: there is none */
 
 /* advise.c */
 void advise_new_vm(struct program *program);
+/** advise_unmaps() - a call takes what is mapped in @span away. Return: for the end */
+uint32_t advise_unmaps(struct world *world, struct span span);
+void advise_unmapped(struct world *world, struct span span, uint32_t number, int err);
 void advise_run_op(struct program *program, const struct op *op);
 bool advise_may_refuse(const struct program *program, uint64_t addr);
 void advise_judge(const struct job *job);
 
 /* object.c: the buffer object of each thread */
+struct span object_span(uint32_t thread); /* where it binds it */
 void object_run_op(struct program *program, const struct op *op);
 void object_unbound(struct program *program); /* the thread's vm goes */
 void object_drop(struct program *program);
