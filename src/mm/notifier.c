@@ -72,8 +72,10 @@ void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 		if (!PLANTED(NOTIFY_LATE))
 			ATOMIC_ADD(&n->seq, 1);
 		n->ops->invalidate(n, &event);
-		if (PLANTED(NOTIFY_LATE))
+		if (PLANTED(NOTIFY_LATE)) {
+			plant_yield();
 			ATOMIC_ADD(&n->seq, 1);
+		}
 	}
 	mm_trace(mm, TRACE_INVALIDATE, span.start, span_bytes(span), type, 0);
 }

@@ -312,8 +312,6 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 		return err == -ENOMEM ? err : -EOPNOTSUPP;
 	if (mm_span_excluded(mm, take->span))
 		return -EOPNOTSUPP;
-	if (PLANTED(TAKE_ONE_QUERY))
-		return 0;
 	err = mm_vma_find(mm, take->span.start, false, &again, NULL); /* R2 */
 	if (err || again.span.start != vma->span.start || again.span.end != vma->span.end ||
 	    again.prot != vma->prot || again.kind != vma->kind)
@@ -381,8 +379,7 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 	if (!PLANTED(REVOKE_TAKE))
 		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE);
 	mm_unlock(mm, 0);
-	if (!PLANTED(DRAIN_NOTHING))
-		mm_drain(mm, take->span);
+	mm_drain(mm, take->span);
 
 	mm_lock(mm);
 	err = take_locked(mm, take, seq, map);

@@ -21,6 +21,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 void mm_owner_stay(struct mm *mm, struct mm_entry_owner *owner, uint64_t ns)
 {
@@ -46,7 +47,8 @@ bool mm_fault_hold(struct mm *mm, const struct mm_entry *entry, uint64_t addr, b
 	    mm->sys->ops->clock_ns(mm->sys) >= until)
 		return false;
 	mm->held[mm->held_count++] = addr | (write ? MM_STASH_WRITE : 0);
-	due_at(mm, until);
+	if (!PLANTED(HELD_UNTIMED))
+		due_at(mm, until);
 	mm_stat_add(&mm->stats.held_faults, 1);
 	return true;
 }
@@ -87,6 +89,8 @@ void mm_timers_run(struct mm *mm, void (*handle)(struct mm *mm, uint64_t addr, b
 	for (uint32_t i = 0; i < count; i++)
 		held[i] = mm->held[i];
 	mm->held_count = 0;
+	if (PLANTED(HELD_ONE))
+		count = MIN(count, 1u);
 	/* Those whose time has not come are held again. */
 	for (uint32_t i = 0; i < count; i++)
 		handle(mm, held[i] & ~MM_STASH_WRITE, held[i] & MM_STASH_WRITE);

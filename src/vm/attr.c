@@ -29,6 +29,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/host.h"
+#include "base/plant.h"
 #include "vm/bo_internal.h"
 
 /* One munmap() takes one at most: for so many before the collector runs. */
@@ -257,11 +258,13 @@ static void attr_invalidate(struct mm_notifier *notifier, const struct mm_event 
 	struct span rest = event->span;
 	struct piece *piece;
 
-	if (event->type != MM_EVENT_UNMAP)
+	if (event->type != MM_EVENT_UNMAP || PLANTED(RESET_NOTHING))
 		return;
 	lock_acquire(&vm->svm.notifier_lock);
 	while (!span_is_empty(rest) && (piece = piece_first(vm, rest))) {
-		struct span hole = span_intersect(piece->node.span, event->span);
+		struct span hole = PLANTED(RESET_WHOLE) ?
+					   piece->node.span :
+					   span_intersect(piece->node.span, event->span);
 
 		rest.start = piece->node.span.end;
 		if (piece->autoreset)
@@ -478,7 +481,8 @@ static int advise_bind(struct vm *vm, const struct vm_bind *bind, struct span pa
 		return 0;
 	if (bind->autoreset)
 		watch(vm, part);
-	revoke(vm, part);
+	if (!PLANTED(ATTR_UNREVOKED))
+		revoke(vm, part);
 	return 0;
 }
 

@@ -30,6 +30,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 /* NULL entries come so far around the fault: a bind may be larger than any table. */
 #define NULL_BYTES HUGE_BYTES
@@ -276,7 +277,8 @@ static void link_object(struct vm_bind *bind)
 /* @bind keeps what of it lies in @keep; it is in no tree. */
 static void shrink(struct vm_bind *bind, struct span keep)
 {
-	if (bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR)
+	if ((bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR) &&
+	    !PLANTED(BIND_TARGET_KEPT))
 		bind->target += keep.start - bind->node.span.start;
 	bind->node.span = keep;
 	interval_tree_insert(&bind->vm->binds, &bind->node);
@@ -355,7 +357,8 @@ static bool carve(struct vm *vm, struct span span, struct cut_memory *memory)
 
 	lock_assert_held(&vm->lock);
 	list_init(&dropped);
-	revoke(vm, span);
+	if (!PLANTED(BIND_UNREVOKED))
+		revoke(vm, span);
 	memory->pieces_left = vm_attr_cut(vm, span);
 	lock_acquire(event_lock_of(vm));
 	while ((bind = vm_bind_next(vm, span))) {

@@ -30,6 +30,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 /* Of one ops->copy: what the device promised to be quick with. */
 #define COPY_BYTES HUGE_BYTES
@@ -144,17 +145,24 @@ static int bo_evict(struct vram_bo *vram_bo, void *owner)
 	int err = 0;
 
 	lock_acquire(event_lock_of(bo));
-	if (bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo) {
+	if ((bo->state != VM_BO_IN_DEVICE || bo->vram_bo != vram_bo) &&
+	    !(PLANTED(BO_DEATH_UNSEEN) && bo->state == VM_BO_DEAD)) {
 		err = bo->state == VM_BO_DEAD ? 0 : -EBUSY;
 		lock_release(event_lock_of(bo));
 		return err;
 	}
 	bo->state = VM_BO_CHANGING;
-	revoke_locked(bo);
+	if (!PLANTED(BO_KEEPS_ENTRIES) && !PLANTED(BO_COPY_FIRST))
+		revoke_locked(bo);
 	lock_release(event_lock_of(bo));
 
 	if (bytes_move(bo))
 		err = copy_bytes(bo, vram_bo, false);
+	if (PLANTED(BO_COPY_FIRST)) {
+		lock_acquire(event_lock_of(bo));
+		revoke_locked(bo);
+		lock_release(event_lock_of(bo));
+	}
 	/* Of a device that is gone nothing more is to be had, and nobody can look. */
 	if (err && !vm_device_is_unplugged(bo->device)) {
 		set_state(bo, VM_BO_IN_DEVICE, vram_bo);

@@ -315,8 +315,9 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	err = find_memory(s);
 	if (err)
 		return err;
-	limits = span_intersect(s->advice.span,
-				vm_thrash_look(vm, s->addr, s->access == VM_ACCESS_TO_DEVICE));
+	limits = vm_thrash_look(vm, s->addr, s->access == VM_ACCESS_TO_DEVICE);
+	limits = span_intersect(limits, PLANTED(ATTR_WIDE_RANGE) ? s->bind->node.span :
+								   s->advice.span);
 	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, limits, &s->range);
 	if (err)
 		return err;

@@ -28,6 +28,7 @@
 
 #include "base/assert.h"
 #include "base/host.h"
+#include "base/plant.h"
 
 #define THRASH_SHARE 16
 #define THRASH_BOUNCES 4
@@ -206,8 +207,9 @@ static void thrash_fire(struct mm_timer *timer)
 	struct vm *vm = CONTAINER_OF(thrash, struct vm, thrash);
 
 	/* Counted, so that vm_destroy() waits. */
-	ATOMIC_ADD(&vm->pending_work, 1);
-	if (!mm_work_queue(vm->svm.mm, &thrash->work))
+	if (!PLANTED(THRASH_UNCOUNTED))
+		ATOMIC_ADD(&vm->pending_work, 1);
+	if (!mm_work_queue(vm->svm.mm, &thrash->work) && !PLANTED(THRASH_UNCOUNTED))
 		ATOMIC_SUB(&vm->pending_work, 1);
 }
 
@@ -247,7 +249,8 @@ static void thrash_work(struct mm_work *work)
 	if (next != BASE_FOREVER)
 		timer_at(vm, next);
 	lock_release(&vm->lock);
-	vm_pending_put(vm);
+	if (!PLANTED(THRASH_UNCOUNTED))
+		vm_pending_put(vm);
 }
 
 void vm_thrash_init(struct vm *vm)
@@ -261,5 +264,6 @@ void vm_thrash_stop(struct vm *vm)
 {
 	lock_assert_held(&vm->lock);
 	ASSERT(vm->closed);
-	mm_timer_cancel(vm->svm.mm, &vm->thrash.timer);
+	if (!PLANTED(TIMER_LEFT))
+		mm_timer_cancel(vm->svm.mm, &vm->thrash.timer);
 }

@@ -32,6 +32,7 @@ static const char help[] =
 	"  --seed N         this seed (default: 1)\n"
 	"  --seeds A..B     these, and B\n"
 	"  --steps M        no operation begins after M steps (default: 10000)\n"
+	"  --budget M       no run begins after M steps of all together\n"
 	"  --profile P      the kind of program, or `all', by turns (default: default)\n"
 	"  --case FILE...   what the file says; see --save\n"
 	"  --faults         fixed programs, in which every call that the library makes fails,\n"
@@ -58,6 +59,7 @@ struct options {
 	uint64_t first;
 	uint64_t last;
 	uint64_t steps;
+	uint64_t budget; /* 0: no end */
 	bool replay;
 	bool minimise;
 	bool keep_going;
@@ -249,11 +251,17 @@ static void run_again(const struct run_case *c, struct outcome *outcome)
 		 (unsigned long)outcome->result.steps, (unsigned long)outcome->result.hash);
 }
 
+static bool wants_more(const struct options *options, const struct progress *progress)
+{
+	return progress->next <= options->last &&
+	       (!options->budget || progress->totals.steps < options->budget);
+}
+
 /* Runs seeds until one fails: after that the library's variables are not as at first. */
 static void run_some(const struct options *options, struct progress *progress,
 		     struct outcome *outcome)
 {
-	while (progress->next <= options->last) {
+	while (wants_more(options, progress)) {
 		struct run_case *c = case_create(profile_of(options, progress->next),
 						 progress->next, options->steps);
 
@@ -293,7 +301,7 @@ static int run_seeds(const struct options *options, struct outcome *outcome,
 		     struct progress *progress)
 {
 	progress->next = options->first;
-	while (progress->next <= options->last && !progress->stop) {
+	while (wants_more(options, progress) && !progress->stop) {
 		int status;
 		pid_t child;
 
@@ -471,6 +479,8 @@ static void parse(struct options *options, int argc, char **argv)
 			parse_seeds(options, next);
 		else if (strcmp(word, "--steps") == 0)
 			options->steps = number(next);
+		else if (strcmp(word, "--budget") == 0)
+			options->budget = number(next);
 		else if (strcmp(word, "--profile") == 0)
 			parse_profile(options, next);
 		else if (strcmp(word, "--plant") == 0)
