@@ -125,9 +125,11 @@ static void region_destroy(struct region *r)
 	*r = (struct region){ .span = { 0, 0 } };
 }
 
-/* The first of @count free pages in a row, or page_count if there are none. */
+/* The first of @count free pages in a row, or page_count if there are none. Many begin at a
+ * multiple of 2 MiB. */
 static uint64_t region_find(struct region *r, uint64_t count)
 {
+	uint64_t align = count < PAGES_PER_HUGE ? PAGE_BYTES : HUGE_BYTES;
 	uint64_t run = 0;
 	bool lowest_seen = false;
 
@@ -145,6 +147,8 @@ static uint64_t region_find(struct region *r, uint64_t count)
 			lowest_seen = true;
 			r->lowest_free = page;
 		}
+		if (run == 0 && !IS_ALIGNED(r->span.start + page * PAGE_BYTES, align))
+			continue;
 		if (++run == count)
 			return page + 1 - count;
 	}
@@ -166,6 +170,10 @@ static void *region_alloc(struct region *r, uint64_t count)
 		return NULL;
 	bits_set(r, page, count, true);
 	r->used_count += count;
+	/* The memory of a device that copies: one first touch for each 2 MiB, not 512. A kernel
+	 * without huge pages says -EINVAL. */
+	if (count >= PAGES_PER_HUGE)
+		(void)linux_call(SYS_madvise, addr, count * PAGE_BYTES, MADV_HUGEPAGE);
 	return (void *)(uintptr_t)addr;
 }
 

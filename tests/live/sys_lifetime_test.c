@@ -178,6 +178,23 @@ static void freed_pages_go_back_to_the_kernel_and_come_zeroed(void **state)
 	sys_linux_close(sys);
 }
 
+/* So that the kernel can give huge pages for the memory of a device. */
+static void large_pieces_begin_at_a_multiple_of_2_mib(void **state)
+{
+	struct sys *sys = open_sys("");
+	char *small = base_host->pages_alloc(PAGE_BYTES);
+	char *large = base_host->pages_alloc(MIB(3));
+	char *next = base_host->pages_alloc(MIB(2));
+
+	(void)state;
+	assert_true(IS_ALIGNED((uintptr_t)large, HUGE_BYTES));
+	assert_true(IS_ALIGNED((uintptr_t)next, HUGE_BYTES));
+	base_host->pages_free(next, MIB(2));
+	base_host->pages_free(large, MIB(3));
+	base_host->pages_free(small, PAGE_BYTES);
+	sys_linux_close(sys);
+}
+
 #define BLOCK_COUNT 200
 #define STEP_COUNT 5000
 
@@ -352,6 +369,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(threads_that_come_and_go_do_not_meet),
 		cmocka_unit_test(a_failed_open_leaves_nothing),
 		cmocka_unit_test(freed_pages_go_back_to_the_kernel_and_come_zeroed),
+		cmocka_unit_test(large_pieces_begin_at_a_multiple_of_2_mib),
 		cmocka_unit_test(blocks_never_overlap),
 		cmocka_unit_test(pages_that_outlive_the_last_close_stay),
 		cmocka_unit_test(a_limit_of_address_space_is_lived_with),
