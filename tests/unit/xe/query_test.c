@@ -312,13 +312,25 @@ static void counters_are_lines_of_text(void **state)
 	run_client(counters, NULL);
 }
 
+/* The GPU stores there, and nothing is left of the commands in a page that stays. */
+static void store_at(uint32_t queue, uint64_t data, uint64_t at)
+{
+	struct xe_sync sync = user_fence(data + 512, at);
+
+	write_store(data, at, 42);
+	CHECK(!exec_one(queue, data, &sync, 1));
+	CHECK(!wait_user_fence(data + 512, at, queue, FOREVER));
+}
+
 static void report(void *arg)
 {
+	static const enum sys_vma_kind kinds[] = { SYS_VMA_ANON_SHARED, SYS_VMA_FILE_PRIVATE,
+						   SYS_VMA_FILE_SHARED };
 	const struct xe_bind_op mirror = mirror_op();
 	static char text[32768];
 	const struct xe_card_config config = { .vram_bytes = MIB(16), .place_on_device = true };
 	struct xe_sync sync;
-	uint64_t data, shared;
+	uint64_t data, memory;
 	uint32_t vm, queue;
 	size_t bytes;
 
@@ -327,21 +339,33 @@ static void report(void *arg)
 	CHECK(!xe_file_open(client.card, &client.file));
 	client.page = map_pages(2);
 	data = map_pages(1);
-	CHECK(!sim_mmap(sim, 0, PAGE_BYTES, READ_WRITE, SYS_VMA_ANON_SHARED, 0, &shared));
 	vm = make_vm(SVM);
 	CHECK(!bind_one(vm, &mirror, NULL, 0));
 	queue = make_queue(vm, XE_ENGINE_COPY);
-	sync = user_fence(data + 512, 1);
 	CHECK(!exec_one(queue, 0, NULL, 0)); /* no job: it has no commands */
-	write_store(data, shared, 42);
-	CHECK(!exec_one(queue, data, &sync, 1));
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		CHECK(!sim_mmap(sim, 0, PAGE_BYTES, READ_WRITE, kinds[i], 0, &memory));
+		store_at(queue, data, memory);
+	}
+	memory = map_pages(1);
+	CHECK(!sim_mlock(sim, span_make(memory, PAGE_BYTES), true));
+	store_at(queue, data, memory);
+	memory = map_pages(1); /* commands that cannot be written */
+	write_store(memory, data + 256, 42);
+	CHECK(!sim_mprotect(sim, span_make(memory, PAGE_BYTES), SYS_PROT_READ));
+	sync = user_fence(data + 512, 1);
+	CHECK(!exec_one(queue, memory, &sync, 1));
 	CHECK(!wait_user_fence(data + 512, 1, queue, FOREVER));
 	bytes = xe_report_text(client.card, text, sizeof(text) - 1);
 	CHECK(bytes && bytes < sizeof(text) - 1 && text[bytes - 1] == '\n');
 	text[bytes] = 0;
-	CHECK(!strncmp(text, "card 0\njobs 1\n", 14));
+	CHECK(!strncmp(text, "card 0\njobs 5\n", 14));
 	CHECK(strstr(text, "\nsvm_pagefault_count "));
-	CHECK(strstr(text, "\nstayed ")); /* shared memory cannot go to a device */
+	CHECK(strstr(text, "\nstayed "));
+	CHECK(strstr(text, "\nusvm_stayed_shared 1\n"));
+	CHECK(strstr(text, "\nusvm_stayed_file 2\n"));
+	CHECK(!strstr(text, "\nusvm_stayed_protected 0\n"));
+	CHECK(strstr(text, "\nusvm_stayed_other 0\n"));
 	CHECK(xe_report_text(client.card, text, 20) <= 20);
 	client_stop();
 }
