@@ -10,7 +10,8 @@
  *     zone   | small | small | ...   1 MiB each    | huge | huge | ...  8 MiB each
  *
  * There are more places than areas: an area that moves leaves a hole for the next. The
- * end of the heap is an area too, and each thread has blocks where the kernel puts them.
+ * end of the heap is an area too, and each thread has blocks where the kernel puts them;
+ * objects (object.c) are where they were mapped.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,9 +31,11 @@
 static const enum area_kind kinds[SHARED_AREAS] = {
 	AREA_SMALL, AREA_SMALL, AREA_SMALL, AREA_SMALL, AREA_SMALL, AREA_SMALL, AREA_FILE,
 	AREA_SHARED, AREA_HUGE, AREA_HUGE, AREA_HUGE, AREA_HUGE, AREA_BREAK,
+	AREA_OBJECT, AREA_OBJECT,
 };
 
 #define ODD_AREA 11u
+#define LARGE_OBJECT_AREA 14u
 
 struct area areas[AREAS_MAX];
 static struct try_lock slots[SMALL_SLOTS + HUGE_SLOTS];
@@ -337,7 +340,7 @@ static void create_area(struct area *area, struct random *random)
 {
 	static const uint32_t small_chunks[] = { 1, 4, 8, 16 };
 	static const uint32_t huge_chunks[] = { 8, 64, 128, 512 };
-	bool huge = kinds[area->index] == AREA_HUGE;
+	bool huge = kinds[area->index] == AREA_HUGE || area->index == LARGE_OBJECT_AREA;
 
 	area->kind = kinds[area->index];
 	area->chunk_pages = (huge ? huge_chunks : small_chunks)[random_below(random, 4)];
@@ -347,6 +350,10 @@ static void create_area(struct area *area, struct random *random)
 		      random_below(random, area->pages_max - area->pages_min + 1);
 	if (area->kind == AREA_BREAK) {
 		create_break(area);
+		return;
+	}
+	if (area->kind == AREA_OBJECT) {
+		object_create(area);
 		return;
 	}
 	if (area->kind & (AREA_FILE | AREA_SHARED))

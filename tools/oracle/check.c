@@ -221,6 +221,7 @@ static void print_area(const struct area *area)
 	} names[] = {
 		{ AREA_SMALL, "small" },   { AREA_HUGE, "huge" },   { AREA_FILE, "private file" },
 		{ AREA_SHARED, "shared" }, { AREA_BREAK, "heap" }, { AREA_BLOCK, "a block's" },
+		{ AREA_OBJECT, "an object's" },
 	};
 	const char *name = "?";
 

@@ -14,66 +14,86 @@
 
 #define CHURN_WORDS_MAX (512u << 10) / 8
 
-/* --- malloc() ---------------- */
+/* --- a pattern ---------------- */
 
-struct churn_args {
-	uint64_t at, words, pattern, result;
+struct pattern_args {
+	struct pattern pattern;
+	uint64_t wrong;
 };
 
-static uint64_t churn_value(uint64_t pattern, uint64_t i)
+static uint64_t pattern_value(uint64_t seed, uint64_t i)
 {
-	return pattern ^ i * 0x9E3779B97F4A7C15u;
+	return seed ^ i * 0x9E3779B97F4A7C15u;
 }
 
-static void churn_fill(struct usvm_lane *lane, const void *p)
+static void fill(struct usvm_lane *lane, const void *p)
 {
-	const struct churn_args *a = p;
+	const struct pattern_args *a = p;
 
-	for (uint64_t i = 0; i < a->words; i++)
-		usvm_store64(lane, a->at + i * 8, churn_value(a->pattern, i));
+	for (uint64_t i = 0; i < a->pattern.words; i++)
+		usvm_store64(lane, a->pattern.at + i * 8, pattern_value(a->pattern.seed, i));
 }
 
-static void churn_check(struct usvm_lane *lane, const void *p)
+static void check(struct usvm_lane *lane, const void *p)
 {
-	const struct churn_args *a = p;
+	const struct pattern_args *a = p;
 
-	for (uint64_t i = 0; i < a->words; i++) {
-		if (usvm_load64(lane, a->at + i * 8) == churn_value(a->pattern, i))
+	for (uint64_t i = 0; i < a->pattern.words; i++) {
+		if (usvm_load64(lane, a->pattern.at + i * 8) ==
+		    pattern_value(a->pattern.seed, i))
 			continue;
-		usvm_store64(lane, a->result, i + 1);
+		usvm_store64(lane, a->wrong, i + 1);
 		return;
 	}
 }
 
-static void churn_kernel(struct worker *worker, const struct churn *churn,
-			 usvm_kernel_fn function, uint64_t *wrong)
+static void pattern_kernel(struct worker *worker, const struct pattern *pattern,
+			   usvm_kernel_fn function, uint64_t *wrong)
 {
-	struct churn_args args = { (uintptr_t)churn->memory, churn->words, churn->pattern,
-				   (uintptr_t)wrong };
+	struct pattern_args args = { *pattern, (uintptr_t)wrong };
 	int err = usvm_run_kernel(worker->job.queue, &(struct usvm_kernel){
 		.function = function, .args = &args, .args_bytes = sizeof(args) });
 
 	if (err)
-		report_failure(NULL, "a kernel on malloc()ed memory", err);
+		report_failure(NULL, "a kernel that fills or checks", err);
 	ADD(&worker->job.result->progress, 1);
 }
 
-/* @wrong, in the result: nobody reads it between two jobs. */
+void pattern_fill(struct worker *worker, const struct pattern *pattern)
+{
+	pattern_kernel(worker, pattern, fill, NULL);
+}
+
+/* What is wrong, in the result: nobody reads it between two jobs. */
+void pattern_check(struct worker *worker, const struct pattern *pattern, const char *what)
+{
+	uint64_t *wrong = &worker->job.result->mismatch.page;
+
+	*wrong = 0;
+	pattern_kernel(worker, pattern, check, wrong);
+	if (*wrong)
+		report_failure(NULL, what, (int64_t)*wrong - 1);
+}
+
+/* --- malloc() ---------------- */
+
+static struct pattern churn_pattern(const struct churn *churn)
+{
+	return (struct pattern){ (uintptr_t)churn->memory, churn->words, churn->pattern };
+}
+
 static void churn_look(struct worker *worker, const struct churn *churn)
 {
 	const uint64_t *words = (const void *)churn->memory;
-	uint64_t *wrong = &worker->job.result->mismatch.page;
+	struct pattern pattern = churn_pattern(churn);
 
 	if (random_one_in(&worker->random, 2)) {
-		*wrong = 0;
-		churn_kernel(worker, churn, churn_check, wrong);
-		if (*wrong)
-			report_failure(NULL, "a word of malloc()ed memory, by the GPU",
-				       (int64_t)*wrong - 1);
+		pattern_check(worker, &pattern, "a word of malloc()ed memory, by the GPU");
 		return;
 	}
 	for (uint64_t i = 0; i < churn->words; i++) {
-		if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != churn_value(churn->pattern, i))
+		if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) !=
+		    pattern_value(churn->pattern, i))
 			report_failure(NULL, "a word of malloc()ed memory", (int64_t)i);
 	}
 }
@@ -84,11 +104,13 @@ static void churn_write(struct worker *worker, struct churn *churn)
 
 	churn->pattern = random_next(&worker->random);
 	if (random_one_in(&worker->random, 2)) {
-		churn_kernel(worker, churn, churn_fill, NULL);
+		struct pattern pattern = churn_pattern(churn);
+
+		pattern_fill(worker, &pattern);
 		return;
 	}
 	for (uint64_t i = 0; i < churn->words; i++)
-		words[i] = churn_value(churn->pattern, i);
+		words[i] = pattern_value(churn->pattern, i);
 }
 
 void op_malloc(struct worker *worker, struct hold *hold)

@@ -40,8 +40,14 @@ void place(struct worker *worker, const struct hold *hold)
 {
 	uint32_t how = random_below(&worker->random, 4);
 
-	if (how <= 1)
-		prefetch(hold, how ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
+	enum usvm_place to = how ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM;
+
+	if (how > 1)
+		return;
+	if (hold->area->object)
+		object_move(hold->area, to);
+	else
+		prefetch(hold, to);
 }
 
 void note(const struct worker *worker, const struct hold *hold, const char *what)

@@ -56,7 +56,7 @@
 #define AGENTS_MAX (2 * THREADS_MAX)
 #define QUEUE_AGENT(thread) (THREADS_MAX + (thread))
 
-#define SHARED_AREAS 13u       /* that all use; the last is the end of brk */
+#define SHARED_AREAS 15u       /* that all use */
 #define BLOCKS_PER_THREAD 3u   /* that one thread has for itself */
 #define AREAS_MAX (SHARED_AREAS + BLOCKS_PER_THREAD * THREADS_MAX)
 #define AREA_PAGES_MAX 2048u
@@ -177,11 +177,13 @@ enum area_kind {
 	AREA_SHARED = 1 << 3, /* a shared mapping of a file */
 	AREA_BREAK = 1 << 4,  /* the end of the heap, by brk() */
 	AREA_BLOCK = 1 << 5,  /* small, where the kernel puts it; a thread's own */
+	AREA_OBJECT = 1 << 6, /* a buffer object, mapped and bound at the same addresses */
 };
 
 #define AREA_PRIVATE (AREA_SMALL | AREA_HUGE | AREA_FILE | AREA_BREAK)
 #define AREA_MOVABLE (AREA_SMALL | AREA_HUGE | AREA_FILE | AREA_SHARED)
 #define AREA_COMMON (AREA_PRIVATE | AREA_SHARED)
+#define AREA_USED (AREA_COMMON | AREA_OBJECT)
 
 #define RING_COUNT 64
 
@@ -196,6 +198,7 @@ struct area {
 	uint32_t index;
 	enum area_kind kind;
 	int file; /* -1: none */
+	struct usvm_bo *object; /* NULL: none */
 	uint32_t chunk_pages;
 	uint32_t pages_min, pages_max;
 	struct try_lock lock; /* of base, pages and slot */
@@ -445,6 +448,9 @@ void op_free(struct worker *worker, struct hold *hold);
 void op_guard(struct worker *worker, struct hold *hold);
 void op_advise(struct worker *worker, struct hold *hold);
 void op_attribute(struct worker *worker, struct hold *hold);
+void op_object(struct worker *worker, struct hold *hold);
+void op_rebind(struct worker *worker, struct hold *hold);
+void op_own_object(struct worker *worker, struct hold *hold);
 void op_protect(struct worker *worker, struct hold *hold);
 void op_forbid(struct worker *worker, struct hold *hold);
 void op_absent(struct worker *worker, struct hold *hold);
@@ -472,6 +478,23 @@ void note(const struct worker *worker, const struct hold *hold, const char *what
 void look(struct worker *worker, const struct hold *hold, const char *when);
 /** place() - now and then: all of it to the device, or home */
 void place(struct worker *worker, const struct hold *hold);
+/** object_create() - the object of an area, mapped and bound */
+void object_create(struct area *area);
+/** object_destroy() - give back the handle: the memory stays */
+void object_destroy(struct area *area);
+/** object_move() - an area's object, whatever others do with it */
+void object_move(const struct area *area, enum usvm_place to);
+/** own_objects_end() - look at what objects the thread has left, and give them back */
+void own_objects_end(struct worker *worker);
+
+/* What words at GPU addresses have: each another value. */
+struct pattern {
+	uint64_t at, words, seed;
+};
+
+/** pattern_fill(), pattern_check() - by a kernel; @what is in the report of a wrong word */
+void pattern_fill(struct worker *worker, const struct pattern *pattern);
+void pattern_check(struct worker *worker, const struct pattern *pattern, const char *what);
 /** vma_end() - where the VMA over @addr ends; 0: it cannot be told */
 uint64_t vma_end(uint64_t addr);
 /** remap_pieces() - mremap() of @pages, one VMA at a time, as the kernel wants it */
@@ -493,11 +516,21 @@ struct churn {
 	uint64_t pattern;
 };
 
+#define OWN_COUNT 4
+
+/* A buffer object that one thread has bound. */
+struct own_object {
+	struct usvm_bo *object; /* NULL: none */
+	uint64_t bytes, seed;
+	bool may_move;
+};
+
 struct worker {
 	uint32_t thread; /* and agent */
 	struct random random; /* of the step that it does */
 	struct job job;
 	struct churn churn[CHURN_COUNT];
+	struct own_object own[OWN_COUNT];
 	uint32_t *commands;    /* private memory for batches */
 	uint64_t steps;        /* atomic: finished */
 	struct job_result result; /* of its job */

@@ -39,17 +39,17 @@ const char *const stat_names[STATS_MAX] = {
 };
 
 const struct operation operations[] = {
-	{ "touch", op_touch, 40, LOCK_SHARED, AREA_COMMON, 64, false },
-	{ "job", op_job, 60, LOCK_SHARED, AREA_COMMON, 128, true },
-	{ "tag", op_tag, 12, LOCK_EXCLUSIVE, AREA_COMMON, 64, false },
-	{ "prefetch", op_prefetch, 12, LOCK_PLACE, AREA_COMMON, 0, false },
+	{ "touch", op_touch, 40, LOCK_SHARED, AREA_USED, 64, false },
+	{ "job", op_job, 60, LOCK_SHARED, AREA_USED, 128, true },
+	{ "tag", op_tag, 12, LOCK_EXCLUSIVE, AREA_USED, 64, false },
+	{ "prefetch", op_prefetch, 12, LOCK_PLACE, AREA_USED, 0, false },
 	{ "query", op_query, 2, LOCK_PLACE, AREA_COMMON, 0, false },
-	{ "pipe", op_pipe, 2, LOCK_EXCLUSIVE, AREA_COMMON, 16, false },
-	{ "file", op_file, 2, LOCK_EXCLUSIVE, AREA_COMMON, 16, false },
-	{ "vm_read", op_vm_read, 2, LOCK_EXCLUSIVE, AREA_COMMON, 32, false },
-	{ "copy", op_copy, 2, LOCK_EXCLUSIVE, AREA_COMMON, 32, false },
-	{ "bulk", op_bulk, 3, LOCK_EXCLUSIVE, AREA_COMMON, 64, false },
-	{ "batch", op_batch, 3, LOCK_SHARED, AREA_COMMON, 64, false },
+	{ "pipe", op_pipe, 2, LOCK_EXCLUSIVE, AREA_USED, 16, false },
+	{ "file", op_file, 2, LOCK_EXCLUSIVE, AREA_USED, 16, false },
+	{ "vm_read", op_vm_read, 2, LOCK_EXCLUSIVE, AREA_USED, 32, false },
+	{ "copy", op_copy, 2, LOCK_EXCLUSIVE, AREA_USED, 32, false },
+	{ "bulk", op_bulk, 3, LOCK_EXCLUSIVE, AREA_USED, 64, false },
+	{ "batch", op_batch, 3, LOCK_SHARED, AREA_USED, 64, false },
 	{ "dontneed", op_dontneed, 8, LOCK_EXCLUSIVE, AREA_PRIVATE, 256, false },
 	{ "punch", op_punch, 2, LOCK_EXCLUSIVE, AREA_SHARED, 256, false },
 	{ "map_fixed", op_map_fixed, 4, LOCK_EXCLUSIVE, AREA_PRIVATE, 256, false },
@@ -57,11 +57,11 @@ const struct operation operations[] = {
 	{ "absent", op_absent, 1, LOCK_EXCLUSIVE, AREA_PRIVATE, 64, false },
 	{ "free", op_free, 4, LOCK_EXCLUSIVE, AREA_SMALL | AREA_HUGE | AREA_BREAK, 256, false },
 	{ "guard", op_guard, 2, LOCK_EXCLUSIVE, AREA_SMALL | AREA_HUGE | AREA_BREAK, 64, false },
-	{ "advise", op_advise, 4, LOCK_EXCLUSIVE, AREA_COMMON, 512, false },
+	{ "advise", op_advise, 4, LOCK_EXCLUSIVE, AREA_USED, 512, false },
 	{ "attribute", op_attribute, 3, LOCK_EXCLUSIVE, AREA_COMMON, 256, false },
-	{ "protect", op_protect, 4, LOCK_EXCLUSIVE, AREA_COMMON, 128, false },
+	{ "protect", op_protect, 4, LOCK_EXCLUSIVE, AREA_USED, 128, false },
 	{ "forbid", op_forbid, 2, LOCK_EXCLUSIVE, AREA_PRIVATE, 64, false },
-	{ "lock", op_lock, 3, LOCK_EXCLUSIVE, AREA_COMMON, 64, false },
+	{ "lock", op_lock, 3, LOCK_EXCLUSIVE, AREA_USED, 64, false },
 	{ "move", op_move, 4, LOCK_WHOLE, AREA_MOVABLE, 0, false },
 	{ "dontunmap", op_dontunmap, 3, LOCK_WHOLE, AREA_SMALL | AREA_HUGE, 0, false },
 	{ "resize", op_resize, 4, LOCK_WHOLE, AREA_SMALL | AREA_HUGE | AREA_FILE, 0, false },
@@ -70,10 +70,13 @@ const struct operation operations[] = {
 	{ "detour", op_detour, 5, LOCK_EXCLUSIVE, AREA_SMALL | AREA_HUGE, 128, false },
 	{ "hammer", op_hammer, 6, LOCK_EXCLUSIVE, AREA_PRIVATE, 16, false },
 	{ "race", op_race, 8, LOCK_SHARED, AREA_PRIVATE, 64, false },
-	{ "ping_pong", op_ping_pong, 6, LOCK_SHARED, AREA_COMMON, 16, false },
+	{ "ping_pong", op_ping_pong, 6, LOCK_SHARED, AREA_USED, 16, false },
 	{ "realloc", op_realloc, 6, LOCK_WHOLE, AREA_BLOCK, 0, false },
+	{ "object", op_object, 4, LOCK_SHARED, AREA_OBJECT, 64, false },
+	{ "rebind", op_rebind, 3, LOCK_WHOLE, AREA_OBJECT, 0, false },
+	{ "own_object", op_own_object, 4, LOCK_NONE, 0, 0, false },
 	{ "malloc", op_malloc, 6, LOCK_NONE, 0, 0, false },
-	{ "queue", op_queue, 2, LOCK_EXCLUSIVE, AREA_COMMON, 64, false },
+	{ "queue", op_queue, 2, LOCK_EXCLUSIVE, AREA_USED, 64, false },
 	{ "vm", op_vm, 2, LOCK_SHARED, AREA_COMMON, 64, false },
 	{ "device", op_device, 1, LOCK_SHARED, AREA_COMMON, 64, false },
 };
@@ -364,9 +367,14 @@ static void end(struct random *random)
 	check_all(random, "at the end");
 	tell_stats();
 	for (uint32_t i = 0; i < run->setting.thread_count; i++)
+		own_objects_end(&run->workers[i]);
+	/* One of them while it is bound, one when nothing but the program has it. */
+	object_destroy(&areas[SHARED_AREAS - 1]);
+	for (uint32_t i = 0; i < run->setting.thread_count; i++)
 		must(usvm_queue_destroy(run->workers[i].job.queue), "usvm_queue_destroy");
 	must(usvm_vm_destroy(run->vm), "usvm_vm_destroy");
 	run->vm = NULL;
+	object_destroy(&areas[SHARED_AREAS - 2]);
 	must(usvm_close(run->gpu), "usvm_close");
 	check_all(random, "after the close");
 }
