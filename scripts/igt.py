@@ -120,7 +120,6 @@ CAUSES = (
     (r'^threads-shared-vm-.*-malloc-busy', 'expects EBUSY while a range lives, and at times'
      ' none does'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
-    (r'purge|dontneed|per-vma', 'purgeable objects are not there'),
     (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
     (r'query-(oa-units|pxp-status)', 'the card has no such unit'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),

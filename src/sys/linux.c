@@ -57,6 +57,7 @@ static const struct sys_ops linux_ops = {
 	.pointer = linux_pointer,
 	.shared_map = linux_shared_map,
 	.shared_unmap = linux_shared_unmap,
+	.shared_discard = linux_shared_discard,
 	.shared_show = linux_shared_show,
 	.access = linux_access,
 	.thread_create = linux_thread_create,

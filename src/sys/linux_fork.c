@@ -37,12 +37,12 @@ static int make_forking(struct sys *sys)
 	uint64_t addr;
 	int err;
 
-	err = linux_shared_map(sys, PAGE_BYTES, PAGE_BYTES, &addr);
+	err = linux_shared_map(sys, PAGE_BYTES, PAGE_BYTES, &addr, NULL);
 	if (err)
 		return err;
 	err = (int)linux_call(SYS_madvise, addr, PAGE_BYTES, MADV_DOFORK);
 	if (err) {
-		linux_shared_unmap(sys, addr, PAGE_BYTES);
+		linux_shared_unmap(sys, addr, PAGE_BYTES, -1);
 		return err;
 	}
 	forking = (pthread_mutex_t *)addr;
@@ -67,7 +67,7 @@ static void wait_for_parent(struct sys *sys)
 {
 	lock_forking(parent_forking);
 	pthread_mutex_unlock(parent_forking);
-	linux_shared_unmap(sys, (uintptr_t)parent_forking, PAGE_BYTES);
+	linux_shared_unmap(sys, (uintptr_t)parent_forking, PAGE_BYTES, -1);
 	parent_forking = NULL;
 }
 
@@ -117,7 +117,7 @@ static void child(void)
 void linux_fork_forget(void)
 {
 	if (forking)
-		linux_shared_unmap(&linux_sys.sys, (uintptr_t)forking, PAGE_BYTES);
+		linux_shared_unmap(&linux_sys.sys, (uintptr_t)forking, PAGE_BYTES, -1);
 	forking = NULL;
 }
 

@@ -165,8 +165,10 @@ void *linux_pointer(struct sys *sys, uint64_t addr, uint64_t bytes);
 uint64_t linux_map_near(uint64_t hint, uint64_t bytes, uint64_t align, int prot);
 
 /* linux_shared.c */
-int linux_shared_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr);
-void linux_shared_unmap(struct sys *sys, uint64_t addr, uint64_t bytes);
+int linux_shared_map(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr,
+		     int *file);
+void linux_shared_unmap(struct sys *sys, uint64_t addr, uint64_t bytes, int file);
+void linux_shared_discard(struct sys *sys, uint64_t addr, uint64_t bytes, int file);
 int linux_shared_show(struct sys *sys, struct span part, uint64_t at, uint32_t prot,
 		      uint64_t *addr);
 

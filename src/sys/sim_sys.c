@@ -6,6 +6,7 @@
  * done stands in the other files.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "sys/sim_internal.h"
 
@@ -372,20 +373,33 @@ static void op_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
 }
 
 /* The program cannot be shown it: pages of the simulated kernel have no bytes of their own. */
-static int op_shared_map(struct sys *sys UNUSED, uint64_t bytes, uint64_t align, uint64_t *addr)
+static int op_shared_map(struct sys *sys UNUSED, uint64_t bytes, uint64_t align, uint64_t *addr,
+			 int *file)
 {
 	int err = SIM_ENTER(SHARED_MAP, bytes, align);
 
+	if (file)
+		*file = -1;
 	if (!err)
 		*addr = (uintptr_t)sim_pages_take(sim_now, bytes);
 	return sim_leave(err, err ? 0 : *addr);
 }
 
-static void op_shared_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes)
+static void op_shared_unmap(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes,
+			    int file UNUSED)
 {
 	SIM_ENTER(SHARED_UNMAP, addr, bytes);
 	sim_pages_free((void *)(uintptr_t)addr, bytes);
 	sim_leave(0, 0);
+}
+
+/* Who looks there sees that it should not have. */
+#define DISCARDED 0xdb
+
+static void op_shared_discard(struct sys *sys UNUSED, uint64_t addr, uint64_t bytes,
+			      int file UNUSED)
+{
+	memset((void *)(uintptr_t)addr, DISCARDED, bytes);
 }
 
 static int op_shared_show(struct sys *sys UNUSED, struct span part, uint64_t at,
@@ -597,6 +611,7 @@ const struct sys_ops sim_ops = {
 	.pointer = op_pointer,
 	.shared_map = op_shared_map,
 	.shared_unmap = op_shared_unmap,
+	.shared_discard = op_shared_discard,
 	.shared_show = op_shared_show,
 	.access = op_access,
 	.thread_create = op_thread_create,

@@ -282,10 +282,16 @@ struct sys_ops {
 	/* -- memory of the library's own that the program can be shown */
 
 	/* [sleep] Map zero-filled memory, @align-aligned, present or made present by the
-	 * kernel alone, DONTFORK; more mappings of the same bytes come by shared_show(). */
-	int (*shared_map)(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr);
-	/* What was shown stays. */
-	void (*shared_unmap)(struct sys *sys, uint64_t addr, uint64_t bytes);
+	 * kernel alone, DONTFORK; more mappings of the same bytes come by shared_show().
+	 * @file: NULL, or ([worker] then) what shared_discard() will want; -1: there is no
+	 * descriptor to be had. */
+	int (*shared_map)(struct sys *sys, uint64_t bytes, uint64_t align, uint64_t *addr,
+			  int *file);
+	/* What was shown stays. @file: of shared_map(), or -1. */
+	void (*shared_unmap)(struct sys *sys, uint64_t addr, uint64_t bytes, int file);
+	/* [worker] The bytes are given back, in every mapping of them: who touches them gets
+	 * SIGBUS; without a file zeros. */
+	void (*shared_discard)(struct sys *sys, uint64_t addr, uint64_t bytes, int file);
 	/* [sleep] Map the bytes of @part of such memory once more, for the program, with
 	 * @prot; at @at, in the place of what is there, or anywhere (0). */
 	int (*shared_show)(struct sys *sys, struct span part, uint64_t at, uint32_t prot,

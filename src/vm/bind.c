@@ -14,11 +14,8 @@
  *     | mirror  |obj|          |  mirror       |
  *
  * A mirror maps nothing: ranges and entries come with the faults. While ranges live in
- * it nothing else can take its place (-EBUSY), as upstream. Entries of the others come by
- * faults too, for the whole bind at once, or with the bind itself; they are written, and
- * cleared with the engines stopped, under event_lock: bo.c tells why. Entries of a
- * USERPTR are aliases of the CPU's mapping, like all system entries, so that nothing has
- * to be revoked when that changes: the engine faults as the CPU would, and then here.
+ * it nothing else can take its place (-EBUSY), as upstream. Entries of the others are
+ * bind_entries.c's.
  *
  * A bind that needs memory gets it before anything changes, so that none is half done.
  *
@@ -31,9 +28,6 @@
 #include "base/assert.h"
 #include "base/host.h"
 #include "base/plant.h"
-
-/* NULL entries come so far around the fault: a bind may be larger than any table. */
-#define NULL_BYTES HUGE_BYTES
 
 #define MIRROR_END (1ull << 47)
 #define GPU_END (1ull << 48)
@@ -82,132 +76,6 @@ void vm_bind_revoke_locked(struct vm_bind *bind)
 		config->ops->tlb_flush(config->device, vm->id, span.start, span_bytes(span));
 	}
 	lock_release(&vm->svm.notifier_lock);
-}
-
-/* Where @bind leads from @addr on. Return: false: nowhere at the moment. */
-static bool entries_of(const struct vm_bind *bind, uint64_t addr, uint64_t *target,
-		       uint32_t *flags)
-{
-	uint64_t offset = addr - bind->node.span.start;
-
-	*flags = USVM_PTE_WRITE | USVM_PTE_ATOMIC;
-	switch (bind->kind) {
-	case VM_BIND_BO:
-		if (!vm_bo_entries(bind->bo, bind->target + offset, target, flags))
-			return false;
-		break;
-	case VM_BIND_NULL:
-		*target = 0;
-		*flags |= USVM_PTE_NULL;
-		break;
-	default:
-		ASSERT(bind->kind == VM_BIND_USERPTR);
-		*target = bind->target + offset;
-		if (bind->vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS)
-			*flags &= ~(uint32_t)USVM_PTE_ATOMIC;
-	}
-	if (bind->read_only)
-		*flags &= ~(uint32_t)(USVM_PTE_WRITE | USVM_PTE_ATOMIC);
-	return true;
-}
-
-/* The tables were prepared; an object is pinned. */
-static void write_entries(struct vm_bind *bind, struct span part)
-{
-	struct vm *vm = bind->vm;
-	const struct vm_device_config *config = &vm->device->config;
-	uint64_t target;
-	uint32_t flags;
-
-	lock_acquire(event_lock_of(vm));
-	if (entries_of(bind, part.start, &target, &flags)) {
-		bind->has_entries = true;
-		lock_acquire(&vm->svm.notifier_lock);
-		config->ops->pt_map(config->device, vm->id, part.start, span_bytes(part),
-				    target, flags);
-		lock_release(&vm->svm.notifier_lock);
-	}
-	lock_release(event_lock_of(vm));
-}
-
-static int prepare(struct vm *vm, struct span span)
-{
-	const struct vm_device_config *config = &vm->device->config;
-
-	return config->ops->pt_prepare(config->device, vm->id, span.start, span_bytes(span));
-}
-
-static int populate(struct vm_bind *bind, struct span part)
-{
-	int err = prepare(bind->vm, part);
-
-	if (err || !bind->bo) {
-		if (!err)
-			write_entries(bind, part);
-		return err;
-	}
-	err = vm_bo_pin_briefly(bind->bo);
-	if (err)
-		return err;
-	write_entries(bind, part);
-	vm_bo_unpin_briefly(bind->bo);
-	return 0;
-}
-
-/* Whether the process has memory over all of @span that allows the access. */
-static int check_memory(struct vm *vm, struct span span, bool write)
-{
-	while (span.start < span.end) {
-		struct sys_vma vma;
-
-		if (mm_vma_find(vm->device->mm, span.start, false, &vma, NULL) ||
-		    vma.kind == SYS_VMA_SPECIAL)
-			return -EFAULT;
-		if (!(vma.prot & SYS_PROT_READ) || (write && !(vma.prot & SYS_PROT_WRITE)))
-			return -EPERM;
-		span.start = vma.span.end;
-	}
-	return 0;
-}
-
-/* An atomic that only device memory can serve. */
-static int serve_device_atomic(struct vm_bind *bind)
-{
-	if (bind->kind != VM_BIND_BO || !(bind->bo->placement & VM_BO_DEVICE))
-		return -EACCES;
-	return vm_bo_move(bind->bo, VM_BO_DEVICE);
-}
-
-int vm_bind_serve(struct vm_bind *bind, uint64_t addr, uint32_t access, uint64_t *end)
-{
-	struct vm *vm = bind->vm;
-	struct vm_stats *stats = &vm->device->stats;
-	struct span part = bind->node.span;
-	bool atomic = access == USVM_ACCESS_ATOMIC;
-	bool write = atomic || access == USVM_ACCESS_WRITE;
-	int err = 0;
-
-	lock_assert_held(&vm->lock);
-	if (write && bind->read_only)
-		return -EPERM;
-	if (bind->kind == VM_BIND_USERPTR) {
-		uint64_t page = bind->target + (ALIGN_DOWN(addr, PAGE_BYTES) - part.start);
-
-		err = check_memory(vm, span_make(page, PAGE_BYTES), write);
-	}
-	if (bind->kind == VM_BIND_NULL)
-		part = span_intersect(part, span_block(addr, NULL_BYTES));
-	if (!err && atomic && bind->kind != VM_BIND_NULL &&
-	    (vm->device->config.flags & USVM_DEVICE_NO_SYSTEM_ATOMICS))
-		err = serve_device_atomic(bind);
-	if (!err)
-		err = populate(bind, part);
-	if (err)
-		return err;
-	vm_stat_add(stats, VM_STAT_VMA_PAGEFAULT_COUNT, 1);
-	vm_stat_add(stats, VM_STAT_VMA_PAGEFAULT_KB, span_bytes(part) >> 10);
-	*end = part.end;
-	return 0;
 }
 
 /* --- taking away ------------------------------------------------------------------------ */
@@ -272,6 +140,7 @@ static void link_object(struct vm_bind *bind)
 		return;
 	list_push_back(&bind->bo->binds, &bind->bo_node);
 	bind->bo->bind_count++;
+	vm_bo_need_locked(bind->bo);
 }
 
 /* @bind keeps what of it lies in @keep; it is in no tree. */
@@ -312,8 +181,10 @@ static void cut(struct vm_bind *bind, struct span span, struct vm_bind **spare,
 		shrink(bind, right);
 	} else {
 		list_remove(&bind->bo_node);
-		if (bind->bo)
+		if (bind->bo) {
 			bind->bo->bind_count--;
+			vm_bo_need_locked(bind->bo);
+		}
 		list_push_back(dropped, &bind->bo_node);
 	}
 }
@@ -468,13 +339,14 @@ static int check_args(struct vm *vm, const struct vm_bind_args *args)
 /* All that can fail of a bind with its entries. An object is pinned afterwards. */
 static int prepare_now(struct vm *vm, const struct vm_bind_args *args)
 {
-	int err = prepare(vm, args->span);
+	int err = vm_bind_prepare(vm, args->span);
 
 	if (err)
 		return err;
 	if (args->kind == VM_BIND_USERPTR)
-		return check_memory(vm, span_make(args->target, span_bytes(args->span)),
-				    !args->read_only);
+		return vm_bind_check_memory(vm,
+					    span_make(args->target, span_bytes(args->span)),
+					    !args->read_only);
 	return vm_bo_pin_briefly(args->bo);
 }
 
@@ -499,7 +371,7 @@ static void put_in_place(struct vm_bind *bind, const struct vm_bind_args *args,
 	if (mirror && replaced)
 		merge(bind);
 	if (wants_now(args)) {
-		write_entries(bind, args->span);
+		vm_bind_write(bind, args->span);
 		if (args->bo)
 			vm_bo_unpin_briefly(args->bo);
 	}
@@ -529,6 +401,7 @@ static int bind_locked(struct vm *vm, const struct vm_bind_args *args, struct vm
 		.read_only = args->read_only,
 		.autoreset = args->autoreset,
 		.pat_index = args->pat_index,
+		.null_if_purged = args->null_if_purged,
 		.bo = args->bo ? vm_bo_get(args->bo) : NULL,
 		.target = args->target,
 	};
@@ -663,80 +536,6 @@ int vm_unbind(struct vm *vm, struct span span)
 	else
 		carve(vm, span, &none);
 	lock_release(&vm->lock);
-	return err;
-}
-
-/* --- entries ahead of their use --------------------------------------------------- */
-
-int vm_populate(struct vm *vm, struct span span)
-{
-	struct interval_node *node;
-	int err = 0;
-
-	if (!is_valid(span, GPU_END))
-		return -EINVAL;
-	lock_acquire(&vm->lock);
-	if (vm_device_is_unplugged(vm->device))
-		err = -ENODEV;
-	for (node = interval_tree_first(&vm->binds, span); !err && node;
-	     node = interval_tree_next(node, span)) {
-		struct vm_bind *bind = bind_of(node);
-		struct span part = span_intersect(bind->node.span, span);
-
-		if (bind->kind == VM_BIND_USERPTR)
-			err = check_memory(vm,
-					   span_make(bind->target +
-							     (part.start -
-							      bind->node.span.start),
-						     span_bytes(part)),
-					   !bind->read_only);
-		if (!err && (bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR))
-			err = populate(bind, part);
-	}
-	lock_release(&vm->lock);
-	return err;
-}
-
-/* Pin all objects of @vm, and write what entries are missing. *@last: how far it came. */
-static int pin_all(struct vm *vm, struct interval_node **last)
-{
-	struct span all = { 0, GPU_END };
-	struct interval_node *node;
-	int err = 0;
-
-	lock_assert_held(&vm->lock);
-	for (node = interval_tree_first(&vm->binds, all); !err && node;
-	     node = interval_tree_next(node, all)) {
-		struct vm_bind *bind = bind_of(node);
-
-		if (bind->bo)
-			err = vm_bo_pin(bind->bo);
-		if (!err)
-			*last = node;
-		if (!err && (bind->bo || bind->kind == VM_BIND_USERPTR) &&
-		    !bind->has_entries)
-			err = populate(bind, bind->node.span);
-	}
-	return err;
-}
-
-int vm_validate(struct vm *vm)
-{
-	struct span all = { 0, GPU_END };
-	struct interval_node *node, *last = NULL;
-	int err;
-
-	/* Two that have each pinned a part would both find no room. */
-	lock_acquire(&vm->device->validate_lock);
-	lock_acquire(&vm->lock);
-	err = pin_all(vm, &last);
-	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
-	     node = node == last ? NULL : interval_tree_next(node, all)) {
-		if (bind_of(node)->bo)
-			vm_bo_unpin(bind_of(node)->bo);
-	}
-	lock_release(&vm->lock);
-	lock_release(&vm->device->validate_lock);
 	return err;
 }
 

@@ -13,6 +13,8 @@
  *        +------------- evict() ------------+         |  (vm_bo_move() goes between
  *        +---------------- device unplugged ----------+   the two)
  *
+ * Evicted while nobody needs its bytes it is PURGED instead (purge.c).
+ *
  * On the way it is CHANGING, so that one thread at a time is at work, without a lock:
  * who gives a place may evict others, and who takes one may copy. Entries are written,
  * and cleared with the engines stopped, under event_lock (and the vm's notifier_lock,
@@ -68,6 +70,13 @@ static int copy_bytes(struct vm_bo *bo, const struct vram_bo *vram_bo, bool to_d
 	return err;
 }
 
+static void discard_bytes(struct vm_bo *bo)
+{
+	struct sys *sys = mm_sys(bo->device->mm);
+
+	sys->ops->shared_discard(sys, bo->memory, bo->bytes, bo->file);
+}
+
 bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,
 		   uint32_t *flags)
 {
@@ -90,9 +99,7 @@ bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,
 
 /* --- states ---------------------------------------------------------------------------- */
 
-/* Take event_lock, with @bo in a state that lasts while it is held. */
-static void lock_settled(struct vm_bo *bo) ACQUIRES(event_lock_of(bo));
-NO_LOCK_ANALYSIS static void lock_settled(struct vm_bo *bo)
+NO_LOCK_ANALYSIS void vm_bo_lock_settled(struct vm_bo *bo)
 {
 	for (;;) {
 		uint32_t ticket = wait_ticket(&bo->changed);
@@ -103,6 +110,13 @@ NO_LOCK_ANALYSIS static void lock_settled(struct vm_bo *bo)
 		lock_release(event_lock_of(bo));
 		wait_sleep(&bo->changed, ticket, BASE_FOREVER);
 	}
+}
+
+/* The same, as this file calls the lock. */
+static void lock_settled(struct vm_bo *bo) ACQUIRES(event_lock_of(bo));
+NO_LOCK_ANALYSIS static void lock_settled(struct vm_bo *bo)
+{
+	vm_bo_lock_settled(bo);
 }
 
 static void set_state_locked(struct vm_bo *bo, enum vm_bo_state state,
@@ -142,6 +156,7 @@ static void revoke_locked(struct vm_bo *bo)
 static int bo_evict(struct vram_bo *vram_bo, void *owner)
 {
 	struct vm_bo *bo = owner;
+	bool purge;
 	int err = 0;
 
 	lock_acquire(event_lock_of(bo));
@@ -151,12 +166,15 @@ static int bo_evict(struct vram_bo *vram_bo, void *owner)
 		lock_release(event_lock_of(bo));
 		return err;
 	}
+	purge = bo->dontneed && (bo->flags & VM_BO_PURGEABLE);
 	bo->state = VM_BO_CHANGING;
 	if (!PLANTED(BO_KEEPS_ENTRIES) && !PLANTED(BO_COPY_FIRST))
 		revoke_locked(bo);
 	lock_release(event_lock_of(bo));
 
-	if (bytes_move(bo))
+	if (purge)
+		discard_bytes(bo);
+	else if (bytes_move(bo))
 		err = copy_bytes(bo, vram_bo, false);
 	if (PLANTED(BO_COPY_FIRST)) {
 		lock_acquire(event_lock_of(bo));
@@ -170,7 +188,7 @@ static int bo_evict(struct vram_bo *vram_bo, void *owner)
 	}
 	lock_acquire(event_lock_of(bo));
 	bo->eviction_count++;
-	set_state_locked(bo, VM_BO_NOWHERE, NULL);
+	set_state_locked(bo, purge ? VM_BO_PURGED : VM_BO_NOWHERE, NULL);
 	lock_release(event_lock_of(bo));
 	vm_stat_add(&bo->device->stats, VM_STAT_BO_EVICTIONS, 1);
 	vram_bo_put(vram_bo); /* the evictor has one of its own */
@@ -342,6 +360,9 @@ static int validate(struct vm_bo *bo, bool pin)
 			/* Who evicts it has not come to evict() yet. */
 			base_host->cpu_yield();
 			continue;
+		case VM_BO_PURGED:
+			lock_release(event_lock_of(bo));
+			return -ENODATA;
 		default:
 			ASSERT(bo->state == VM_BO_NOWHERE);
 			bo->state = VM_BO_CHANGING;
@@ -496,6 +517,10 @@ static int move(struct vm_bo *bo, enum vm_bo_place place)
 		lock_release(event_lock_of(bo));
 		return 0;
 	}
+	if (bo->state == VM_BO_PURGED) {
+		lock_release(event_lock_of(bo));
+		return -ENODATA;
+	}
 	if (place == VM_BO_DEVICE)
 		return move_to_device(bo);
 	if (bo->state == VM_BO_NOWHERE) {
@@ -527,12 +552,14 @@ int vm_bo_create(struct vm_device *device, uint64_t bytes, uint32_t placement,
 		 uint32_t flags, struct vm_bo **out)
 {
 	const uint32_t places = VM_BO_SYSTEM | VM_BO_DEVICE;
+	const uint32_t known = VM_BO_DEVICE_ONLY | VM_BO_PURGEABLE;
+	bool wants_file = (flags & VM_BO_PURGEABLE) && (placement & VM_BO_DEVICE);
 	struct sys *sys = mm_sys(device->mm);
 	struct vm_bo *bo;
 	int err;
 
 	if (!bytes || !IS_ALIGNED(bytes, PAGE_BYTES) || bytes > 1ull << 47 || !placement ||
-	    (placement & ~places) || (flags & ~(uint32_t)VM_BO_DEVICE_ONLY))
+	    (placement & ~places) || (flags & ~known))
 		return -EINVAL;
 	if (!(device->config.flags & USVM_DEVICE_OBJECTS))
 		return -EOPNOTSUPP;
@@ -543,8 +570,9 @@ int vm_bo_create(struct vm_device *device, uint64_t bytes, uint32_t placement,
 	bo = pool_alloc(&device->object_pool);
 	if (!bo)
 		return -ENOMEM;
+	bo->file = -1;
 	err = sys->ops->shared_map(sys, bytes, bytes < HUGE_BYTES ? KIB(64) : HUGE_BYTES,
-				   &bo->memory);
+				   &bo->memory, wants_file ? &bo->file : NULL);
 	if (err) {
 		pool_put(&device->object_pool, bo);
 		return err;
@@ -589,13 +617,14 @@ void vm_bo_put(struct vm_bo *bo)
 	lock_release(event_lock_of(bo));
 	vram_bo_put(vram_bo);
 	sys = mm_sys(bo->device->mm);
-	sys->ops->shared_unmap(sys, bo->memory, bo->bytes);
+	sys->ops->shared_unmap(sys, bo->memory, bo->bytes, bo->file);
 	life_put(bo);
 }
 
 int vm_bo_map(struct vm_bo *bo, struct span part, uint64_t at, uint32_t prot, uint64_t *addr)
 {
 	struct sys *sys = mm_sys(bo->device->mm);
+	enum vm_need need = vm_bo_need(bo);
 
 	if (span_is_empty(part) || !IS_ALIGNED(part.start | part.end | at, PAGE_BYTES) ||
 	    part.end > bo->bytes || at > (1ull << 47) - span_bytes(part) ||
@@ -604,6 +633,8 @@ int vm_bo_map(struct vm_bo *bo, struct span part, uint64_t at, uint32_t prot, ui
 		return -EINVAL;
 	if (bo->flags & VM_BO_DEVICE_ONLY)
 		return -EACCES;
+	if (need != VM_NEED_WILLNEED)
+		return need == VM_NEED_PURGED ? -EINVAL : -EBUSY;
 	return sys->ops->shared_show(sys,
 				     span_make(bo->memory + part.start, span_bytes(part)), at,
 				     prot, addr);

@@ -46,6 +46,15 @@ enum vm_bo_flag {
 	/* The CPU never maps it. On a device with memory of its own the bytes are there
 	 * while its place is, copied by ops->copy; else the flag changes nothing. */
 	VM_BO_DEVICE_ONLY = 1 << 0,
+	/* Its bytes may be thrown away, see vm_advise_need(). */
+	VM_BO_PURGEABLE = 1 << 1,
+};
+
+/* Whether the bytes of an object are needed. */
+enum vm_need {
+	VM_NEED_WILLNEED,
+	VM_NEED_DONTNEED, /* all its binds are advised so: eviction throws them away */
+	VM_NEED_PURGED,   /* thrown away: who touches them through a mapping gets SIGBUS */
 };
 
 struct vm_bo_info {
@@ -82,7 +91,8 @@ void vm_bo_put(struct vm_bo *bo);
  * @at: where, a multiple of 4 KiB: what is mapped there is replaced; 0: anywhere
  * @prot: enum sys_prot, READ or READ and WRITE
  * @addr: out; the program unmaps it with munmap(), a fork's child has it too
- * Return: 0; -EINVAL; -EACCES it is VM_BO_DEVICE_ONLY; -ENOMEM; -EOPNOTSUPP.
+ * Return: 0; -EINVAL, also when it was purged; -EACCES it is VM_BO_DEVICE_ONLY; -EBUSY it
+ * is VM_NEED_DONTNEED; -ENOMEM; -EOPNOTSUPP.
  */
 MUST_CHECK int vm_bo_map(struct vm_bo *bo, struct span part, uint64_t at, uint32_t prot,
 			 uint64_t *addr);
@@ -95,7 +105,7 @@ void *vm_bo_memory(const struct vm_bo *bo);
  * vm_bo_validate() - give it a place, if it has none
  * Evicts others where it may be in device memory alone.
  * Return: 0; -ENOSPC device memory is full of what cannot be evicted; -ENOMEM; -EIO the
- * device could not copy; -ENODEV it is unplugged.
+ * device could not copy; -ENODEV it is unplugged; -ENODATA it was purged.
  */
 MUST_CHECK int vm_bo_validate(struct vm_bo *bo);
 
@@ -110,6 +120,9 @@ MUST_CHECK int vm_bo_pin(struct vm_bo *bo);
 void vm_bo_unpin(struct vm_bo *bo);
 
 void vm_bo_info(struct vm_bo *bo, struct vm_bo_info *info);
+
+/** vm_bo_need() - are its bytes needed? An object without binds is as it was with the last. */
+enum vm_need vm_bo_need(struct vm_bo *bo);
 
 /* --- binds --------------------------------------------------------------------- */
 
@@ -126,6 +139,7 @@ struct vm_bind_args {
 	bool read_only;
 	bool autoreset;    /* see vm_attr_set_default() */
 	uint32_t pat_index;
+	bool null_if_purged; /* BO: reads give zeros then, and do not fail */
 	bool now;          /* all entries at once, not by faults; ignored for a mirror, and
 			    * for NULL (there is nothing to wait for) */
 	struct vm_bo *bo;  /* BO: of the vm's device; the bind takes a reference of its own */
@@ -163,6 +177,16 @@ MUST_CHECK int vm_populate(struct vm *vm, struct span span);
  * Return: 0; -ENOSPC they do not fit together; as vm_populate().
  */
 MUST_CHECK int vm_validate(struct vm *vm);
+
+/**
+ * vm_advise_need() - are the bytes of objects needed that are bound in @span?
+ * Said of each bind that meets @span, as a whole; a new bind needs them. The bytes of a
+ * VM_BO_PURGEABLE object that no bind needs are thrown away when it is evicted: for good.
+ * GPU accesses to them fail (-EACCES) from then on, at the latest.
+ * @has_purged: out: one of them was thrown away
+ * Return: 0; -EINVAL.
+ */
+MUST_CHECK int vm_advise_need(struct vm *vm, struct span span, bool needed, bool *has_purged);
 
 struct vm_bind_info {
 	struct span span;

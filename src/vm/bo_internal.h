@@ -15,6 +15,7 @@ enum vm_bo_state {
 	VM_BO_IN_SYSTEM, /* the same, and binds may have entries */
 	VM_BO_IN_DEVICE, /* it has a block of device memory, and binds may have entries */
 	VM_BO_CHANGING,  /* someone gives or takes its place: wait */
+	VM_BO_PURGED,    /* its bytes were thrown away, for ever */
 	VM_BO_DEAD,      /* the last reference is gone */
 };
 
@@ -25,6 +26,7 @@ struct vm_bo {
 	uint64_t memory;    /* address of its shared mapping */
 	uint32_t placement; /* enum vm_bo_place */
 	uint32_t flags;     /* enum vm_bo_flag */
+	int file;           /* of its memory; -1: none */
 
 	uint32_t reference_count; /* atomic */
 	uint32_t life_count;      /* atomic: all references, and each vram_bo that it owns */
@@ -34,6 +36,7 @@ struct vm_bo {
 	uint32_t pin_count;
 	uint32_t brief_pins;      /* of those: who moves it waits for them */
 	uint32_t bind_count;
+	bool dontneed;            /* evicted it may lose its bytes */
 	struct vram_bo *vram_bo;  /* IN_DEVICE: a reference */
 	struct list binds;        /* of struct vm_bind.bo_node */
 	uint64_t eviction_count;
@@ -48,6 +51,8 @@ struct vm_bind {
 	bool autoreset;            /* attributes go with what is unmapped */
 	uint32_t pat_index;        /* of what has no attributes of its own */
 	bool has_entries;          /* under event_lock; not of a mirror */
+	bool dontneed;             /* BO: advised; under event_lock */
+	bool null_if_purged;       /* BO */
 	struct vm_bo *bo;          /* BO: a reference */
 	uint64_t target;           /* BO: offset of the start; USERPTR: its address */
 	struct list bo_node;       /* under event_lock */
@@ -63,8 +68,25 @@ void vm_bo_unpin_briefly(struct vm_bo *bo);
 bool vm_bo_entries(const struct vm_bo *bo, uint64_t offset, uint64_t *target,
 		   uint32_t *flags);
 
+/** vm_bo_lock_settled() - take event_lock, with @bo in a state that lasts while it is held */
+void vm_bo_lock_settled(struct vm_bo *bo) ACQUIRES(mm_event_lock(bo->device->mm));
+
+/* purge.c */
+/** vm_bo_need_locked() - the binds of @bo are others, or advised otherwise: may its bytes be
+ * lost? event_lock is held. */
+void vm_bo_need_locked(struct vm_bo *bo);
+
 /* bind.c */
 /** vm_bind_revoke_locked() - clear its entries. event_lock is held, engines are stopped. */
 void vm_bind_revoke_locked(struct vm_bind *bind);
+
+/* bind_entries.c */
+/** vm_bind_prepare() - tables for entries in @span. Return: what pt_prepare() returns. */
+MUST_CHECK int vm_bind_prepare(struct vm *vm, struct span span);
+/** vm_bind_check_memory() - has the process memory over all of @span that allows the access?
+ * Return: 0; -EFAULT none; -EPERM it forbids it. */
+MUST_CHECK int vm_bind_check_memory(struct vm *vm, struct span span, bool write);
+/** vm_bind_write() - entries of @part; the tables were prepared, an object is pinned */
+void vm_bind_write(struct vm_bind *bind, struct span part);
 
 #endif

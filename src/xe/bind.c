@@ -69,6 +69,7 @@ static int map(struct xe_vm *vm, const struct xe_bind *bind)
 		.read_only = op->flags & XE_BIND_READONLY,
 		.now = !xe_vm_faults(vm) || op->flags & XE_BIND_IMMEDIATE,
 		.pat_index = op->pat_index,
+		.null_if_purged = vm->flags & XE_VM_SCRATCH_PAGE,
 		.target = op->offset,
 	};
 
@@ -188,11 +189,34 @@ struct run_args {
 	uint32_t count;
 };
 
-static int run_on_worker(void *argument)
+/* What the client said it does not need is not to be had again before it says otherwise. */
+static int check_needed(void *argument)
 {
 	const struct run_args *a = argument;
 
-	return xe_bind_run(a->vm, a->binds, a->count);
+	for (uint32_t i = 0; i < a->count; i++) {
+		const struct xe_bind *bind = &a->binds[i];
+
+		if (bind->op.op != XE_BIND_MAP || !bind->bo)
+			continue;
+		switch (vm_bo_need(bind->bo->bo)) {
+		case VM_NEED_WILLNEED:
+			break;
+		case VM_NEED_DONTNEED:
+			return -EBUSY;
+		case VM_NEED_PURGED:
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int run_on_worker(void *argument)
+{
+	const struct run_args *a = argument;
+	int err = check_needed(argument);
+
+	return err ? err : xe_bind_run(a->vm, a->binds, a->count);
 }
 
 static int look_for_replaced(void *argument)
@@ -276,11 +300,15 @@ static int bind_now(struct bind_call *c)
 
 static int bind_later(struct bind_call *c, bool after_jobs)
 {
+	struct run_args a = { .vm = c->vm, .binds = c->binds, .count = c->count };
 	struct xe_job *job;
 	int err;
 
 	if (c->count > LATER_OPS_MAX)
 		return -ENOBUFS;
+	err = mm_call(c->file->card->mm, check_needed, &a, sizeof(a));
+	if (err)
+		return err;
 	job = xe_job_create(c->queue);
 	if (!job)
 		return -ENOMEM;

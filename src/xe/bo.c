@@ -37,7 +37,7 @@ static int create_bo(void *argument)
 	struct bo_args *a = argument;
 	int err;
 
-	err = vm_bo_create(a->card->device, a->bytes, a->placement, 0, &a->bo);
+	err = vm_bo_create(a->card->device, a->bytes, a->placement, VM_BO_PURGEABLE, &a->bo);
 	if (err || !a->has_place)
 		return err;
 	err = vm_bo_validate(a->bo);

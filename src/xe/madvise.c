@@ -20,8 +20,10 @@
 struct advise_args {
 	struct vm *vm;
 	struct span span;
-	uint32_t fields;
+	uint32_t fields; /* 0: are objects needed? */
 	struct vm_attr attr;
+	bool needed;
+	bool has_purged; /* out */
 };
 
 struct pieces_args {
@@ -33,9 +35,12 @@ struct pieces_args {
 
 static int advise(void *argument)
 {
-	const struct advise_args *a = argument;
+	struct advise_args *a = argument;
 
-	return vm_advise(a->vm, a->span, a->fields, &a->attr);
+	if (!a->fields)
+		return vm_advise_need(a->vm, a->span, a->needed, &a->has_purged);
+	a->span = span_intersect(a->span, (struct span){ 0, XE_MIRROR_END });
+	return span_is_empty(a->span) ? 0 : vm_advise(a->vm, a->span, a->fields, &a->attr);
 }
 
 static int find_pieces(void *argument)
@@ -69,6 +74,17 @@ static int check_preferred(struct xe_card *card, const struct xe_madvise *args,
 	return 0;
 }
 
+/* Where the answer goes there has to be a 0. */
+static int check_retained(struct xe_card *card, uint64_t retained)
+{
+	uint32_t word = 0;
+	int err = retained ? xe_copy_in(card, &word, retained, sizeof(word)) : 0;
+
+	if (err)
+		return err;
+	return word ? -EINVAL : 0;
+}
+
 static int check_args(struct xe_card *card, const struct xe_madvise *args,
 		      struct advise_args *a)
 {
@@ -90,22 +106,23 @@ static int check_args(struct xe_card *card, const struct xe_madvise *args,
 		return check_preferred(card, args, a);
 	case XE_ATTR_ATOMIC:
 		if (args->number.value >= ARRAY_SIZE(atomics) || args->number.pad ||
-		    args->number.reserved)
+		    args->number.retained)
 			return -EINVAL;
 		a->fields = VM_ATTR_ATOMIC;
 		a->attr.atomic = atomics[args->number.value];
 		return 0;
 	case XE_ATTR_PAT:
 		if (!xe_pat_is_valid(card->profile, args->number.value) || args->number.pad ||
-		    args->number.reserved)
+		    args->number.retained)
 			return -EINVAL;
 		a->fields = VM_ATTR_PAT;
 		a->attr.pat_index = args->number.value;
 		return 0;
 	case XE_ATTR_PURGEABLE:
-		if (args->number.value > 1 || args->number.pad)
+		if (args->number.value > XE_PURGEABLE_DONTNEED || args->number.pad)
 			return -EINVAL;
-		return xe_refuse(card, -EOPNOTSUPP, "MADVISE: purgeable objects");
+		a->needed = args->number.value == XE_PURGEABLE_WILLNEED;
+		return check_retained(card, args->number.retained);
 	default:
 		return -EINVAL;
 	}
@@ -125,10 +142,14 @@ int xe_ioctl_madvise(struct xe_file *file, void *argument)
 	if (!object)
 		return -EINVAL;
 	a.vm = xe_vm_of(object)->vm;
-	a.span = span_intersect(a.span, (struct span){ 0, XE_MIRROR_END });
-	if (!span_is_empty(a.span))
-		err = mm_call(file->card->mm, advise, &a, sizeof(a));
+	err = mm_call(file->card->mm, advise, &a, sizeof(a));
 	xe_object_put(object);
+	if (!err && args->type == XE_ATTR_PURGEABLE && args->number.retained) {
+		uint32_t retained = !a.has_purged;
+
+		err = xe_copy_out(file->card, args->number.retained, &retained,
+				  sizeof(retained));
+	}
 	return err;
 }
 

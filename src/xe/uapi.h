@@ -494,7 +494,7 @@ struct xe_madvise {
 		struct {
 			uint32_t value;
 			uint32_t pad;
-			uint64_t reserved; /* purgeable: where to tell what is kept */
+			uint64_t retained; /* purgeable: where to tell what is kept; else 0 */
 		} number;
 	};
 	uint64_t reserved[2];
@@ -505,6 +505,11 @@ enum xe_attribute {
 	XE_ATTR_ATOMIC = 1,
 	XE_ATTR_PAT = 2,
 	XE_ATTR_PURGEABLE = 3,
+};
+
+enum xe_purgeable {
+	XE_PURGEABLE_WILLNEED = 0,
+	XE_PURGEABLE_DONTNEED = 1,
 };
 
 #define XE_PREFERRED_DEVICE 0

@@ -16,7 +16,7 @@ static void both_see_the_same_bytes(void **state)
 	uint64_t ours, shown, again;
 
 	(void)state;
-	assert_int_equal(sys->ops->shared_map(sys, MIB(4), HUGE_BYTES, &ours), 0);
+	assert_int_equal(sys->ops->shared_map(sys, MIB(4), HUGE_BYTES, &ours, NULL), 0);
 	assert_true(IS_ALIGNED(ours, HUGE_BYTES));
 	part = span_make(ours + KIB(64), KIB(8));
 	assert_int_equal(sys->ops->shared_show(sys, part, 0, SYS_PROT_READ | SYS_PROT_WRITE,
@@ -30,7 +30,7 @@ static void both_see_the_same_bytes(void **state)
 	assert_int_equal(*(volatile uint64_t *)pointer_to(again + KIB(4)), 7);
 
 	/* What was shown stays when ours goes. */
-	sys->ops->shared_unmap(sys, ours, MIB(4));
+	sys->ops->shared_unmap(sys, ours, MIB(4), -1);
 	assert_int_equal(msync(pointer_to(ours), MIB(4), MS_ASYNC), -1);
 	assert_int_equal(*(volatile uint64_t *)pointer_to(shown + KIB(4)), 7);
 	*(volatile uint64_t *)pointer_to(shown + KIB(4)) = 9;
@@ -46,7 +46,7 @@ static void it_is_shown_where_it_is_wanted(void **state)
 
 	(void)state;
 	memset(place, 3, KIB(16));
-	assert_int_equal(sys->ops->shared_map(sys, KIB(8), PAGE_BYTES, &ours), 0);
+	assert_int_equal(sys->ops->shared_map(sys, KIB(8), PAGE_BYTES, &ours, NULL), 0);
 	assert_int_equal(sys->ops->shared_show(sys, span_make(ours, KIB(8)),
 					       addr_of(place) + KIB(4),
 					       SYS_PROT_READ | SYS_PROT_WRITE, &shown),
@@ -55,7 +55,7 @@ static void it_is_shown_where_it_is_wanted(void **state)
 	assert_int_equal(place[0], 3);
 	assert_int_equal(place[KIB(4)], 0);
 	assert_int_equal(place[KIB(12)], 3);
-	sys->ops->shared_unmap(sys, ours, KIB(8));
+	sys->ops->shared_unmap(sys, ours, KIB(8), -1);
 	munmap(place, KIB(16));
 }
 
@@ -68,7 +68,7 @@ static void a_child_sees_what_the_program_was_shown(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(sys->ops->shared_map(sys, KIB(8), PAGE_BYTES, &ours), 0);
+	assert_int_equal(sys->ops->shared_map(sys, KIB(8), PAGE_BYTES, &ours, NULL), 0);
 	assert_int_equal(sys->ops->shared_show(sys, span_make(ours, KIB(8)), 0,
 					       SYS_PROT_READ | SYS_PROT_WRITE, &shown),
 			 0);
@@ -82,7 +82,7 @@ static void a_child_sees_what_the_program_was_shown(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
 	assert_int_equal(*(volatile uint64_t *)pointer_to(ours), 5);
-	sys->ops->shared_unmap(sys, ours, KIB(8));
+	sys->ops->shared_unmap(sys, ours, KIB(8), -1);
 	munmap(pointer_to(shown), KIB(8));
 }
 
@@ -94,7 +94,7 @@ static void what_is_shown_to_be_read_cannot_be_written(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(sys->ops->shared_map(sys, KIB(4), PAGE_BYTES, &ours), 0);
+	assert_int_equal(sys->ops->shared_map(sys, KIB(4), PAGE_BYTES, &ours, NULL), 0);
 	assert_int_equal(sys->ops->shared_show(sys, span_make(ours, KIB(4)), 0, SYS_PROT_READ,
 					       &shown),
 			 0);
@@ -106,7 +106,7 @@ static void what_is_shown_to_be_read_cannot_be_written(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_false(WIFEXITED(status) && !WEXITSTATUS(status));
-	sys->ops->shared_unmap(sys, ours, KIB(4));
+	sys->ops->shared_unmap(sys, ours, KIB(4), -1);
 	munmap(pointer_to(shown), KIB(4));
 }
 

@@ -4,6 +4,10 @@
  * is there before a job starts; and what is counted when it is unbound.
  */
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "client.h"
 
@@ -202,8 +206,124 @@ static void a_bind_that_is_to_fail_changes_nothing(void)
 	CHECK(!close(c.fd));
 }
 
+static volatile char *map_object(struct client *c, uint32_t object)
+{
+	struct xe_gem_mmap_offset args = { .handle = object };
+	char *at;
+
+	CHECK(!ioctl(c->fd, REQUEST(XE_GEM_MMAP_OFFSET, struct xe_gem_mmap_offset), &args));
+	at = mmap(NULL, OBJECT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd,
+		  (off_t)args.offset);
+	CHECK(at != MAP_FAILED);
+	return at;
+}
+
+/* Say of what is bound over @at that it is not needed. Return: is it still there? */
+static bool not_needed(struct client *c, uint64_t at)
+{
+	uint32_t retained = 0;
+	struct xe_madvise args = {
+		.vm = c->vm, .type = XE_ATTR_PURGEABLE, .start = at, .bytes = PAGE,
+		.number = { .value = XE_PURGEABLE_DONTNEED, .retained = (uintptr_t)&retained },
+	};
+
+	CHECK(!ioctl(c->fd, REQUEST(XE_MADVISE, struct xe_madvise), &args));
+	return retained;
+}
+
+static void fill_memory(struct client *c)
+{
+	struct xe_gem_create args = {
+		.bytes = VRAM_BYTES, .placement = 2, .cpu_caching = XE_GEM_CACHING_WC,
+	};
+	struct drm_gem_close close_args;
+
+	CHECK(!ioctl(c->fd, REQUEST(XE_GEM_CREATE, struct xe_gem_create), &args));
+	close_args = (struct drm_gem_close){ .handle = args.handle };
+	CHECK(!ioctl(c->fd, REQUEST(DRM_GEM_CLOSE, struct drm_gem_close), &close_args));
+}
+
+static sigjmp_buf back;
+
+static void caught(int number)
+{
+	(void)number;
+	siglongjmp(back, 1);
+}
+
+static bool is_bus_error(volatile char *at)
+{
+	if (sigsetjmp(back, 1))
+		return true;
+	*at = 1;
+	return false;
+}
+
+/* Through every mapping, also one that was moved, and a child's. */
+static void who_touches_what_was_purged_gets_a_bus_error(void)
+{
+	struct xe_gem_create create = {
+		.bytes = OBJECT_BYTES, .placement = 2, .cpu_caching = XE_GEM_CACHING_WC,
+	};
+	volatile char *at, *second;
+	struct client c;
+	int status;
+	pid_t pid;
+
+	c.fd = open("/dev/dri/renderD128", O_RDWR);
+	CHECK(c.fd >= 0);
+	c.vm = client_vm(&c, 0);
+	CHECK(!ioctl(c.fd, REQUEST(XE_GEM_CREATE, struct xe_gem_create), &create));
+	bind_object(&c, c.vm, create.handle, AT);
+	at = map_object(&c, create.handle);
+	second = map_object(&c, create.handle);
+	second = mremap((void *)(uintptr_t)second, OBJECT_BYTES, 2 * PAGE, 0);
+	CHECK(second != MAP_FAILED);
+	at[0] = 3;
+	second[PAGE] = 4;
+	CHECK(not_needed(&c, AT) && at[PAGE] == 4);
+	fill_memory(&c);
+	CHECK(!not_needed(&c, AT));
+	CHECK(signal(SIGBUS, caught) != SIG_ERR);
+	CHECK(is_bus_error(at) && is_bus_error(at + OBJECT_BYTES - 1));
+	CHECK(is_bus_error(second) && is_bus_error(second + PAGE));
+	pid = fork();
+	if (!pid)
+		_exit(is_bus_error(at) ? 0 : 1);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
+	CHECK(!close(c.fd));
+}
+
+/* An object has a descriptor of its own, which is none of the program's; where there are no
+ * more it does without. */
+static void more_objects_than_descriptors_can_be_had(void)
+{
+	struct xe_gem_create create = {
+		.bytes = PAGE, .placement = 2, .cpu_caching = XE_GEM_CACHING_WC,
+	};
+	struct rlimit before, few;
+	struct client c;
+	int lowest = dup(0);
+
+	c.fd = open("/dev/dri/renderD128", O_RDWR);
+	CHECK(c.fd >= 0 && lowest >= 0 && !close(lowest));
+	CHECK(!getrlimit(RLIMIT_NOFILE, &before));
+	few = (struct rlimit){ 64, before.rlim_max };
+	CHECK(!setrlimit(RLIMIT_NOFILE, &few));
+	for (int i = 0; i < 100; i++) {
+		create.handle = 0;
+		CHECK(!ioctl(c.fd, REQUEST(XE_GEM_CREATE, struct xe_gem_create), &create));
+	}
+	CHECK(dup(0) == lowest && !close(lowest));
+	CHECK(!setrlimit(RLIMIT_NOFILE, &before));
+	CHECK(!close(c.fd));
+}
+
 int main(void)
 {
+	who_touches_what_was_purged_gets_a_bus_error();
+	more_objects_than_descriptors_can_be_had();
 	what_is_unbound_is_counted_by_size();
 	a_bind_that_is_to_fail_changes_nothing();
 	two_that_need_all_memory_take_turns();

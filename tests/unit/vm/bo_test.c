@@ -121,7 +121,7 @@ static void bad_arguments_are_refused(void **state)
 	assert_int_equal(vm_bo_create(f->gpu.device, 1ull << 48, BOTH, 0, &bo), -EINVAL);
 	assert_int_equal(vm_bo_create(f->gpu.device, KIB(4), 0, 0, &bo), -EINVAL);
 	assert_int_equal(vm_bo_create(f->gpu.device, KIB(4), 4, 0, &bo), -EINVAL);
-	assert_int_equal(vm_bo_create(f->gpu.device, KIB(4), BOTH, 2, &bo), -EINVAL);
+	assert_int_equal(vm_bo_create(f->gpu.device, KIB(4), BOTH, 4, &bo), -EINVAL);
 	f->gpu.device->config.flags &= ~(uint32_t)USVM_DEVICE_OBJECTS;
 	assert_int_equal(vm_bo_create(f->gpu.device, KIB(4), BOTH, 0, &bo), -EOPNOTSUPP);
 	f->gpu.device->config.flags |= USVM_DEVICE_OBJECTS;

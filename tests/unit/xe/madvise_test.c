@@ -123,7 +123,7 @@ static void refuse(void *arg)
 	bad[n] = advice(XE_ATTR_PAT, 0, 1);
 	bad[n++].number.pad = 1;
 	bad[n] = advice(XE_ATTR_PAT, 0, 1);
-	bad[n++].number.reserved = 1;
+	bad[n++].number.retained = 1;
 	bad[n] = advice(XE_ATTR_PURGEABLE, 0, 1);
 	bad[n++].number.value = 2;
 	bad[n] = advice(XE_ATTR_PURGEABLE, 0, 1);

@@ -317,7 +317,7 @@ static const struct request requests[] = {
 		ZERO(xe_wait_user_fence, extensions), ZERO(xe_wait_user_fence, pad),
 		ZERO(xe_wait_user_fence, pad2), RESERVED(xe_wait_user_fence)),
 	REQUEST(XE_MADVISE, xe_madvise, fill_advice, ZERO(xe_madvise, extensions),
-		ZERO(xe_madvise, number.pad), ZERO(xe_madvise, number.reserved),
+		ZERO(xe_madvise, number.pad), ZERO(xe_madvise, number.retained),
 		RESERVED(xe_madvise)),
 	REQUEST(XE_VM_QUERY_MEM_RANGE_ATTRS, xe_query_mem_range_attrs, fill_attrs,
 		ZERO(xe_query_mem_range_attrs, extensions), RESERVED(xe_query_mem_range_attrs)),
