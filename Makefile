@@ -5,10 +5,11 @@
 BUILD = build
 PYTHON = python3
 fuzz: seconds = 600
+igt: profile = bmg
 soak: seconds = 3600
 seeds = 1..60000
 
-.PHONY: help demo build check check-san flake chaos igt fuzz soak plants oracle-plants
+.PHONY: help demo build check check-san flake chaos igt igt-time fuzz soak plants oracle-plants
 .PHONY: coverage bench install clean
 .PHONY: deps deps-chaos deps-igt deps-check deps-fuzz deps-coverage
 
@@ -19,7 +20,9 @@ help:
 	@echo 'make check-san   unit and live tests under ASan + UBSan, and under TSan'
 	@echo 'make flake       live and stress tests, 20 times'
 	@echo 'make chaos       real programs under usvm chaos, 10 times; names="xz sort"'
-	@echo 'make igt         the GPU tests of Intel on the virtual card; binaries="xe_vm"'
+	@echo 'make igt         the GPU tests of Intel on the virtual card; profile=cri,'
+	@echo '                 match=multi-queue, binaries="xe_vm"; writes docs/igt.md'
+	@echo 'make igt-time    how long the largest of them takes, and with all memory at home'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
 	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make oracle-plants  the same, and whether usvm oracle finds them'
@@ -84,9 +87,17 @@ chaos: deps-chaos build
 		--long --plant $(names)
 
 igt: deps-igt build
-	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt.json \
-		$(or $(binaries),xe_exec_system_allocator)
-	scripts/igt.py --write $(BUILD)/igt.md $(BUILD)/igt.json
+	rm -f $(BUILD)/igt-$(profile).json
+	-scripts/igt.sh $(BUILD) --profile $(profile) --match '$(match)' \
+		--results $(BUILD)/igt-$(profile).json $(binaries)
+	scripts/igt.py --write docs/igt.md $(wildcard $(BUILD)/igt-bmg.json $(BUILD)/igt-cri.json)
+
+igt-time: deps-igt build
+	rm -f $(BUILD)/igt-time.json $(BUILD)/igt-home.json
+	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt-time.json xe_exec_system_allocator
+	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt-home.json --migrate never \
+		xe_exec_system_allocator
+	scripts/igt.py --time $(BUILD)/igt-time.json $(BUILD)/igt-home.json
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)

@@ -4,20 +4,29 @@
 
     igt.py --root DIR [--profile NAME] [--jobs N] [--limit SECONDS] [--match REGEX]
            [--every N] [--results FILE] [--rerun FILE] [--require-migration] [--poison]
-           [--placement device] [--list FILE] BINARY...
+           [--placement device] [--migrate MODE] [--user UID] [--list FILE] BINARY...
     igt.py --write docs/igt.md RESULTS...
+    igt.py --time RESULTS...
 
 scripts/igt.sh calls it, in a namespace where DIR/usvm is the build. Subtests that change
 the number of huge pages of the system run alone, behind the others.
 
 --every N takes every N-th subtest. --list takes those of a file with a binary and a subtest
 on each line. --require-migration asks each subtest for what igt-expect.txt says of it; the
-others are those of `usvm run`. --rerun takes those that did not pass in the results of
-an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
-result (pass, fail, skip, timeout, crash), seconds, and the line that tells why.
+others are those of `usvm run`. --user runs them as an ordinary user. --rerun takes those that
+did not pass in the results of an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
+result (pass, fail, skip, timeout, crash), seconds, and the line that tells why; before them
+one that tells what was run, behind them one with the time.
 
---write makes the document out of such files. Of a subtest that is in several, of one
-profile, the last line counts, and the document says how many were repeated.
+Without a BINARY it is all of those that use the compute side of a card. Each has the memory
+that it was written for, unless --vram says otherwise.
+
+--time tells how long each file's runs took, and adds up the seconds of the subtests that are
+in all of them.
+
+--write makes the document out of such files, up to the line BY_HAND: what stands behind that is
+kept. Of a subtest that is in several, of one profile, the last line counts, and the document
+says how many were repeated.
 """
 
 import argparse
@@ -35,6 +44,12 @@ import time
 import igt_expect
 
 FOLDER = '/usr/libexec/igt-gpu-tools'
+BINARIES = ('xe_create xe_evict xe_exec_atomic xe_exec_basic xe_exec_compute_mode'
+            ' xe_exec_fault_mode xe_exec_store xe_exec_system_allocator xe_exec_threads'
+            ' xe_madvise xe_mmap xe_multigpu_svm xe_page_reclaim xe_prefetch_fault xe_query'
+            ' xe_svm_usrptr_madvise xe_tlb xe_vm xe_waitfence').split()
+VRAM = {'xe_vm': '4G'}  # it binds up to 2 GiB, and asks for more than that
+BY_HAND = '<!-- by hand from here on -->'
 ALONE = re.compile(r'huge')  # they write nr_hugepages, for the whole system
 MANY_CARDS = re.compile(r'multigpu')
 REASON = re.compile(r'(?:CRITICAL|Test requirement not|requirement not met|SKIP|Failed assertion'
@@ -64,15 +79,19 @@ ALONE_IN_NAMESPACE = ['unshare', '--ipc', 'sh', '-c',
 
 
 def run_one(options, binary, subtest):
-    command = ['chroot', options.root, '/usvm/usvm', 'run', '--profile', options.profile]
+    user = [f'--userspec={options.user}:{options.user}', '--groups='] if options.user else []
+    command = ['chroot', *user, options.root, '/usvm/usvm', 'run', '--profile', options.profile]
     if MANY_CARDS.search(subtest) or binary == 'xe_multigpu_svm':
         command = ALONE_IN_NAMESPACE + command + ['--cards', '2']
-    if options.vram:
-        command += ['--vram', options.vram]
+    vram = options.vram or VRAM.get(binary)
+    if vram:
+        command += ['--vram', vram]
     if options.poison:
         command.append('--poison')
     if options.placement:
         command += ['--placement', options.placement]
+    if options.migrate:
+        command += ['--migrate', options.migrate]
     if options.require_migration and binary == 'xe_exec_system_allocator':
         wanted = options.expected.get(subtest, 'none').partition(':')[0]
         command.append('--require-migration=' + wanted)
@@ -105,9 +124,9 @@ def pick(options):
         with open(options.rerun, encoding='utf-8') as file:
             lines = [json.loads(line) for line in file]
         picked = [(line['binary'], line['subtest']) for line in lines
-                  if line['result'] != 'pass']
+                  if line.get('result', 'pass') != 'pass']
     else:
-        picked = [(binary, subtest) for binary in options.binaries
+        picked = [(binary, subtest) for binary in options.binaries or BINARIES
                   for subtest in list_subtests(options.root, binary)]
     picked = [p for p in picked if re.search(options.match, p[1])]
     return picked[options.first::options.every]
@@ -166,11 +185,43 @@ def describe_expected():
     return text
 
 
+def describe_runs(runs):
+    return [f'- {run["date"]}: {run["subtests"]} subtests of the profile {run["profile"]}, IGT'
+            f' {run["igt"]}, usvm {run["usvm"]}, Linux {run["kernel"]},'
+            f' {run["jobs"]} at a time{run["modes"]}: {run.get("wall_seconds", 0):.0f} s.'
+            for run in runs] + ([''] if runs else [])
+
+
+def output_of(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or 'unknown'
+
+
+def describe_run(options, count):
+    here = os.path.dirname(os.path.abspath(__file__))
+    modes = ''.join(f', {name}' for name, on in (
+        ('--require-migration', options.require_migration), ('--poison', options.poison),
+        (f'--placement={options.placement}', options.placement),
+        (f'--migrate={options.migrate}', options.migrate),
+        (f'user {options.user}', options.user)) if on)
+    return {'date': time.strftime('%Y-%m-%d'), 'profile': options.profile, 'subtests': count,
+            'igt': output_of('chroot', options.root, 'dpkg-query', '-W', '-f', '${Version}',
+                             'igt-gpu-tools-tests'),
+            'usvm': output_of('git', '-C', here, 'describe', '--always', '--dirty'),
+            'kernel': os.uname().release, 'jobs': options.jobs, 'modes': modes}
+
+
 def write_document(path, files):
-    last, repeated = {}, 0
+    last, repeated, runs = {}, 0, []
     for name in files:
         with open(name, encoding='utf-8') as file:
             for line in map(json.loads, file):
+                if 'run' in line:
+                    runs.append(line['run'])
+                elif 'wall_seconds' in line:
+                    runs[-1]['wall_seconds'] = line['wall_seconds']
+                if 'subtest' not in line:
+                    continue
                 key = (line['profile'], line['binary'], line['subtest'])
                 repeated += key in last
                 last[key] = line
@@ -185,8 +236,8 @@ def write_document(path, files):
     passed = sum('pass' in results for results in best.values())
     text = ['# IGT on the virtual card', '',
             'Intel\'s GPU tests, `igt-gpu-tools-tests` of Debian sid, unmodified, one process',
-            'for each subtest, as root. Made by `scripts/igt.sh` and `scripts/igt.py --write`.',
-            '',
+            'for each subtest, as root. Made by `make igt profile=NAME`.',
+            ''] + describe_runs(runs) + [
             f'Over the profiles {passed} of {len(best)} subtests pass. {repeated} results are of a'
             ' repeated run.', '',
             '| profile | binary | pass | fail | skip | timeout | crash |',
@@ -203,8 +254,28 @@ def write_document(path, files):
         more = f'; and {len(lines) - 12} more.' if len(lines) > 12 else '.'
         text[-1] = text[-1][:-1] + more
     text += describe_expected()
+    by_hand = ''
+    if os.path.exists(path):
+        with open(path, encoding='utf-8') as file:
+            by_hand = file.read().partition(BY_HAND)[2]
     with open(path, 'w', encoding='utf-8') as file:
         file.write('\n'.join(text) + '\n')
+        if by_hand:
+            file.write('\n' + BY_HAND + by_hand)
+
+
+def tell_times(files):
+    seconds, walls = [], []
+    for name in files:
+        with open(name, encoding='utf-8') as file:
+            lines = [json.loads(line) for line in file]
+        seconds.append({(line['profile'], line['binary'], line['subtest']): line['seconds']
+                        for line in lines if 'subtest' in line})
+        walls.append(sum(line.get('wall_seconds', 0) for line in lines))
+    both = set.intersection(*(set(s) for s in seconds))
+    for name, times, wall in zip(files, seconds, walls):
+        print(f'{name}: {wall:.0f} s; {sum(times[key] for key in both):.0f} s summed up in'
+              f' {len(both)} subtests; x{wall / walls[-1]:.2f} of the last')
 
 
 def main():
@@ -223,12 +294,18 @@ def main():
     parser.add_argument('--list', default='')
     parser.add_argument('--require-migration', action='store_true')
     parser.add_argument('--placement', default='')
+    parser.add_argument('--migrate', default='')
+    parser.add_argument('--user', default='')
+    parser.add_argument('--time', action='store_true')
     parser.add_argument('--poison', action='store_true')
     parser.add_argument('binaries', nargs='*')
     options = parser.parse_args()
 
     if options.write:
         write_document(options.write, options.binaries)
+        return
+    if options.time:
+        tell_times(options.binaries)
         return
     options.expected = igt_expect.read_kept()
     picked = pick(options)
@@ -239,9 +316,13 @@ def main():
     output = None
     if options.results:
         output = open(options.results, 'a', encoding='utf-8')
+        output.write(json.dumps({'run': describe_run(options, len(picked))}) + '\n')
 
     def note(outcome):
         counts[outcome['result']] += 1
+        if not sum(counts.values()) % 100:
+            print(f'{sum(counts.values())} of {len(picked)} in'
+                  f' {time.monotonic() - start:.0f} s', flush=True)
         if outcome['result'] != 'pass':
             print(f'{outcome["result"]:7} {outcome["binary"]} {outcome["subtest"]}'
                   f' {outcome["seconds"]} s: {outcome["why"]}', flush=True)
@@ -254,6 +335,9 @@ def main():
             note(outcome)
     for p in alone:
         note(run_one(options, *p))
+    if output:
+        output.write(json.dumps({'wall_seconds': round(time.monotonic() - start, 1)}) + '\n')
+        output.close()
     print(', '.join(f'{counts[name]} {name}' for name in
                     ('pass', 'fail', 'skip', 'timeout', 'crash')),
           f'in {time.monotonic() - start:.0f} s')

@@ -33,7 +33,7 @@ struct options {
 	const struct run_profile *profile;
 	unsigned int cards;
 	uint64_t vram_bytes;
-	bool migrate_always;
+	const char *migrate; /* or NULL */
 	bool poison;
 	struct run_report report; /* placement: place on the device, too */
 };
@@ -87,8 +87,8 @@ static void set_environment(const struct options *o, const char *root, const cha
 	}
 	if (o->report.placement)
 		setenv("USVM_XE_PLACEMENT", "device", 1);
-	if (o->migrate_always)
-		setenv("USVM_XE_MIGRATE", "always", 1);
+	if (o->migrate)
+		setenv("USVM_XE_MIGRATE", o->migrate, 1);
 	if (o->poison)
 		setenv("USVM_XE_POISON", "1", 1);
 }
@@ -199,8 +199,8 @@ static int take_option(struct options *o, int option)
 						   "no migration is called '%s'", optarg);
 		return 0;
 	case OPTION_MIGRATE:
-		o->migrate_always = !strcmp(optarg, "always");
-		if (!o->migrate_always && strcmp(optarg, "auto"))
+		o->migrate = optarg;
+		if (strcmp(optarg, "auto") && strcmp(optarg, "always") && strcmp(optarg, "never"))
 			return command_usage_error(&run_command, "no migration '%s'", optarg);
 		return 0;
 	case OPTION_PLACEMENT:
@@ -259,9 +259,10 @@ const struct command run_command = {
 		 "                  Fail unless in each process that ran a job pages went to the\n"
 		 "                  device and came home; WHAT: device,home (default), device,\n"
 		 "                  home, none\n"
-		 "  --migrate=always\n"
+		 "  --migrate=always|never\n"
 		 "                  Migrate also where system calls cannot touch pages on the\n"
-		 "                  device: for ordinary users; such a call fails with EFAULT\n"
+		 "                  device: for ordinary users; such a call fails with EFAULT.\n"
+		 "                  never: the device uses all memory at home\n"
 		 "  --placement=device\n"
 		 "                  Take all memory to the device that can be taken, whatever is\n"
 		 "                  advised, and list what cannot\n"

@@ -163,7 +163,7 @@ static int open_card(uint32_t index)
 		.vram_bytes = vram_bytes(),
 		.index = index,
 		.place_on_device = shim_environment("USVM_XE_PLACEMENT") != NULL,
-		.migrate_always = shim_environment("USVM_XE_MIGRATE") != NULL,
+		.migrate = shim_environment("USVM_XE_MIGRATE"),
 		.poison = shim_environment("USVM_XE_POISON") != NULL,
 		.card_of = shim_card_of,
 		.log = shim_log,

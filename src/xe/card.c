@@ -62,8 +62,10 @@ static int open_device(uint64_t vram_bytes, const struct xe_card_config *config,
 	text_number(&text, XE_ENGINE_THREADS);
 	if (config->place_on_device)
 		text_string(&text, ",placement=device");
-	if (config->migrate_always)
-		text_string(&text, ",migrate=always");
+	if (config->migrate) {
+		text_string(&text, ",migrate=");
+		text_string(&text, config->migrate);
+	}
 	if (config->poison)
 		text_string(&text, ",poison=yes");
 	return usvm_open(spec, usvm);

@@ -32,7 +32,7 @@ struct xe_card_config {
 	uint64_t vram_bytes;  /* a multiple of 2 MiB; 0: 256 MiB */
 	uint32_t index;       /* N of /dev/dri/cardN */
 	bool place_on_device; /* what can be in its memory is to be there */
-	bool migrate_always;  /* also where system calls could not touch its pages */
+	const char *migrate;  /* as usvm_open()'s migrate=; NULL: as that by itself does */
 	bool poison;          /* what left its memory leaves a pattern */
 	/* The card that a descriptor of this process is a file of; NULL: of none. Cards live as
 	 * long as the process. */

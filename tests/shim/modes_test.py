@@ -80,6 +80,10 @@ def test_migration():
     check('--migrate=always: also where system calls could not touch the pages', status == 0, err)
     status, _, err = run(['--require-migration'], 'anonymous', USVM_FEATURES='-kernel_faults')
     check('--migrate=auto: there nothing migrates', status == 1, err)
+    status, _, err = run(['--stats', '--migrate=never'], 'anonymous')
+    check('--migrate=never: all stays at home', status == 0 and counts(err)[0][1:] == (0, 0), err)
+    status, _, err = run(['--migrate=sometimes'], 'anonymous')
+    check('--migrate=sometimes: there is no such', status == 2, status, err)
     status, _, _ = run(['--require-migration=none'], program='false')
     check("the program's status comes first", status == 1)
 
