@@ -13,10 +13,11 @@ the number of huge pages of the system run alone, behind the others.
 
 --every N takes every N-th subtest. --list takes those of a file with a binary and a subtest
 on each line. --require-migration asks each subtest for what igt-expect.txt says of it; the
-others are those of `usvm run`. --user runs them as an ordinary user. --rerun takes those that
-did not pass in the results of an earlier run. A line of JSON for each subtest goes to --results: binary, subtest, profile,
-result (pass, fail, skip, timeout, crash), seconds, and the line that tells why; before them
-one that tells what was run, behind them one with the time.
+others are those of `usvm run`. --user runs them as an ordinary user. --rerun takes those
+that did not pass in the results of an earlier run. A line of JSON for each subtest goes to
+--results: binary, subtest, profile, result (pass, fail, skip, timeout, crash), seconds, and
+the line that tells why; before them one that tells what was run, behind them one with the
+time.
 
 Without a BINARY it is all of those that use the compute side of a card. Each has the memory
 that it was written for, unless --vram says otherwise.
