@@ -152,7 +152,8 @@ int linux_uffd_writeprotect(struct sys *sys UNUSED, int uffd, struct span span,
 {
 	struct uffdio_writeprotect arg = {
 		.range = { .start = span.start, .len = span_bytes(span) },
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP :
+			     UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
 	};
 
 	return (int)linux_call(SYS_ioctl, uffd, UFFDIO_WRITEPROTECT, &arg);

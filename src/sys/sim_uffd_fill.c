@@ -284,7 +284,5 @@ int sim_do_uffd_writeprotect(struct sim *sim, struct sim_uffd *uffd, struct span
 	}
 	if (!found)
 		return -ENOENT;
-	if (!on)
-		sim_fault_wake(sim, uffd, span);
 	return 0;
 }

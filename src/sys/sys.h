@@ -217,6 +217,8 @@ struct sys_ops {
 	int (*uffd_zeropage)(struct sys *sys, int uffd, struct span span, uint64_t *done);
 	int (*uffd_wake)(struct sys *sys, int uffd, struct span span);
 	int (*uffd_poison)(struct sys *sys, int uffd, struct span span);
+	/* [any] Of a hole: a mark that is no page, where WP_ASYNC. Off: it is gone. Wakes
+	 * nobody. */
 	int (*uffd_writeprotect)(struct sys *sys, int uffd, struct span span, bool on);
 	/* [any] One message. -EAGAIN: none now, nor ever when the process is gone. */
 	int (*uffd_read)(struct sys *sys, int uffd, struct sys_event *event);

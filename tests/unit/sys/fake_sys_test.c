@@ -167,6 +167,8 @@ static void without_wp_async_a_protected_write_faults(void **state)
 	assert_int_equal(fake_touch(f->fake, HEAP, true), -EAGAIN);
 	expect_fault(f, HEAP, SYS_FAULT_WRITE | SYS_FAULT_WP);
 	f->ops->uffd_writeprotect(f->sys, f->uffd, HEAP_SPAN, false);
+	assert_int_equal(fake_blocked(f->fake, HEAP_SPAN), 1);
+	f->ops->uffd_wake(f->sys, f->uffd, HEAP_SPAN);
 	assert_int_equal(fake_blocked(f->fake, HEAP_SPAN), 0);
 	assert_int_equal(fake_touch(f->fake, HEAP, true), 0);
 }
