@@ -83,7 +83,8 @@ const char *usvm_strerror(int error);
  *   origins=yes|no (count CPU faults of user mode and of system calls apart; default no),
  *   placement=auto|device (default auto; device: all that can be taken goes to the device,
  *   whatever is advised), poison=yes|no (default no: device memory that pages have left
- *   holds 0xdb in each byte)
+ *   holds 0xdb in each byte), entries=plain|marked (default plain; marked, for the process
+ *   until the last close: pages that MADV_GUARD_INSTALL ended are not seen any more)
  * @device: out
  *
  * The first open in a process starts the threads of usvm and chains signal handlers;

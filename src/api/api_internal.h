@@ -46,6 +46,7 @@ struct api_config {
 	bool origins;
 	bool place_on_device;
 	bool poison;
+	bool marked;
 };
 
 struct usvm {

@@ -159,6 +159,12 @@ static int set_poison(struct api_config *c, struct text v)
 	return c->poison || text_is(v, "no") ? 0 : -EINVAL;
 }
 
+static int set_entries(struct api_config *c, struct text v)
+{
+	c->marked = text_is(v, "marked");
+	return c->marked || text_is(v, "plain") ? 0 : -EINVAL;
+}
+
 static const struct key {
 	const char *name;
 	bool model_only;
@@ -177,6 +183,7 @@ static const struct key {
 	{ "origins", false, set_origins },
 	{ "placement", false, set_placement },
 	{ "poison", false, set_poison },
+	{ "entries", false, set_entries },
 };
 
 static int set_pair(struct api_config *config, bool is_model, struct text pair)

@@ -185,6 +185,8 @@ static int open_common(const struct api_config *config,
 	usvm->config = *config;
 	if (config->origins)
 		mm_count_origins(mm);
+	if (config->marked)
+		mm_mark_entries(mm);
 	if (config->trace_events)
 		err = mm_trace_open(mm, config->trace_events, &usvm->trace);
 	if (err)

@@ -55,6 +55,7 @@ static int submit_fence(void *argument)
 	struct mm *mm = *(struct mm **)argument;
 
 	mm_submit_fence(mm);
+	mm_marks_look(mm);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(stashed),	    MM_STAT(held_faults),
 	MM_STAT(kicks),		    MM_STAT(quarantined),
 	MM_STAT(forks_pushed_pages),
+	MM_STAT(marked_pages),	    MM_STAT(died_pages),
 	MM_STAT(lies),		    MM_STAT(refused),
 };
 

@@ -110,14 +110,13 @@ static void entry_remove(struct mm *mm, struct mm_entry *entry)
 		owner->ops->empty(owner);
 }
 
-static bool entry_continues(const struct mm_entry *entry, uint64_t addr,
-			    const struct mm_entry_owner *owner, uint64_t frame,
-			    enum mm_entry_state state, uint64_t remap_number)
+static bool entry_continues(const struct mm_entry *entry, const struct mm_entry *next)
 {
-	return entry->node.span.end == addr && entry->owner == owner &&
-	       entry->state == state && entry->remap_number == remap_number &&
-	       !entry->doubted &&
-	       entry->frame + span_bytes(entry->node.span) == frame;
+	return entry->node.span.end == next->node.span.start &&
+	       entry->owner == next->owner && entry->state == next->state &&
+	       entry->remap_number == next->remap_number &&
+	       entry->marked == next->marked && !entry->doubted &&
+	       entry->frame + span_bytes(entry->node.span) == next->frame;
 }
 
 /* Join @entry with the one that ends where it starts, if they are one run. */
@@ -130,10 +129,7 @@ static void entry_join_previous(struct mm *mm, struct mm_entry *entry)
 	if (span.start < PAGE_BYTES)
 		return;
 	previous = mm_entry_first(mm, span_make(span.start - PAGE_BYTES, PAGE_BYTES));
-	if (!previous || entry->doubted ||
-	    !entry_continues(previous, span.start, entry->owner,
-					  entry->frame, entry->state,
-					  entry->remap_number))
+	if (!previous || entry->doubted || !entry_continues(previous, entry))
 		return;
 	interval_tree_remove(&mm->entries, &entry->node);
 	list_remove(&entry->owner_link);
@@ -153,7 +149,7 @@ static void entry_join(struct mm *mm, struct mm_entry *entry)
 }
 
 void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *owner,
-		     uint64_t frame, enum mm_entry_state state)
+		     uint64_t frame, enum mm_entry_state state, bool marked)
 {
 	struct mm_entry *entry;
 
@@ -166,6 +162,7 @@ void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *own
 	entry->remap_number = 0;
 	entry->doubted_from = 0;
 	entry->state = state;
+	entry->marked = marked;
 	entry->doubted = false;
 	entry->displaced = false;
 	interval_tree_insert(&mm->entries, &entry->node);
@@ -191,6 +188,7 @@ static void split_in(struct mm *mm, struct interval_tree *tree, uint64_t addr)
 	tail->remap_number = entry->remap_number;
 	tail->doubted_from = entry->doubted_from;
 	tail->state = entry->state;
+	tail->marked = entry->marked;
 	tail->doubted = false;
 	tail->displaced = entry->displaced;
 	entry_set_span(mm, entry, (struct span){ span.start, addr });

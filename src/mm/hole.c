@@ -184,20 +184,6 @@ static void fill_ahead(struct mm *mm, uint64_t addr)
 	mm_quarantine_clear(mm, span_make(span.start, done));
 }
 
-/* A marker of write-protection is no page, but ZEROPAGE takes it for one: whoever faults
- * there would be woken to fault again, for ever. Return: true if there was one. */
-static bool remove_marker(struct mm *mm, struct span page)
-{
-	struct sys_page_run run;
-	size_t count = 0;
-	uint64_t end;
-
-	if (mm->sys->ops->page_scan(mm->sys, page, &run, 1, &count, &end) || !count ||
-	    run.flags & (SYS_PAGE_PRESENT | SYS_PAGE_GUARD))
-		return false;
-	return !mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page, false);
-}
-
 /* Zeros for @addr. */
 void mm_fill_hole(struct mm *mm, uint64_t addr, bool write)
 {
@@ -210,7 +196,8 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write)
 	if (write && fill_huge(mm, addr))
 		return;
 	err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
-	if (err == -EEXIST && remove_marker(mm, page))
+	/* Whoever faults at a mark would be woken to fault again, for ever. */
+	if (err == -EEXIST && !mm_mark_remove(mm, page))
 		err = mm->sys->ops->uffd_zeropage(mm->sys, mm->uffd, page, &done);
 	if (err == -EAGAIN) {
 		mm_stash(mm, addr, write);

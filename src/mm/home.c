@@ -12,7 +12,8 @@
  *     -EEXIST   the frame is empty: the page was moved all the same (the kernel
  *               does that when the place is zapped and faulted meanwhile).
  *               The frame is full: a guard page stands there and the contents
- *               died with its installation, as they do natively.
+ *               died with its installation, as they do natively. Or a mark that was
+ *               left: it goes, and the page comes.
  *     -EINVAL   two VMAs: one at a time. Else read-only, mlocked: COPY.
  *     -EBUSY    somebody holds the frame for a moment: again, then COPY.
  *     -ENOENT   nothing is mapped there any more: nobody can ask for the page.
@@ -107,6 +108,18 @@ static int return_unmapped(struct mm *mm, uint64_t addr, uint64_t source, bool *
 	return 0;
 }
 
+/* @addr was refused with @err, -EEXIST. Return: -EBUSY: for a mark, which is gone; -EAGAIN;
+ * else @err. */
+static int mark_stands(struct mm *mm, uint64_t addr, int err)
+{
+	int removed = -ENOENT;
+
+	lock_assert_held(&mm->event_lock);
+	if (ATOMIC_LOAD_RELAXED(&mm->marks_entries))
+		removed = mm_mark_remove(mm, span_make(addr, PAGE_BYTES));
+	return !removed ? -EBUSY : removed == -EAGAIN ? removed : err;
+}
+
 /* One page, by whatever works. Return: 0 answered; -EAGAIN. */
 static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirty)
 {
@@ -123,6 +136,8 @@ static int return_page(struct mm *mm, uint64_t addr, uint64_t source, bool *dirt
 					      SYS_MOVE_ALLOW_SRC_HOLES, &moved);
 		if (err == -EBUSY)
 			cpu_relax();
+		if (err == -EEXIST)
+			err = mark_stands(mm, addr, err);
 	}
 	switch (err) {
 	case 0:
@@ -156,9 +171,13 @@ int mm_lose_locked(struct mm *mm, uint64_t addr)
 		base_host->die("usvm: the device cannot give its pages back\n");
 	/* As return_page(). */
 	for (int i = 0; i < HOME_BUSY_TRIES &&
-			(err == -ENOMEM || (err == -ENOENT && absent++ == 0));
-	     i++)
+			(err == -ENOMEM || err == -EBUSY ||
+			 (err == -ENOENT && absent++ == 0));
+	     i++) {
 		err = mm->sys->ops->uffd_poison(mm->sys, mm->uffd, page);
+		if (err == -EEXIST)
+			err = mark_stands(mm, addr, err);
+	}
 	if (err == -EAGAIN)
 		return err;
 	if (!err) {
@@ -262,8 +281,17 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 		}
 		if (entry->doubted) /* the monitor is about to find out */
 			return -EAGAIN;
+		err = mm_mark_lift(mm, entry, &home);
+		if (err == -ENOENT) {
+			entry = mm_entry_first(mm, (struct span){ home.end, span.end });
+			continue;
+		}
+		if (err)
+			return err;
 		err = entry->owner->ops->bring_home(entry->owner, home, entry->frame,
 						    &done);
+		if (err)
+			entry->marked = false; /* of the rest it is not known */
 		PLANTED_GAP(HOME_TWO_STEPS, &mm->event_lock);
 		mm_entry_shrink(mm, entry, done); /* E1 */
 		if (err)

@@ -332,6 +332,13 @@ void mm_count_origins(struct mm *mm)
 	ATOMIC_STORE(&mm->counts_origins, true);
 }
 
+void mm_mark_entries(struct mm *mm)
+{
+	/* Without either a mark cannot be told from a hole. */
+	if (!mm->why_not && sys_has(mm->sys, SYS_FEATURE_WP_ASYNC | SYS_FEATURE_PAGEMAP_SCAN))
+		ATOMIC_STORE(&mm->marks_entries, true);
+}
+
 int mm_trace_open(struct mm *mm, size_t event_count, struct trace_ring **out)
 {
 	struct trace_ring *ring = ATOMIC_LOAD_ACQUIRE(&mm->trace);

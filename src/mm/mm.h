@@ -237,6 +237,7 @@ struct mm_entry {
 	uint64_t remap_number;     /* of the REMAP that brought it here; 0: taken here */
 	uint64_t doubted_from;     /* where it is doubted: start of what went, or 0 */
 	enum mm_entry_state state;
+	bool marked;               /* where a page of it has no mark, it died: mark.c */
 	bool doubted;              /* an UNMAP named it that may be older: remap.c */
 	bool displaced;            /* it left span, and nobody told where to: remap.c */
 };
@@ -399,6 +400,10 @@ void mm_drain(struct mm *mm, struct span span);
  * Context: [worker]; may sleep. */
 void mm_submit_fence(struct mm *mm);
 
+/** mm_marks_look() - drop the marked entries whose pages have died
+ * Context: [worker], no monitor lock; may sleep. */
+void mm_marks_look(struct mm *mm);
+
 /* --- looking ------------------------------------------------------------------------------- */
 
 struct mm_stats {
@@ -419,6 +424,8 @@ struct mm_stats {
 	uint64_t kicks;            /* engines thrown out of a fault */
 	uint64_t quarantined;      /* pages left alone after a REMOVE */
 	uint64_t forks_pushed_pages;
+	uint64_t marked_pages;     /* taken, with a mark at their place */
+	uint64_t died_pages;       /* of those: the mark was gone, and nobody told */
 	uint64_t lies;             /* MOVE that moved and answered EEXIST */
 	uint64_t refused;          /* registrations that would have been too many mappings */
 };
@@ -428,6 +435,10 @@ void mm_stats_read(struct mm *mm, struct mm_stats *stats);
 /** mm_count_origins() - count CPU faults of user mode and of system calls apart, from now
  * on: to ask costs each of them some microseconds. Context: any. */
 void mm_count_origins(struct mm *mm);
+
+/** mm_mark_entries() - mark the places of pages that are taken from now on, so that it is seen
+ * where a page died and no event told; does nothing where the kernel cannot. Context: any. */
+void mm_mark_entries(struct mm *mm);
 
 /** mm_trace_open() - the ring of the trace points, made with room for @event_count if there
  * is none yet; it lives as long as the mm, so that no writer can meet its end.

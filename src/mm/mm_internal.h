@@ -123,6 +123,7 @@ struct mm {
 	uint64_t due_ns; /* when the first of them is due; BASE_FOREVER: there is none */
 	uint64_t idle_count; /* atomic reads: how often the monitor found no message */
 	uint32_t gate_closed; /* atomic reads: forks under way */
+	bool marks_entries;   /* atomic: what is taken from now on is marked */
 	bool counts_origins;  /* atomic: of CPU faults; it is asked of the kernel */
 	bool ending;          /* no take follows: the monitor quarantines nothing */
 	uint64_t moving_pages;
@@ -206,7 +207,8 @@ void mm_node_put(struct mm *mm, void *node) MUST_HOLD(&mm->event_lock);
 
 /* entry.c */
 void mm_entry_insert(struct mm *mm, struct span span, struct mm_entry_owner *owner,
-		     uint64_t frame, enum mm_entry_state state) MUST_HOLD(&mm->event_lock);
+		     uint64_t frame, enum mm_entry_state state, bool marked)
+	MUST_HOLD(&mm->event_lock);
 void mm_entry_split(struct mm *mm, uint64_t addr) MUST_HOLD(&mm->event_lock);
 void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	MUST_HOLD(&mm->event_lock);
@@ -284,6 +286,13 @@ void mm_fill_hole(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event
 /* idle.c */
 void mm_idle_hole(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_idle_run(struct mm_work *work);
+
+/* mark.c */
+bool mm_mark(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
+bool mm_is_marked(struct mm *mm, struct span page) MUST_HOLD(&mm->event_lock);
+int mm_mark_remove(struct mm *mm, struct span page) MUST_HOLD(&mm->event_lock);
+int mm_mark_lift(struct mm *mm, struct mm_entry *entry, struct span *span)
+	MUST_HOLD(&mm->event_lock);
 
 /* timer.c */
 bool mm_fault_hold(struct mm *mm, const struct mm_entry *entry, uint64_t addr, bool write)

@@ -91,12 +91,14 @@ static int find_part(struct mm *mm, const struct mm_entry *entry, struct span *s
 	bool is_hole = err == -ENOENT || (!err && vma.span.start > span->start);
 	int registered;
 
+	lock_assert_held(&mm->event_lock);
 	if (err && !is_hole)
 		return -EAGAIN;
 	if (!err)
 		span->end = MIN(span->end, is_hole ? vma.span.start : vma.span.end);
-	/* One page: a hole in what it is asked for is no error. */
-	registered = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page, false);
+	/* One page: a hole in what it is asked for is no error. A mark stays. */
+	registered = mm->sys->ops->uffd_writeprotect(mm->sys, mm->uffd, page,
+						     entry->marked && mm_is_marked(mm, page));
 	if (registered == -EAGAIN)
 		return -EAGAIN;
 	return !registered && !is_hole && vma.span.start >= entry->doubted_from;

@@ -142,6 +142,14 @@ static int empty_frames(struct mm *mm, struct span frames)
 	return err;
 }
 
+/* One that nothing stands for any more: what MOVE meets behind it is a hole. */
+static bool remove_old_mark(struct mm *mm, uint64_t addr)
+{
+	lock_assert_held(&mm->event_lock);
+	return ATOMIC_LOAD_RELAXED(&mm->marks_entries) &&
+	       !mm_mark_remove(mm, span_make(addr, PAGE_BYTES));
+}
+
 /*
  * MOVE one piece, past what it refuses. Return: 0 the whole piece was looked at;
  * -EAGAIN an event is in flight; -EOPNOTSUPP this memory does not move.
@@ -163,6 +171,8 @@ static int move_piece(struct mm *mm, const struct mm_take *take, struct span pie
 					      &moved);
 		offset += moved;
 		if (!err || (err == -EAGAIN && moved))
+			continue;
+		if (err == -EFAULT && remove_old_mark(mm, take->span.start + offset))
 			continue;
 		if (err == -EBUSY)
 			bit_set(map->busy, page);
@@ -230,7 +240,8 @@ static void insert_piece(struct mm *mm, struct mm_take *take, struct span piece,
 
 			mm_entry_insert(mm, span, take->owner,
 					take->frame + (run << PAGE_SHIFT),
-					take->moving ? MM_ENTRY_MOVING : MM_ENTRY_DEVICE);
+					take->moving ? MM_ENTRY_MOVING : MM_ENTRY_DEVICE,
+					mm_mark(mm, span));
 		}
 		in_run = taken || filled;
 	}
@@ -468,15 +479,32 @@ static struct mm_entry *first_moving(const struct mm_take *take)
 	return NULL;
 }
 
+/* What of @entry can be given back at once. Return: 0, -EAGAIN. */
+static int give_back(struct mm *mm, const struct mm_take *take, struct mm_entry *entry)
+	MUST_HOLD(&mm->event_lock);
+static int give_back(struct mm *mm, const struct mm_take *take, struct mm_entry *entry)
+{
+	struct span span = entry->node.span;
+	uint64_t done = 0;
+	bool dirty = false;
+	int err = mm_mark_lift(mm, entry, &span);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = mm_return_locked(mm, span, take->destination + (entry->frame - take->frame),
+			       &done, &dirty);
+	if (err)
+		entry->marked = false;
+	mm_entry_shrink(mm, entry, done);
+	return err;
+}
+
 /* Somebody sleeps at @addr, on a page that is MOVING: perhaps its taker. Return: 0;
  * -EAGAIN: an event is in flight. */
 int mm_take_yield(struct mm *mm, uint64_t addr)
 {
 	struct mm_entry *entry;
 	struct mm_take *take = mm->breaking;
-	uint64_t done = 0;
-	bool dirty = false;
-	int err;
 
 	lock_assert_held(&mm->event_lock);
 	if (!take)
@@ -490,11 +518,7 @@ int mm_take_yield(struct mm *mm, uint64_t addr)
 		return 0;
 	if (entry->doubted)
 		return -EAGAIN;
-	err = mm_return_locked(mm, entry->node.span,
-			       take->destination + (entry->frame - take->frame), &done,
-			       &dirty);
-	mm_entry_shrink(mm, entry, done);
-	return err;
+	return give_back(mm, take, entry);
 }
 
 void mm_take_abort(struct mm *mm, struct mm_take *take)
@@ -503,16 +527,10 @@ void mm_take_abort(struct mm *mm, struct mm_take *take)
 
 	mm_lock(mm);
 	while ((entry = first_moving(take))) {
-		struct span span = entry->node.span;
-		uint64_t done = 0;
-		bool dirty = false;
 		int err = -EAGAIN;
 
 		if (!entry->doubted && !entry->displaced)
-			err = mm_return_locked(mm, span, take->destination +
-							 (entry->frame - take->frame),
-					       &done, &dirty);
-		mm_entry_shrink(mm, entry, done);
+			err = give_back(mm, take, entry);
 		if (!err)
 			continue;
 		mm_unlock(mm, 0);

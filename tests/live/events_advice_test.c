@@ -428,6 +428,44 @@ static void a_guard_that_is_gone_again_uncovers_a_page(void **state)
 	live_assert_filled(at, bytes, 19, 0);
 }
 
+/* T13: the marks that were there when the pages went are there no more, so the next job and
+ * the CPU find what they would without a device. mprotect() and mremap() leave them. */
+static void with_marks_a_guard_is_seen(void **state)
+{
+	struct live *live = *state;
+	size_t bytes = live_bytes(live), part = bytes / 4;
+	unsigned char *at, *to;
+	struct usvm *other;
+
+	assert_int_equal(usvm_open("model:vram=2M,entries=marked", &other), 0);
+	at = live_on_device(live, bytes, 20);
+	if (!live_stat(live, "mm_marked_pages") ||
+	    madvise(at + part, LIVE_PAGE, LIVE_MADV_GUARD_INSTALL)) {
+		print_message("no marks or no guard pages here\n");
+		assert_int_equal(usvm_close(other), 0);
+		return;
+	}
+	assert_int_equal(live_stat(live, "mm_marked_pages"), bytes / LIVE_PAGE);
+	assert_int_equal(madvise(at + part, LIVE_PAGE, LIVE_MADV_GUARD_REMOVE), 0);
+	assert_int_equal(gpu_sum(live, at + part, LIVE_PAGE), 0);
+	assert_int_equal(live_stat(live, "mm_died_pages"), 1);
+	assert_int_equal(mprotect(at, part, PROT_READ), 0);
+	assert_int_equal(madvise(at + 2 * part, 2 * LIVE_PAGE, LIVE_MADV_GUARD_INSTALL), 0);
+	assert_int_equal(mprotect(at, part, PROT_READ | PROT_WRITE), 0);
+	to = live_map(live, bytes);
+	assert_ptr_equal(mremap(at, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	assert_unreadable(to + 2 * part);
+	assert_int_equal(madvise(to + 2 * part, 2 * LIVE_PAGE, LIVE_MADV_GUARD_REMOVE), 0);
+	live_assert_zero(to + 2 * part, 2 * LIVE_PAGE);
+	assert_int_equal(live_stat(live, "mm_died_pages"), 3);
+	live_assert_zero(to + part, LIVE_PAGE);
+	live_assert_filled(to, part, 20, 0);
+	live_assert_filled(to + part + LIVE_PAGE, part - LIVE_PAGE, 20, part + LIVE_PAGE);
+	live_assert_filled(to + 2 * part + 2 * LIVE_PAGE, 2 * part - 2 * LIVE_PAGE, 20,
+			   2 * part + 2 * LIVE_PAGE);
+	assert_int_equal(usvm_close(other), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +487,7 @@ int main(void)
 		LIVE_TEST_MODES(collapse_never_fills_device_pages),
 		LIVE_TEST_ALL(a_guard_page_stays_and_its_contents_die),
 		LIVE_TEST_ALL(a_guard_that_is_gone_again_uncovers_a_page),
+		LIVE_TEST_ALL(with_marks_a_guard_is_seen),
 	};
 
 	return LIVE_RUN(tests);

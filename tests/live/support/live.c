@@ -241,6 +241,13 @@ unsigned char *live_on_device(struct live *live, size_t bytes, uint64_t seed)
 /* --- where pages are ---------------- */
 
 #define PAGEMAP_PRESENT (3ull << 62) /* present, or swapped */
+#define PAGEMAP_WP (1ull << 57)
+
+/* What is protected and not present is a mark, where nothing is swapped out. */
+static bool is_there(uint64_t entry)
+{
+	return entry & PAGEMAP_PRESENT && (entry >> 63 || !(entry & PAGEMAP_WP));
+}
 
 size_t live_present(const void *at, size_t bytes)
 {
@@ -255,7 +262,7 @@ size_t live_present(const void *at, size_t bytes)
 
 		assert_int_equal(pread(fd, entries, some * 8, (off_t)offset), some * 8);
 		for (size_t i = 0; i < some; i++)
-			present += (entries[i] & PAGEMAP_PRESENT) != 0;
+			present += is_there(entries[i]);
 		left -= some;
 		offset += some * 8;
 	}

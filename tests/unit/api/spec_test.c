@@ -44,6 +44,7 @@ static void what_is_not_said_has_a_default(void **state)
 		assert_false(c.origins);
 		assert_false(c.place_on_device);
 		assert_false(c.poison);
+		assert_false(c.marked);
 	}
 }
 
@@ -83,6 +84,8 @@ static void each_key_is_kept(void **state)
 	assert_false(parse("model:placement=device,placement=auto").place_on_device);
 	assert_true(parse("model:poison=yes").poison);
 	assert_false(parse("model:poison=yes,poison=no").poison);
+	assert_true(parse("model:entries=marked").marked);
+	assert_false(parse("model:entries=marked,entries=plain").marked);
 	c = parse("model:engines=3,home=64K,vram=4M");
 	assert_int_equal(c.engine_count, 3);
 	assert_int_equal(c.home_bytes, KIB(64));
@@ -109,6 +112,7 @@ static void what_is_not_a_value_is_an_error(void **state)
 		"model:trace=", "model:trace=3", "model:trace=33554432", "model:trace=1K",
 		"model:origins=", "model:origins=maybe",
 		"model:placement=", "model:placement=system", "model:poison=", "model:poison=1",
+		"model:entries=", "model:entries=yes",
 	};
 
 	(void)state;

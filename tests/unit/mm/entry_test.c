@@ -104,7 +104,7 @@ static void step_insert(struct model *m)
 		state = before->state;
 		m->next_frame = before->frame + PAGE_BYTES;
 	}
-	mm_entry_insert(m->f->mm, span, &owner->owner, m->next_frame, state);
+	mm_entry_insert(m->f->mm, span, &owner->owner, m->next_frame, state, false);
 	for (uint64_t i = 0; i < span_pages(span); i++)
 		m->pages[page + i] = (struct model_page){
 			owner, m->next_frame + i * PAGE_BYTES, state
@@ -248,7 +248,8 @@ static void insert_page(struct fixture *f, uint64_t page, enum mm_entry_state st
 {
 	assert_int_equal(mm_reserve(f->mm, 1), 0);
 	mm_lock(f->mm);
-	mm_entry_insert(f->mm, heap_span(page, 1), &f->owner.owner, page * PAGE_BYTES, state);
+	mm_entry_insert(f->mm, heap_span(page, 1), &f->owner.owner, page * PAGE_BYTES, state,
+			false);
 	mm_unlock(f->mm, 1);
 }
 
@@ -285,9 +286,9 @@ static void another_state_or_owner_or_frame_is_another_entry(void **state)
 	assert_int_equal(mm_reserve(f->mm, 2), 0);
 	mm_lock(f->mm);
 	mm_entry_insert(f->mm, heap_span(2, 1), &second.owner, 2 * PAGE_BYTES,
-			MM_ENTRY_MOVING);
+			MM_ENTRY_MOVING, false);
 	mm_entry_insert(f->mm, heap_span(3, 1), &second.owner, 7 * PAGE_BYTES,
-			MM_ENTRY_MOVING);
+			MM_ENTRY_MOVING, false);
 	mm_entry_check(f->mm);
 	mm_unlock(f->mm, 2);
 	assert_ptr_not_equal(entry_at(f, 1), entry_at(f, 2));
