@@ -34,6 +34,7 @@ static const char help[] =
 	"  --steps M        no operation begins after M steps (default: 10000)\n"
 	"  --budget M       no run begins after M steps of all together\n"
 	"  --profile P      the kind of program, or `all', by turns (default: default)\n"
+	"  --marked         devices mark the places of pages that they take (entries=marked)\n"
 	"  --case FILE...   what the file says; see --save\n"
 	"  --faults         fixed programs, in which every call that the library makes fails,\n"
 	"                   one call a run\n"
@@ -110,11 +111,12 @@ static void print_repeat(const struct run_case *c, const struct run_result *resu
 {
 	const char *name = plant ? plant_texts[plant - 1].name : "";
 	const char *option = plant ? "--plant " : "", *blank = plant ? " " : "";
+	const char *marked = plan_marked ? "--marked " : "";
 
-	printf("  again:  usvm sim %s%s%s--profile %s --seed %lu --steps %lu --replay\n"
-	       "  small:  usvm sim %s%s%s--profile %s --seed %lu --steps %lu --minimise\n",
-	       option, name, blank, c->profile->name, (unsigned long)c->seed,
-	       (unsigned long)MIN(result->steps, c->steps), option, name, blank,
+	printf("  again:  usvm sim %s%s%s%s--profile %s --seed %lu --steps %lu --replay\n"
+	       "  small:  usvm sim %s%s%s%s--profile %s --seed %lu --steps %lu --minimise\n",
+	       option, name, blank, marked, c->profile->name, (unsigned long)c->seed,
+	       (unsigned long)MIN(result->steps, c->steps), option, name, blank, marked,
 	       c->profile->name, (unsigned long)c->seed, (unsigned long)c->steps);
 }
 
@@ -441,6 +443,8 @@ static bool parse_flag(struct options *options, const char *word)
 		options->hash = true;
 	else if (strcmp(word, "--twice") == 0)
 		options->twice = true;
+	else if (strcmp(word, "--marked") == 0)
+		plan_marked = true;
 	else if (strcmp(word, "--faults") == 0)
 		options->faults = true;
 	else if (strcmp(word, "--json") == 0)

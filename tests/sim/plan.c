@@ -21,6 +21,7 @@
 
 #define PAGES (PLAN_BLOCKS * (HUGE_BYTES / PAGE_BYTES))
 #define HOT_MAX 16
+bool plan_marked;
 
 static const struct profile profiles[] = {
 	{
@@ -312,6 +313,8 @@ static void draw_setting(struct drawer *d, uint64_t seed, struct setting *settin
 	sim->moves_several = prng_below(&kernel, 2);
 	if (d->profile->weight[OP_ADVISE])
 		draw_policy(seed, setting);
+	if (plan_marked)
+		snprintf(setting->device + strlen(setting->device), 16, ",entries=marked");
 }
 
 /* --- where -------------------------------------------------------------------- */

@@ -139,6 +139,10 @@ struct plan {
 const struct profile *plan_profile(const char *name); /* NULL: none */
 const struct profile *plan_profile_get(size_t index); /* NULL: no more */
 
+/* With entries=marked, whatever the plan: as entries of devices are otherwise the same, so
+ * are the plans. */
+extern bool plan_marked;
+
 /** plan_create() - the same seed, profile and count give the same plan, always; a larger
  * count only adds operations */
 MUST_CHECK int plan_create(uint64_t seed, const struct profile *profile, size_t count,
