@@ -104,14 +104,17 @@ const char *const column_names[COLUMN_COUNT] = { COLUMNS(COLUMN_TITLE) };
 
 static void (*const columns[COLUMN_COUNT])(struct cell *c) = { COLUMNS(COLUMN_FUNCTION) };
 
+bool cell_marked;
+
 void column_open(struct cell *c)
 {
 	char spec[96];
 
-	snprintf(spec, sizeof(spec), "model:mode=%s,vram=%s,home=%s,engines=3",
+	snprintf(spec, sizeof(spec), "model:mode=%s,vram=%s,home=%s,engines=3%s",
 		 c->mode == MODE_COPY ? "copy" : "move",
 		 c->column == COLUMN_EVICTED ? "2M" : "16M",
-		 c->column == COLUMN_PART ? "4K" : "2M");
+		 c->column == COLUMN_PART ? "4K" : "2M",
+		 cell_marked ? ",entries=marked" : "");
 	live_open(&c->live, c->live.param, spec);
 	if (c->column == COLUMN_MOVING)
 		c->held = held_open(&c->held_live, c->live.param);

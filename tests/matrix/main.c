@@ -3,6 +3,7 @@
  * The matrix: which rows, in which mode.
  *
  *     matrix [--mode move|copy] [--row NAME] [--column NAME] [--who main|thread|gpu]
+ *            [--marked]                     with entries=marked
  *     matrix --machine                      the rows that change settings of the machine
  *     matrix --document                     print docs/matrix.md
  *
@@ -97,6 +98,7 @@ int main(int argc, char **argv)
 		{ "row", required_argument, NULL, 'r' },
 		{ "column", required_argument, NULL, 'c' },
 		{ "who", required_argument, NULL, 'w' },
+		{ "marked", no_argument, NULL, 'e' },
 		{ "document", no_argument, NULL, 'd' },
 		{ 0 },
 	};
@@ -121,6 +123,9 @@ int main(int argc, char **argv)
 			break;
 		case 'w':
 			o.whos = *optarg == 'm' ? 1 : *optarg == 't' ? 2 : 4;
+			break;
+		case 'e':
+			cell_marked = true;
 			break;
 		case 'd':
 			document();

@@ -189,6 +189,9 @@ struct cell {
 	struct record *record;
 };
 
+/* Devices are opened with entries=marked. */
+extern bool cell_marked;
+
 /** cell_run() - in a child: memory, column, act, look */
 _Noreturn void cell_run(const struct row *row, enum column column, enum who who,
 			enum mode mode);
@@ -249,6 +252,7 @@ struct limit {
 	const char *row;
 	uint32_t number; /* of limit_texts */
 	uint32_t columns, whos, modes; /* bits */
+	bool plain_only; /* not with entries=marked */
 	bool (*allows)(const struct difference *difference);
 };
 

@@ -109,7 +109,9 @@ static bool has_not_moved(const struct difference *d)
 #define ON_DEVICE (IN(DEVICE) | IN(PART))
 
 #define LIMIT(row, number, columns, whos, modes, allows) \
-	{ #row, number, columns, whos, modes, allows },
+	{ #row, number, columns, whos, modes, false, allows },
+#define LIMIT_PLAIN(row, number, columns, whos, modes, allows) \
+	{ #row, number, columns, whos, modes, true, allows },
 #define LIMIT_TEXT(title, what)
 
 const struct limit limits[] = {
@@ -118,8 +120,10 @@ const struct limit limits[] = {
 const size_t limit_count = sizeof(limits) / sizeof(limits[0]);
 
 #undef LIMIT
+#undef LIMIT_PLAIN
 #undef LIMIT_TEXT
 #define LIMIT(row, number, columns, whos, modes, allows)
+#define LIMIT_PLAIN(row, number, columns, whos, modes, allows)
 #define LIMIT_TEXT(title, what) { title, what },
 
 const struct limit_text limit_texts[] = {
@@ -133,6 +137,8 @@ const struct limit *limit_find(const struct row *row, enum column column, enum w
 	for (size_t i = 0; i < limit_count; i++) {
 		const struct limit *limit = &limits[i];
 
+		if (limit->plain_only && cell_marked)
+			continue;
 		if (!strcmp(limit->row, row->name) && limit->columns >> column & 1 &&
 		    limit->whos >> who & 1 && limit->modes >> mode & 1)
 			return limit;
@@ -181,6 +187,15 @@ static void print_head(const char *title)
 	printf("\n");
 }
 
+static bool is_plain_only(size_t number)
+{
+	for (size_t i = 0; i < limit_count; i++) {
+		if (limits[i].number == number && !limits[i].plain_only)
+			return false;
+	}
+	return true;
+}
+
 void document(void)
 {
 	unsigned int acts = 0;
@@ -210,5 +225,6 @@ void document(void)
 	printf("\n## Limits\n\nEach is tested to be so: an error, or old data; never zeros in "
 	       "place of data. [Limits](limits.md) has\nwhat helps.\n\n");
 	for (size_t i = 0; i < limit_text_count; i++)
-		printf("%zu. **%s** %s\n", i + 1, limit_texts[i].title, limit_texts[i].what);
+		printf("%zu. **%s** %s%s\n", i + 1, limit_texts[i].title, limit_texts[i].what,
+		       is_plain_only(i + 1) ? " Not with `entries=marked`." : "");
 }
