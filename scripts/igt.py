@@ -137,8 +137,6 @@ def pick(options):
 CAUSES = (
     (r'^(compute|eu-fault-.*)$', 'runs a shader: there are no execution units'),
     (r'^long-shader', 'runs a shader: there are no execution units'),
-    (r'^threads-shared-vm-.*-malloc-busy', 'expects EBUSY while a range lives, and at times'
-     ' none does'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
     (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
     (r'query-(oa-units|pxp-status)', 'the card has no such unit'),

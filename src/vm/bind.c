@@ -474,6 +474,18 @@ int vm_bind_mirror(struct vm *vm, struct span span, bool read_only)
 
 /* --- and away again ----------------------------------------------------------------- */
 
+bool vm_has_live_ranges(struct vm *vm, struct span span)
+{
+	bool busy;
+
+	await_events(vm);
+	lock_acquire(&vm->lock);
+	vm_collect(vm);
+	busy = is_busy(vm, span);
+	lock_release(&vm->lock);
+	return busy;
+}
+
 int vm_unmap(struct vm *vm, struct span span)
 {
 	struct cut_memory memory = { 0 };

@@ -167,6 +167,9 @@ MUST_CHECK int vm_unmap(struct vm *vm, struct span span);
 /** vm_unmap_bo() - all binds of @bo in @vm go. Return: how many there were. */
 uint32_t vm_unmap_bo(struct vm *vm, struct vm_bo *bo);
 
+/** vm_has_live_ranges() - would vm_unmap() of @span be -EBUSY now? */
+bool vm_has_live_ranges(struct vm *vm, struct span span);
+
 /** vm_populate() - make all entries of objects and USERPTR in @span now. Return: 0; as
  * vm_bind() with @now. What was made stays on an error. */
 MUST_CHECK int vm_populate(struct vm *vm, struct span span);

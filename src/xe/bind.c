@@ -190,31 +190,50 @@ struct run_args {
 };
 
 /* What the client said it does not need is not to be had again before it says otherwise. */
-static int check_needed(void *argument)
+static int check_need(const struct xe_bind *bind)
+{
+	if (bind->op.op != XE_BIND_MAP || !bind->bo)
+		return 0;
+	switch (vm_bo_need(bind->bo->bo)) {
+	case VM_NEED_WILLNEED:
+		return 0;
+	case VM_NEED_DONTNEED:
+		return -EBUSY;
+	case VM_NEED_PURGED:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int check_needs(const struct run_args *a)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < a->count && !err; i++)
+		err = check_need(&a->binds[i]);
+	return err;
+}
+
+/* Who is put in the line is told now what is wrong now. */
+static int check_state(void *argument)
 {
 	const struct run_args *a = argument;
+	int err = check_needs(a);
 
-	for (uint32_t i = 0; i < a->count; i++) {
-		const struct xe_bind *bind = &a->binds[i];
+	for (uint32_t i = 0; i < a->count && !err; i++) {
+		const struct xe_bind_op *op = &a->binds[i].op;
 
-		if (bind->op.op != XE_BIND_MAP || !bind->bo)
-			continue;
-		switch (vm_bo_need(bind->bo->bo)) {
-		case VM_NEED_WILLNEED:
-			break;
-		case VM_NEED_DONTNEED:
-			return -EBUSY;
-		case VM_NEED_PURGED:
-			return -EINVAL;
-		}
+		if (op->op < XE_BIND_UNMAP_ALL && !(op->flags & XE_BIND_MIRROR) &&
+		    vm_has_live_ranges(a->vm->vm, span_of(op)))
+			err = -EBUSY;
 	}
-	return 0;
+	return err;
 }
 
 static int run_on_worker(void *argument)
 {
 	const struct run_args *a = argument;
-	int err = check_needed(argument);
+	int err = check_needs(a);
 
 	return err ? err : xe_bind_run(a->vm, a->binds, a->count);
 }
@@ -306,7 +325,7 @@ static int bind_later(struct bind_call *c, bool after_jobs)
 
 	if (c->count > LATER_OPS_MAX)
 		return -ENOBUFS;
-	err = mm_call(c->file->card->mm, check_needed, &a, sizeof(a));
+	err = mm_call(c->file->card->mm, check_state, &a, sizeof(a));
 	if (err)
 		return err;
 	job = xe_job_create(c->queue);

@@ -140,16 +140,24 @@ void xe_queue_pump(struct xe_queue *queue)
 	}
 }
 
+/* What runs now is over soon: it waits for nothing any more. Put in the line behind it, a bind
+ * could not tell its caller what became of it. */
 bool xe_queue_bind_begin(struct xe_queue *queue)
 {
-	bool is_idle;
+	for (;;) {
+		uint32_t ticket = wait_ticket(&queue->card->changed);
+		bool runs, waits;
 
-	lock_acquire(&queue->lock);
-	is_idle = !queue->bind_runs && list_is_empty(&queue->pending);
-	if (is_idle)
-		queue->bind_runs = true;
-	lock_release(&queue->lock);
-	return is_idle;
+		lock_acquire(&queue->lock);
+		runs = queue->bind_runs;
+		waits = !list_is_empty(&queue->pending);
+		if (!runs && !waits)
+			queue->bind_runs = true;
+		lock_release(&queue->lock);
+		if (!runs || waits)
+			return !waits;
+		wait_sleep(&queue->card->changed, ticket, BASE_FOREVER);
+	}
 }
 
 void xe_queue_bind_over(struct xe_queue *queue)

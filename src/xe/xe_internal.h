@@ -300,8 +300,8 @@ MUST_CHECK int xe_queue_make(struct xe_card *card, struct xe_vm *vm, uint16_t en
 void xe_queue_kill(struct xe_queue *queue);
 /** xe_queue_cancel() - jobs that wait for their turn end with -ECANCELED */
 void xe_queue_cancel(struct xe_queue *queue);
-/** xe_queue_bind_begin() - the caller does binds itself if nothing is before them. Return:
- * true: xe_queue_bind_over() follows. */
+/** xe_queue_bind_begin() - the caller does binds itself if nothing that waits is before them.
+ * Return: true: xe_queue_bind_over() follows. Context: a program's thread; may sleep. */
 bool xe_queue_bind_begin(struct xe_queue *queue);
 void xe_queue_bind_over(struct xe_queue *queue);
 /** xe_queues_bury() - free what an engine was the last to know. Context: a program's thread. */

@@ -33,7 +33,7 @@
 
 struct client {
 	int fd;
-	uint32_t vm, queue;
+	uint32_t vm, queue, other_vm;
 	uint64_t *fence; /* in a page of its own, shared memory */
 };
 

@@ -320,8 +320,44 @@ static void more_objects_than_descriptors_can_be_had(void)
 	CHECK(!close(c.fd));
 }
 
+static void *unbind_often(void *argument)
+{
+	struct client *c = argument;
+	const struct xe_bind_op all = { .op = XE_BIND_UNMAP, .bytes = 1ull << 48,
+					.pat_index = CACHED };
+	/* Nothing is mapped there. */
+	const struct xe_bind_op user = { .op = XE_BIND_MAP_USERPTR, .bytes = PAGE, .addr = AT,
+					 .offset = PAGE, .pat_index = CACHED };
+
+	for (int i = 0; i < EXECS; i++) {
+		CHECK(client_bind(c, c->vm, &all) == -EBUSY);
+		CHECK(client_bind(c, c->other_vm, &user) == -EFAULT);
+	}
+	return NULL;
+}
+
+/* Also who comes while another is at it is told what became of his. */
+static void what_the_gpu_uses_is_not_unbound_by_two_at_once(void)
+{
+	pthread_t threads[2];
+	struct client c;
+	uint32_t *page;
+
+	client_open(&c);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(page != MAP_FAILED);
+	client_run(&c, page, 3);
+	c.other_vm = client_vm(&c, 0);
+	for (int i = 0; i < 2; i++)
+		CHECK(!pthread_create(&threads[i], NULL, unbind_often, &c));
+	for (int i = 0; i < 2; i++)
+		CHECK(!pthread_join(threads[i], NULL));
+	CHECK(!munmap(page, PAGE) && !close(c.fd));
+}
+
 int main(void)
 {
+	what_the_gpu_uses_is_not_unbound_by_two_at_once();
 	who_touches_what_was_purged_gets_a_bus_error();
 	more_objects_than_descriptors_can_be_had();
 	what_is_unbound_is_counted_by_size();

@@ -495,6 +495,51 @@ static void binds_that_wait_end_with_their_queue(void **state)
 	run_client(canceled, NULL);
 }
 
+/* A page that the GPU uses in a mirror, and binds that wait: who comes behind them is told. */
+static void in_use(void *arg)
+{
+	struct xe_bind_op op = mirror_op(), all = unmap_op(0, 1);
+	struct gate gate = make_gate();
+	struct xe_sync sync;
+	uint32_t vm, queue;
+	uint64_t page;
+
+	(void)arg;
+	vm = make_vm(SVM);
+	CHECK(!bind_one(vm, &op, NULL, 0));
+	queue = make_queue(vm, XE_ENGINE_COPY);
+	page = map_pages(1);
+	write_store(page, page + 256, 5);
+	sync = user_fence(page + 512, 1);
+	CHECK(!exec_one(queue, page, &sync, 1));
+	CHECK(!wait_user_fence(page + 512, 1, queue, FOREVER));
+	all.bytes = 1ull << 48;
+	CHECK(bind_one(vm, &all, NULL, 0) == -EBUSY);
+	sync = wait_for_gate(&gate);
+	op = null_op(A, 1);
+	CHECK(!bind_one(vm, &op, &sync, 1));
+	CHECK(bind_one(vm, &all, NULL, 0) == -EBUSY);
+	op = null_op(page, 1);
+	CHECK(bind_one(vm, &op, NULL, 0) == -EBUSY);
+	/* A mirror over a mirror takes nothing away. */
+	op = mirror_op();
+	CHECK(!bind_one(vm, &op, NULL, 0));
+	open_gate(&gate);
+	client_stop();
+}
+
+static void start_and_use(void *arg)
+{
+	client_start(NULL);
+	in_use(arg);
+}
+
+static void a_bind_behind_others_is_told_that_memory_is_in_use(void **state)
+{
+	(void)state;
+	run_client(start_and_use, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -511,6 +556,7 @@ int main(void)
 		cmocka_unit_test(a_bind_waits_for_its_fence_and_those_behind_it_for_it),
 		cmocka_unit_test(what_a_job_uses_is_unbound_behind_it),
 		cmocka_unit_test(binds_that_wait_end_with_their_queue),
+		cmocka_unit_test(a_bind_behind_others_is_told_that_memory_is_in_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
