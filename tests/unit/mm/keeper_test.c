@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "coverage.h"
+
 enum { NOT_KILLED = 3 }; /* exit status */
 
 static jmp_buf killed;
@@ -21,6 +23,13 @@ static void killed_at_call(void *arg, const char *op)
 		at_copy(arg, op);
 	if (!--f->test[4])
 		longjmp(killed, 1);
+}
+
+/* Of a child that forked off for a test. */
+static _Noreturn void end_test(int status)
+{
+	coverage_keep();
+	_exit(status);
 }
 
 static void keeper_runs(struct fixture *f)
@@ -46,13 +55,13 @@ static _Noreturn void be_killed_at(struct fixture *f, uint64_t call, uint64_t po
 	f->fake->op_hook = killed_at_call;
 	if (!setjmp(killed)) {
 		settle(f);
-		_exit(NOT_KILLED);
+		end_test(NOT_KILLED);
 	}
 	keeper_runs(f);
 	/* Else the kernel has told nobody, and undoes the clone. */
 	if (f->mm->stats.events_fork && act != CHILD_DIES)
 		expect_child(f, child, f->test[0] ? CHILD_ACTS : act);
-	_exit(0);
+	end_test(0);
 }
 
 static void the_keeper_pushes_the_rest_wherever_the_monitor_is_killed(void **state)
@@ -121,7 +130,7 @@ static void a_message_in_the_hand_of_who_is_killed_counts(void **state)
 	fake_caller_ran(f->fake);
 	keeper_runs(f);
 	expect_child(f, child, CHILD_UNMAPS);
-	_exit(0);
+	end_test(0);
 }
 
 static void look_and_end_child(void *arg, const char *op)
@@ -157,7 +166,7 @@ static void the_keeper_stays_with_a_child_that_waits(void **state)
 	mm_last_will(f->mm);
 	fake_become(FAKE_WORKER);
 	assert_int_equal(f->test[2], 1);
-	_exit(0);
+	end_test(0);
 }
 
 int main(void)

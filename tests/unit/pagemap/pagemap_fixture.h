@@ -40,6 +40,9 @@ struct fixture {
 
 static unsigned char vram[VRAM_BYTES];
 
+/* For a test that sets it before set_up_mode(). */
+static bool fixture_poison;
+
 static int fixture_copy(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes,
 			bool to_device)
 {
@@ -82,6 +85,7 @@ static inline int set_up_mode(void **state, bool copy)
 		.vram_bytes = VRAM_BYTES,
 		.home_bytes = PAGE_BYTES,
 		.copy = copy,
+		.poison = fixture_poison,
 		.ops = &devmem_ops,
 		.owner = f,
 	};
