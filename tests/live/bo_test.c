@@ -10,6 +10,8 @@
 
 #include "live/support/live.h"
 
+#include "usvm/device.h"
+
 #define MIB(n) ((size_t)(n) << 20)
 #define VRAM MIB(32)
 /* ThreadSanitizer has a hundred bytes for each word that the GPU wrote. */
@@ -150,6 +152,110 @@ static void a_pool_that_is_too_small_serves_both(void **state)
 	live_close(&live);
 }
 
+static struct usvm_bo_info info_of(struct usvm_bo *bo)
+{
+	struct usvm_bo_info info;
+
+	assert_int_equal(usvm_bo_info(bo, &info), 0);
+	return info;
+}
+
+static void assert_accounts(struct live *live)
+{
+	assert_int_equal(live_stat(live, "vram_allocated_bytes") +
+				 live_stat(live, "vram_rounding_bytes") +
+				 live_stat(live, "vram_free_bytes"),
+			 live_stat(live, "vram_size_bytes"));
+}
+
+/* Pages of one vm make room for the object of another, and the other way round. */
+static void what_another_vm_owns_gives_way_and_comes_back(void **state)
+{
+	const struct live_param *param = *state;
+	struct live live = { 0 }, other;
+	unsigned char *at, *object;
+	struct usvm_bo *bo;
+	char spec[64];
+
+	live_guard(__func__, 60);
+	snprintf(spec, sizeof(spec), "model:vram=8M%s", param->copy ? ",mode=copy" : "");
+	live_open(&live, param, spec);
+	other = live;
+	assert_int_equal(usvm_vm_create(live.gpu, NULL, &other.vm), 0);
+	assert_int_equal(usvm_queue_create(other.vm, NULL, &other.queue), 0);
+	bo = make_bo(&live, MIB(4), USVM_BO_DEVICE, USVM_BO_DEVICE_ONLY);
+	object = reserve(MIB(4));
+	assert_int_equal(usvm_vm_bind(live.vm, addr_of(object), MIB(4), bo, 0, 0), 0);
+	gpu_fill(&live, object, MIB(4), 2, 0);
+	at = live_filled(&other, MIB(8), 1);
+	for (uint32_t round = 1; round <= 3; round++) {
+		uint64_t evictions = live_stat(&live, "vram_evictions");
+
+		assert_int_equal(info_of(bo).place, USVM_BO_DEVICE);
+		gpu_fill(&other, at, MIB(8), 10 + round, 0);
+		assert_int_equal(info_of(bo).place, 0);
+		assert_int_equal(info_of(bo).evictions, round);
+		live_assert_state(&other, at, MIB(8), LIVE_DEVICE);
+		assert_int_equal(used(&live), MIB(8));
+		assert_accounts(&live);
+
+		gpu_assert_filled(&live, object, MIB(4), 1 + round, 0);
+		gpu_fill(&live, object, MIB(4), 2 + round, 0);
+		assert_int_equal(info_of(bo).place, USVM_BO_DEVICE);
+		/* The first of the other's pages were the longest unused. */
+		live_assert_state(&other, at, MIB(4), LIVE_HOME);
+		live_assert_state(&other, at + MIB(4), MIB(4), LIVE_DEVICE);
+		assert_int_equal(live_stat(&live, "usvm_bo_evictions"), round);
+		assert_true(live_stat(&live, "vram_evictions") >= evictions + 3);
+		assert_accounts(&live);
+		gpu_assert_filled(&other, at + MIB(4), MIB(4), 10 + round, MIB(4));
+		live_assert_filled(at, MIB(8), 10 + round, 0);
+	}
+	assert_int_equal(live_stat(&live, "vram_evictions_failed"), 0);
+	munmap(at, MIB(8));
+	assert_int_equal(usvm_bo_destroy(bo), 0);
+	assert_int_equal(usvm_queue_destroy(other.queue), 0);
+	assert_int_equal(usvm_vm_destroy(other.vm), 0);
+	live_close(&live);
+}
+
+/* The device goes away under a kernel that uses an object, and under one that none uses. */
+static void objects_of_a_device_that_is_gone_keep_their_bytes(void **state)
+{
+	struct live *live = *state;
+	struct usvm_bo *bos[3];
+	unsigned char *at = reserve(MIB(6));
+	struct usvm_fence *fence;
+	void *maps[2];
+
+	for (size_t i = 0; i < 3; i++) {
+		bos[i] = make_bo(live, MIB(2), USVM_BO_DEVICE, i == 2 ? USVM_BO_DEVICE_ONLY : 0);
+		assert_int_equal(usvm_vm_bind(live->vm, addr_of(at) + i * MIB(2), MIB(2), bos[i],
+					      0, 0), 0);
+		gpu_fill(live, at + i * MIB(2), MIB(2), 1 + i, 0);
+		if (i < 2)
+			assert_int_equal(usvm_bo_map(bos[i], 0, MIB(2), &maps[i]), 0);
+		assert_int_equal(info_of(bos[i]).place, USVM_BO_DEVICE);
+	}
+	fence = gpu_start_add(live, NULL, at, 8, 1, UINT64_MAX);
+	while (*(volatile uint64_t *)maps[0] == live_word(1, 0))
+		sched_yield();
+	assert_int_equal(usvm_device_unplug(live->gpu), 0);
+	assert_int_equal(usvm_fence_wait(fence, USVM_FOREVER), -ENODEV);
+	usvm_fence_put(fence);
+	assert_int_equal(used(live), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(info_of(bos[i]).place != USVM_BO_DEVICE);
+	live_assert_filled((unsigned char *)maps[0] + 8, MIB(2) - 8, 1, 8);
+	live_assert_filled(maps[1], MIB(2), 2, 0);
+	live_fill(maps[1], MIB(2), 9, 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(usvm_bo_destroy(bos[i]), 0);
+	live_assert_filled(maps[1], MIB(2), 9, 0);
+	munmap(maps[0], MIB(2));
+	munmap(maps[1], MIB(2));
+}
+
 /* What the CPU changes while the GPU waits for it, with entries that were made with the bind. */
 static void an_engine_sees_what_the_cpu_stores(void **state)
 {
@@ -179,7 +285,14 @@ int main(void)
 		LIVE_TEST_MODES(cpu_gpu_and_child_see_the_same_bytes),
 		LIVE_TEST_MODES(the_mirror_gives_way_and_comes_back),
 		LIVE_TEST_MODES(an_engine_sees_what_the_cpu_stores),
+		LIVE_TEST_MODES(objects_of_a_device_that_is_gone_keep_their_bytes),
 		/* They open devices of their own. */
+		{ "what_another_vm_owns_gives_way_and_comes_back [move]",
+		  what_another_vm_owns_gives_way_and_comes_back, NULL, NULL,
+		  (void *)(uintptr_t)&live_move },
+		{ "what_another_vm_owns_gives_way_and_comes_back [copy]",
+		  what_another_vm_owns_gives_way_and_comes_back, NULL, NULL,
+		  (void *)(uintptr_t)&live_copy },
 		{ "a_pool_that_is_too_small_serves_both [move]",
 		  a_pool_that_is_too_small_serves_both, NULL, NULL, (void *)(uintptr_t)&live_move },
 		{ "a_pool_that_is_too_small_serves_both [copy]",
