@@ -199,6 +199,12 @@ static void retries_are_bounded_and_end_in_ebusy_and_a_record(void **state)
 	assert_int_equal(f->test[0], VM_FAULT_TRIES);
 	assert_int_equal(stat(f, VM_STAT_RETRIES), VM_FAULT_TRIES - 1);
 	assert_int_equal(stat(f, VM_STAT_FAULTS_FAILED), 1);
+	/* A fault is one, a pass is one each; times are of what came to its end. */
+	assert_int_equal(stat(f, VM_STAT_PAGEFAULT_COUNT), 1);
+	assert_int_equal(stat(f, VM_STAT_SIZED_PAGEFAULT_COUNT + 2), VM_FAULT_TRIES);
+	assert_int_equal(stat(f, VM_STAT_SIZED_VALID_PAGEFAULT_COUNT + 2), 0);
+	assert_int_equal(stat(f, VM_STAT_SIZED_PAGEFAULT_US + 2), 0);
+	assert_int_equal(stat(f, VM_STAT_SIZED_BIND_US + 2), 0);
 	assert_int_equal(vm_faults(f->vm, &record, 1), 1);
 	assert_int_equal(record.addr, heap(0));
 	assert_int_equal(record.error, -EBUSY);

@@ -123,6 +123,57 @@ static void copies_count_in_copy_mode_only(void **state)
 	assert_int_equal(stat(f, VM_STAT_CPU_COPY_US) > 0, copy);
 }
 
+/* A copy of exactly a size is of it in KiB; its time is of the size that it fits into. */
+static void a_copy_counts_by_what_it_is_long(void **state)
+{
+	static const uint64_t pages[] = { 1, 16, 32, 512 };
+	struct fixture *f = *state;
+	uint64_t all = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		const int size = (int)((pages[i] > 1) + (pages[i] > 16));
+		const bool exact = pages[i] != 32;
+		const uint64_t at = OTHER + i * MIB(2);
+		const struct span vma = span_make(at, pages[i] > 16 ? MIB(2) :
+							      pages[i] * PAGE_BYTES);
+		const uint64_t kb = stat(f, VM_STAT_SIZED_DEVICE_COPY_KB + size);
+		const uint64_t us = stat(f, VM_STAT_SIZED_DEVICE_COPY_US + size);
+		const uint64_t home_kb = stat(f, VM_STAT_SIZED_CPU_COPY_KB + size);
+		const uint64_t home_us = stat(f, VM_STAT_SIZED_CPU_COPY_US + size);
+
+		fake_map(f->fake, vma, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+		for (uint64_t page = 0; page < pages[i]; page++)
+			fake_set_tag(f->fake, at + page * PAGE_BYTES, 1);
+		gpu_read(f, at);
+		all += 4 * pages[i];
+		assert_int_equal(stat(f, VM_STAT_DEVICE_COPY_KB), all);
+		assert_int_equal(stat(f, VM_STAT_SIZED_DEVICE_COPY_KB + size) - kb,
+				 exact ? 4 * pages[i] : 0);
+		assert_true(stat(f, VM_STAT_SIZED_DEVICE_COPY_US + size) > us);
+
+		assert_int_equal(mm_bring_home(f->mm, vma, NULL), 0);
+		assert_int_equal(stat(f, VM_STAT_CPU_COPY_KB), all);
+		assert_int_equal(stat(f, VM_STAT_SIZED_CPU_COPY_KB + size) - home_kb,
+				 exact ? 4 * pages[i] : 0);
+		assert_true(stat(f, VM_STAT_SIZED_CPU_COPY_US + size) > home_us);
+	}
+}
+
+/* Pages that cannot be collected have no time. */
+static void times_of_pages_are_of_those_that_were_had(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 1);
+	fake_mprotect(f->fake, HEAP_VMA, 0);
+	assert_true(gpu_fault(f, heap(0), USVM_ACCESS_READ) != 0);
+	for (int size = SIZE_4K; size <= SIZE_2M; size++) {
+		assert_int_equal(stat(f, VM_STAT_SIZED_GET_PAGES_US + size), 0);
+		assert_int_equal(stat(f, VM_STAT_SIZED_BIND_US + size), 0);
+	}
+	fake_mprotect(f->fake, HEAP_VMA, READ_WRITE);
+}
+
 static void what_failed_and_what_was_busy_counts(void **state)
 {
 	struct fixture *f = *state;
@@ -185,6 +236,8 @@ int main(void)
 		TEST(invalidations_count_and_flushes_count_what_was_there),
 		TEST(copies_count_in_copy_mode_only),
 		TEST_COPY(copies_count_in_copy_mode_only),
+		TEST_COPY(a_copy_counts_by_what_it_is_long),
+		TEST(times_of_pages_are_of_those_that_were_had),
 		TEST(migrations_that_fail_count),
 		TEST(times_of_invalidations_add_up),
 		TEST(a_prefetch_of_a_device_that_fails_is_counted_and_not_kept),
