@@ -98,7 +98,8 @@ SANITIZE_STEPS = [
 
 
 def flake_steps(rounds):
-    steps = [Step('compile', 'compile', 'build', '', 40)]
+    steps = [Step('compile', 'compile', 'build', '', 40),
+             Step('matrix, marked', 'test', 'build', 'marked', 60)]
     for number in range(1, rounds + 1):
         steps.append(Step(f'live, round {number}', 'test', 'build', 'live', 40))
         steps.append(Step(f'stress, round {number}', 'test', 'build', 'stress', 60))
