@@ -30,6 +30,7 @@ static const struct mm_stat_name mm_names[] = {
 	MM_STAT(lost_pages),
 	MM_STAT(taken_pages),	    MM_STAT(filled_pages),
 	MM_STAT(busy_pages),	    MM_STAT(retries),
+	MM_STAT(peer_moved_pages),  MM_STAT(peer_copied_pages),
 	MM_STAT(stashed),	    MM_STAT(held_faults),
 	MM_STAT(kicks),		    MM_STAT(quarantined),
 	MM_STAT(forks_pushed_pages),

@@ -51,6 +51,9 @@
 	P(REVOKE_UNMAP, "law 16, Q3", "translations survive munmap()")			\
 	P(REMAP_DROPS, "law 16", "mremap() leaves the entries where they were")		\
 	P(WRITE_UNCHECKED, "law 18", "nobody looks whether a GPU may write")		\
+	P(PEER_UNREVOKED, "law 16, Q3", "translations live when pages go to a peer")	\
+	P(PEER_KEEPS_SOURCE, "law 9, E1", "a page goes to a peer, and its entry does not") \
+	P(PEER_TWO_STEPS, "law 9, E1", "event_lock dropped before an entry changes hands") \
 	P(TLB_UNFLUSHED, "TLB", "revoked pages stay in the TLB")			\
 	P(BIND_STALE, "N1", "pages are bound whatever happened since they were read")	\
 	P(NOTIFY_LATE, "N1", "the sequence changes after the revocation")		\

@@ -162,6 +162,7 @@ const char *trace_type_name(uint32_t type)
 		[TRACE_EVENT] = "event",
 		[TRACE_BIND] = "bind",
 		[TRACE_COLLECT] = "collect",
+		[TRACE_MIGRATE_FROM_PEER] = "migrate_from_peer",
 	};
 
 	if (type >= TRACE_TYPE_COUNT)

@@ -26,6 +26,7 @@ enum trace_type {
 	TRACE_EVENT,        /* addr, bytes of an event read; arg: type */
 	TRACE_BIND,         /* addr, bytes: PTEs written */
 	TRACE_COLLECT,      /* addr, bytes: a range destroyed */
+	TRACE_MIGRATE_FROM_PEER, /* addr, bytes: of what another device had */
 	TRACE_TYPE_COUNT
 };
 

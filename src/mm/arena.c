@@ -111,6 +111,12 @@ void mm_arena_renew_locked(struct mm *mm, uint64_t addr)
 	(void)zap_unregistered(mm, span_make(addr, HUGE_BYTES));
 }
 
+void mm_frames_clear_locked(struct mm *mm, struct span frames)
+{
+	lock_assert_held(&mm->event_lock);
+	(void)mm_frames_empty(mm, frames);
+}
+
 void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes)
 {
 	uint64_t moved;

@@ -220,6 +220,25 @@ void mm_entry_shrink(struct mm *mm, struct mm_entry *entry, uint64_t bytes)
 	entry_set_span(mm, entry, (struct span){ span.start + bytes, span.end });
 }
 
+/* @entry is another owner's from now on; what came before it and goes on behind it stays. */
+void mm_entry_give(struct mm *mm, struct mm_entry *entry, struct mm_entry_owner *owner,
+		   uint64_t frame)
+{
+	struct mm_entry_owner *before = entry->owner;
+	uint64_t pages = span_pages(entry->node.span);
+
+	ASSERT(owner != before && !entry->displaced);
+	entry_count(mm, entry, pages, false);
+	list_remove(&entry->owner_link);
+	entry->owner = owner;
+	entry->frame = frame;
+	list_push_back(&owner->entries, &entry->owner_link);
+	entry_count(mm, entry, pages, true);
+	entry_join(mm, entry);
+	if (before->page_count == 0)
+		before->ops->empty(before);
+}
+
 void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
 {
 	if (entry->doubted == doubted)

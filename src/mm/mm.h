@@ -193,6 +193,7 @@ enum mm_entry_state {
 	MM_ENTRY_DEVICE,
 };
 
+struct mm_entry;
 struct mm_entry_owner;
 
 struct mm_entry_ops {
@@ -216,6 +217,21 @@ struct mm_entry_ops {
 
 	/** empty() - [monitor] the last page of the owner is gone */
 	void (*empty)(struct mm_entry_owner *owner);
+
+	/* Both or none: for mm_hand_over() to an owner of these ops. */
+	/** is_peer() - [monitor] can @owner fetch what @other has? */
+	bool (*is_peer)(const struct mm_entry_owner *owner,
+			const struct mm_entry_owner *other);
+
+	/**
+	 * fetch() - [worker, event_lock held] what @entry's owner has comes to @frame here
+	 * @done: out: bytes from the start that are here now, in every case, and that
+	 *   @entry's owner need not keep
+	 * Translations are revoked already. Return: 0; -EAGAIN an event is in flight; -EIO,
+	 * -EBUSY: not now.
+	 */
+	int (*fetch)(struct mm_entry_owner *owner, uint64_t frame,
+		     const struct mm_entry *entry, uint64_t *done);
 };
 
 /* Embedded in a device allocation: the twin of the kernel's zone_device_data. */
@@ -311,6 +327,37 @@ void mm_take_finish(struct mm *mm, struct mm_take *take);
  * wakes who waits. Context: [worker]; may wait. */
 void mm_take_abort(struct mm *mm, struct mm_take *take);
 
+/* The result of one mm_hand_over(), and what it was asked. */
+struct mm_hand_over {
+	struct span span;             /* in: at most 2 MiB */
+	struct mm_entry_owner *owner; /* in: who gets the pages */
+	uint64_t frame;               /* in: of span.start, in the owner's allocation */
+
+	uint64_t pages;               /* out: that changed hands */
+};
+
+/**
+ * mm_hand_over() - pages that other owners have go to @hand->owner, if it is their peer
+ *
+ * Best effort: what is not handed over stays where it is. The owner is asked by its
+ * is_peer() and fetch(). What is MOVING is waited for, for a moment.
+ * Context: [worker]; holds no monitor lock; may sleep; the owner lives.
+ * Return: 0; -EBUSY a fork is under way, or events would not end; -EIO it could not be
+ * fetched; -ENOMEM. See the count in every case.
+ */
+MUST_CHECK int mm_hand_over(struct mm *mm, struct mm_hand_over *hand);
+
+/**
+ * mm_frames_move_locked() - move pages from frames to other frames, or copy those that cannot
+ * be moved: their frames keep what they had
+ * @done: out: bytes that are there now, in every case
+ *
+ * Context: [worker], event_lock held. Return: 0; -EAGAIN an event is in flight; -EBUSY the
+ * frames could not be emptied.
+ */
+MUST_CHECK int mm_frames_move_locked(struct mm *mm, uint64_t to, uint64_t from, uint64_t bytes,
+				     uint64_t *done);
+
 /**
  * mm_return_locked() - move pages from the arena back to where they belong
  * @source: arena address
@@ -376,6 +423,11 @@ void mm_arena_empty(struct mm *mm, struct span span);
  * left where a huge page was split: a touch makes a huge page again. event_lock is held. */
 void mm_arena_renew_locked(struct mm *mm, uint64_t addr);
 
+/** mm_frames_clear_locked() - frames that are about to be written are holes, or zeros, or
+ * what was left in them: best effort, for a huge page that is moved there needs holes.
+ * event_lock held. */
+void mm_frames_clear_locked(struct mm *mm, struct span frames);
+
 /** mm_frames_fill_locked() - move library memory into empty frames. Best effort: what
  * does not move stays empty. event_lock held. */
 void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint64_t bytes);
@@ -418,6 +470,8 @@ struct mm_stats {
 	uint64_t home_copied_pages; /* by COPY: read-only, mlocked, shared */
 	uint64_t lost_pages;       /* poisoned: the device could not give them back */
 	uint64_t taken_pages, filled_pages, busy_pages;
+	uint64_t peer_moved_pages;  /* from one device to another, by MOVE */
+	uint64_t peer_copied_pages; /* by this process, for MOVE refused */
 	uint64_t retries;          /* an event was in flight */
 	uint64_t stashed;          /* faults remembered */
 	uint64_t held_faults;      /* that waited for the end of a timeslice */

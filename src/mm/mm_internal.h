@@ -220,6 +220,8 @@ void mm_entry_set_doubted(struct mm *mm, struct mm_entry *entry, bool doubted)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_rekey(struct mm *mm, struct span from, uint64_t to)
 	MUST_HOLD(&mm->event_lock);
+void mm_entry_give(struct mm *mm, struct mm_entry *entry, struct mm_entry_owner *owner,
+		   uint64_t frame) MUST_HOLD(&mm->event_lock);
 void mm_entry_set_state(struct mm *mm, struct mm_entry *entry, enum mm_entry_state state)
 	MUST_HOLD(&mm->event_lock);
 void mm_entry_check(struct mm *mm) MUST_HOLD(&mm->event_lock);
@@ -227,6 +229,13 @@ void mm_entry_check(struct mm *mm) MUST_HOLD(&mm->event_lock);
 /* home.c */
 int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
 	MUST_HOLD(&mm->event_lock);
+
+/* take.c */
+/* Of the frames that @span would have from @frame on, those whose page mremap() took elsewhere:
+ * a bit each. */
+void mm_frames_used(const struct mm_entry_owner *owner, struct span span, uint64_t frame,
+		    uint64_t *bits);
+int mm_frames_empty(struct mm *mm, struct span frames);
 
 /* notifier.c */
 void mm_log_locked(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);

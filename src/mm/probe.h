@@ -50,6 +50,9 @@ static inline void mm_probe(enum trace_type type, uint64_t addr, uint64_t bytes,
 	case TRACE_COLLECT:
 		PROBE(collect);
 		break;
+	case TRACE_MIGRATE_FROM_PEER:
+		PROBE(migrate_from_peer);
+		break;
 	case TRACE_TYPE_COUNT:
 		break;
 	}

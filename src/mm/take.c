@@ -72,20 +72,20 @@ static void bits_set(uint64_t *bits, uint64_t from, uint64_t to)
 }
 
 /* mremap() takes a page elsewhere, and its frame stays: no other page may go there. */
-static void find_used(const struct mm_take *take, struct take_map *map)
+void mm_frames_used(const struct mm_entry_owner *owner, struct span span, uint64_t frame,
+		    uint64_t *bits)
 {
-	LIST_FOR_EACH(node, &take->owner->entries) {
+	LIST_FOR_EACH(node, &owner->entries) {
 		struct mm_entry *entry = LIST_ENTRY(node, struct mm_entry, owner_link);
 		struct span frames = span_make(entry->frame, span_bytes(entry->node.span));
 
 		if (!entry->displaced &&
-		    entry->node.span.start - entry->frame == take->span.start - take->frame)
+		    entry->node.span.start - entry->frame == span.start - frame)
 			continue;
-		frames = span_intersect(frames,
-					span_make(take->frame, span_bytes(take->span)));
+		frames = span_intersect(frames, span_make(frame, span_bytes(span)));
 		if (!span_is_empty(frames))
-			bits_set(map->used, (frames.start - take->frame) >> PAGE_SHIFT,
-				 (frames.end - take->frame) >> PAGE_SHIFT);
+			bits_set(bits, (frames.start - frame) >> PAGE_SHIFT,
+				 (frames.end - frame) >> PAGE_SHIFT);
 	}
 }
 
@@ -127,7 +127,7 @@ static bool next_piece(struct mm *mm, struct span span, const struct take_map *m
 }
 
 /* Frames that hold something no entry stands for: left by a page that died. */
-static int empty_frames(struct mm *mm, struct span frames)
+int mm_frames_empty(struct mm *mm, struct span frames)
 {
 	struct sys_page_run run;
 	size_t count = 0;
@@ -255,7 +255,8 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 
 	lock_assert_held(&mm->event_lock);
 	/* F1 */
-	err = empty_frames(mm, (struct span){ piece.start + to_frame, piece.end + to_frame });
+	err = mm_frames_empty(mm,
+			      (struct span){ piece.start + to_frame, piece.end + to_frame });
 	if (err)
 		return -EOPNOTSUPP;
 	err = move_piece(mm, take, piece, map);
@@ -290,7 +291,7 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 	if (mm->sys->ops->is_mlocked(mm->sys, take->span))
 		return -EOPNOTSUPP;
 	if (!PLANTED(FRAME_USED))
-		find_used(take, map);
+		mm_frames_used(take->owner, take->span, take->frame, map->used);
 	while (next_piece(mm, take->span, map, start, &piece)) {
 		err = take_piece(mm, take, piece, map);
 		if (err)
