@@ -39,8 +39,8 @@
  * time, and none before vm_create() returned or once vm_destroy() was entered.
  * pt_prepare() runs one at a time too, but beside pt_clear() and tlb_flush(). Ops of
  * two vms run beside each other, and so do stop(), wait_stopped(), resume(), copy()
- * (two at most: one each way) and fault_done() beside all. Engines run beside all but
- * what needs them stopped.
+ * (two at most: one each way) and fault_done() beside all. copy_peer() counts as a copy from
+ * @device and as one to @peer. Engines run beside all but what needs them stopped.
  */
 #ifndef USVM_DEVICE_H
 #define USVM_DEVICE_H
@@ -71,7 +71,8 @@ enum usvm_pte_flag {
 	USVM_PTE_ATOMIC = 1 << 2, /* atomics allowed (implies WRITE) */
 	/* Only with USVM_DEVICE_OBJECTS, and never with VRAM: */
 	USVM_PTE_HOST = 1 << 3, /* target: an address of memory of usvm's that never faults: used
-				 * inside sections, like device memory */
+				 * inside sections, like device memory. A buffer object, or what
+				 * a peer has */
 	USVM_PTE_NULL = 1 << 4, /* target means nothing: reads give zeros, what is written is
 				 * dropped, an atomic gives 0 */
 };
@@ -84,8 +85,11 @@ enum usvm_device_flag {
 	USVM_DEVICE_OWN_MEMORY = 1 << 0,
 	/* Atomics on system pages are not possible: usvm migrates or fails the fault. */
 	USVM_DEVICE_NO_SYSTEM_ATOMICS = 1 << 1,
-	/* Entries may be USVM_PTE_HOST and USVM_PTE_NULL: buffer objects can be bound. */
+	/* Entries may be USVM_PTE_HOST and USVM_PTE_NULL: buffer objects can be bound, and the
+	 * memory of peers used in place. */
 	USVM_DEVICE_OBJECTS = 1 << 2,
+	/* ops->copy_peer is there; with OWN_MEMORY. */
+	USVM_DEVICE_PEER_COPY = 1 << 3,
 };
 
 /** struct usvm_section - one engine's side of the section protocol; zeroed at start */
@@ -206,6 +210,15 @@ struct usvm_device_ops {
 	/** fault_done() - [worker] a fault is answered: 0 translate again; else -errno:
 	 * fail the job. Called exactly once for each fault that was accepted. */
 	void (*fault_done)(void *device, struct usvm_device_fault *fault, int error);
+
+	/** copy_peer() - [monitor lock held] only with USVM_DEVICE_PEER_COPY: copy from the
+	 * memory of @device, at @vram_offset, to that of @peer, at @peer_offset. @peer is the
+	 * usvm_device_config.device of another device of the same group (peers= at open) and
+	 * with the same copy_peer; neither is detached meanwhile, either may be unplugged.
+	 * Synchronous; must not wait for an engine that may fault. Return: 0 or -EIO: the
+	 * pages stay with @device. */
+	int (*copy_peer)(void *device, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			 uint64_t bytes);
 };
 
 /** struct usvm_device_config - what a device author says at open */

@@ -84,7 +84,10 @@ const char *usvm_strerror(int error);
  *   placement=auto|device (default auto; device: all that can be taken goes to the device,
  *   whatever is advised), poison=yes|no (default no: device memory that pages have left
  *   holds 0xdb in each byte), entries=plain|marked (default plain; marked, for the process
- *   until the last close: pages that MADV_GUARD_INSTALL ended are not seen any more)
+ *   until the last close: pages that MADV_GUARD_INSTALL ended are not seen any more),
+ *   peers=GROUP (at most 15 characters; default: "model" for a model, and for another
+ *   device none; "none" is none: pages go from one device of a group to another directly,
+ *   and are used in place where they do not)
  * @device: out
  *
  * The first open in a process starts the threads of usvm and chains signal handlers;

@@ -47,6 +47,7 @@ struct api_config {
 	bool place_on_device;
 	bool poison;
 	bool marked;
+	char peers[16]; /* "": none */
 };
 
 struct usvm {

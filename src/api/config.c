@@ -165,6 +165,16 @@ static int set_entries(struct api_config *c, struct text v)
 	return c->marked || text_is(v, "plain") ? 0 : -EINVAL;
 }
 
+static int set_peers(struct api_config *c, struct text v)
+{
+	if (!v.length || v.length >= sizeof(c->peers))
+		return -EINVAL;
+	memset(c->peers, 0, sizeof(c->peers));
+	if (!text_is(v, "none"))
+		memcpy(c->peers, v.start, v.length);
+	return 0;
+}
+
 static const struct key {
 	const char *name;
 	bool model_only;
@@ -184,6 +194,7 @@ static const struct key {
 	{ "placement", false, set_placement },
 	{ "poison", false, set_poison },
 	{ "entries", false, set_entries },
+	{ "peers", false, set_peers },
 };
 
 static int set_pair(struct api_config *config, bool is_model, struct text pair)
@@ -232,6 +243,8 @@ int api_config_parse(const char *spec, bool is_model, struct api_config *config)
 		.notifier_bytes = MIB(512),
 		.timeslice_ms = 5,
 	};
+	if (is_model)
+		memcpy(config->peers, model, sizeof(model));
 	if (!is_model)
 		return spec ? set_pairs(config, false, spec) : 0;
 	if (!spec)

@@ -40,6 +40,7 @@ static int create_device(void *argument)
 				  !usvm->config.place_on_device,
 		.place_on_device = usvm->config.place_on_device,
 		.poison = usvm->config.poison,
+		.peers = usvm->config.peers[0] ? usvm->config.peers : NULL,
 		.timeslice_ns = usvm->config.timeslice_ms * 1000000,
 		.home_bytes = usvm->config.home_bytes,
 		.usvm = usvm,
@@ -149,7 +150,9 @@ static int open_model(struct usvm *usvm)
 		.ops = gpu_ops(),
 		.vram_bytes = usvm->config.vram_bytes,
 		.flags = USVM_DEVICE_OBJECTS |
-			 (usvm->config.copy ? USVM_DEVICE_OWN_MEMORY : 0u) |
+			 (usvm->config.copy ?
+				  USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_PEER_COPY :
+				  0u) |
 			 (usvm->config.no_system_atomics ? USVM_DEVICE_NO_SYSTEM_ATOMICS : 0u),
 	};
 	int err;
@@ -226,13 +229,16 @@ int usvm_open(const char *spec, struct usvm **device)
 static bool device_config_is_valid(const struct usvm_device_config *c)
 {
 	const uint32_t known = USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_NO_SYSTEM_ATOMICS |
-			       USVM_DEVICE_OBJECTS;
+			       USVM_DEVICE_OBJECTS | USVM_DEVICE_PEER_COPY;
 	const struct usvm_device_ops *o = c->ops;
 
 	if (!o || !c->name || !c->vram_bytes || c->vram_bytes % HUGE_BYTES ||
 	    c->vram_bytes > GIB(1024) || (c->flags & ~known) || c->reserved)
 		return false;
 	if ((c->flags & USVM_DEVICE_OWN_MEMORY) && !o->copy)
+		return false;
+	if ((c->flags & USVM_DEVICE_PEER_COPY) &&
+	    (!(c->flags & USVM_DEVICE_OWN_MEMORY) || !o->copy_peer))
 		return false;
 	return o->attach && o->detach && o->vm_create && o->vm_destroy && o->pt_prepare &&
 	       o->pt_map && o->pt_clear && o->tlb_flush && o->stop && o->wait_stopped &&

@@ -326,6 +326,14 @@ static int gpu_copy(void *device, uint64_t vram_offset, void *memory, uint64_t b
 	return 0;
 }
 
+static int gpu_copy_peer(void *device, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			 uint64_t bytes)
+{
+	struct gpu *to = peer;
+
+	return gpu_copy(device, vram_offset, to->vram + peer_offset, bytes, false);
+}
+
 static void gpu_fault_done(void *device UNUSED, struct usvm_device_fault *fault,
 			   int error)
 {
@@ -353,6 +361,7 @@ const struct usvm_device_ops *gpu_ops(void)
 		.resume = gpu_resume,
 		.copy = gpu_copy,
 		.fault_done = gpu_fault_done,
+		.copy_peer = gpu_copy_peer,
 	};
 
 	return &ops;

@@ -133,8 +133,10 @@ struct gpusvm_range *gpusvm_garbage_pop(struct gpusvm *svm);
 /* What get_pages found, in order, without gaps. */
 struct gpusvm_page_run {
 	struct span span;
-	bool vram;       /* device memory of the asking pagemap; else the process's */
-	uint64_t target; /* vram: offset of the span's start; else its address */
+	bool vram;       /* device memory of the asking pagemap */
+	bool peer;       /* of a peer of it, used in place; neither: the process's */
+	uint64_t target; /* vram: offset of the span's start; peer: address of the frame; else
+			  * its own address */
 };
 
 #define GPUSVM_RUNS_MAX (PAGES_PER_HUGE + 1)
@@ -147,10 +149,12 @@ struct gpusvm_pages {
 
 /**
  * gpusvm_range_get_pages() - collect where the pages of @range are
- * @pagemap: whose device memory counts as vram; NULL: none
+ * @pagemap: whose device memory counts as vram, and whose peers' may be used in place;
+ *   NULL: none
  *
  * Context: [worker], driver lock held; may wait for pages that are MOVING.
- * Return: 0; -EOPNOTSUPP some pages are in another device's memory: bring them home; -EAGAIN
+ * Return: 0; -EOPNOTSUPP some pages are in memory that the device cannot reach:
+ * gpusvm_evict() brings them home; -EAGAIN
  * whether some are there still is not known yet (mm/remap.c): from the top.
  * Upstream: drm_gpusvm_range_get_pages().
  */
@@ -177,8 +181,17 @@ uint32_t gpusvm_range_take_cpu_faults(struct gpusvm *svm, struct gpusvm_range *r
 /** gpusvm_range_has_mapped() - some page has an entry; advisory without the lock */
 bool gpusvm_range_has_mapped(const struct gpusvm_range *range);
 
-/** gpusvm_range_evict() - bring the pages of @range home. Context: [worker].
+/* Which pages on devices stay where they are, of those that @pagemap below knows. */
+enum gpusvm_keep {
+	GPUSVM_KEEP_OWN = 1 << 0,     /* its own */
+	GPUSVM_KEEP_PEERS = 1 << 1,   /* what it can fetch directly */
+	GPUSVM_KEEP_REACHED = 1 << 2, /* what it can use in place, on a peer */
+};
+
+/** gpusvm_evict() - bring pages of @span home that a device has, but those of @keep: enum
+ * gpusvm_keep. Context: [worker].
  * Return: 0, -EBUSY. Upstream: drm_gpusvm_range_evict(); ours leaves holes as they are. */
-MUST_CHECK int gpusvm_range_evict(struct gpusvm *svm, const struct gpusvm_range *range);
+MUST_CHECK int gpusvm_evict(struct gpusvm *svm, struct span span,
+			    const struct pagemap *pagemap, uint32_t keep);
 
 #endif

@@ -49,11 +49,11 @@ static void *pointer(const struct pagemap *pagemap, uint64_t addr, uint64_t byte
 	return sys_of(pagemap)->ops->pointer(sys_of(pagemap), addr, bytes);
 }
 
-static int device_copy(struct pagemap *pagemap, uint64_t vram_offset, uint64_t staging,
-		       uint64_t bytes, bool to_device)
+int pagemap_device_copy(struct pagemap *pagemap, uint64_t vram_offset, uint64_t memory,
+			uint64_t bytes, bool to_device)
 {
 	return pagemap->config.ops->copy(pagemap->config.owner, vram_offset,
-					 pointer(pagemap, staging, bytes), bytes, to_device);
+					 pointer(pagemap, memory, bytes), bytes, to_device);
 }
 
 /* A whole block of zeros: one huge page instead of 512 first touches. */
@@ -123,7 +123,7 @@ static int copy_runs(struct pagemap_devmem *devmem, const struct mm_take *take)
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
-		err = device_copy(pagemap, devmem->vram_offset + runs[i].frame,
+		err = pagemap_device_copy(pagemap, devmem->vram_offset + runs[i].frame,
 				  take->destination + (runs[i].frame - take->frame),
 				  runs[i].bytes, true);
 	}
@@ -172,6 +172,20 @@ static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 	return err;
 }
 
+/* What is at home, and holes. */
+static int populate_from_home(struct pagemap_devmem *devmem, struct mm_take *take,
+			      struct pagemap_migration *migration)
+{
+	int err = devmem->pagemap->config.copy ? populate_by_copy(devmem, take, migration) :
+						 populate_by_move(devmem, take);
+
+	migration->moved_pages = take->taken_pages;
+	migration->filled_pages = take->filled_pages;
+	migration->busy_pages = take->busy_pages;
+	migration->huge = take->huge;
+	return err;
+}
+
 int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration *migration)
 {
 	struct pagemap *pagemap = devmem->pagemap;
@@ -182,7 +196,8 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 		.frame = migration->span.start - devmem->addr,
 	};
 	uint64_t start = mm_trace_start(pagemap->config.mm);
-	int err;
+	uint64_t peer_pages = 0;
+	int err = 0;
 
 	ASSERT(span_covers(span_make(devmem->addr, devmem->bytes), migration->span));
 	migration->copy_ns = 0;
@@ -191,19 +206,18 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 	/* Before, so that no CPU fault has the page at once; and after, for a copy takes time. */
 	if (migration->stay_ns)
 		mm_owner_stay(pagemap->config.mm, &devmem->zdd.owner, migration->stay_ns);
-	err = pagemap->config.copy ? populate_by_copy(devmem, &take, migration) :
-				     populate_by_move(devmem, &take);
+	if (migration->peers)
+		peer_pages = pagemap_fetch_peers(devmem, migration->span);
+	if (peer_pages < span_pages(migration->span))
+		err = populate_from_home(devmem, &take, migration);
+	migration->peer_pages = peer_pages;
 	if (migration->stay_ns && pagemap->config.copy)
 		mm_owner_stay(pagemap->config.mm, &devmem->zdd.owner, migration->stay_ns);
-	migration->moved_pages = take.taken_pages;
-	migration->filled_pages = take.filled_pages;
-	migration->busy_pages = take.busy_pages;
-	migration->huge = take.huge;
 	if (take.taken_pages + take.filled_pages)
 		mm_trace(pagemap->config.mm, TRACE_MIGRATE_TO_DEVICE, take.span.start,
 			 span_bytes(take.span),
 			 (take.taken_pages + take.filled_pages) << PAGE_SHIFT, start);
-	return err;
+	return peer_pages ? 0 : err;
 }
 
 /* The device failed to copy @span: page by page. Return: as pagemap_bring_home(). */
@@ -220,7 +234,7 @@ static int bring_home_singly(struct pagemap_devmem *devmem, struct span span, ui
 		uint64_t returned;
 		int err;
 
-		if (device_copy(pagemap, devmem->vram_offset + frame + *done, source,
+		if (pagemap_device_copy(pagemap, devmem->vram_offset + frame + *done, source,
 				PAGE_BYTES, false))
 			err = mm_lose_locked(mm, page.start); /* H1 */
 		else
@@ -268,7 +282,7 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 		huge = span_bytes(span) == HUGE_BYTES && IS_ALIGNED(span.start, HUGE_BYTES);
 		source = pagemap_staging(pagemap, huge ? PAGEMAP_STAGING_HOME_HUGE :
 							 PAGEMAP_STAGING_HOME);
-		copy_err = device_copy(pagemap, devmem->vram_offset + frame, source,
+		copy_err = pagemap_device_copy(pagemap, devmem->vram_offset + frame, source,
 				       span_bytes(span), false);
 	}
 	if (copy_err)

@@ -130,12 +130,16 @@ const char *pagemap_name(const struct pagemap *pagemap)
 	return pagemap->config.name;
 }
 
-void *pagemap_vram(const struct pagemap *pagemap)
+void *pagemap_vram(struct pagemap *pagemap)
 {
+	void *memory;
+
 	if (pagemap->config.copy)
 		return NULL;
-	return sys_of(pagemap)->ops->pointer(sys_of(pagemap), pagemap->frames,
-					     pagemap->config.vram_bytes);
+	memory = sys_of(pagemap)->ops->pointer(sys_of(pagemap), pagemap->frames,
+					       pagemap->config.vram_bytes);
+	pagemap->memory = (uintptr_t)memory;
+	return memory;
 }
 
 /* --- what was left --------------------------------------------------------------- */

@@ -36,6 +36,15 @@ struct pagemap_devmem_ops {
 	int (*copy)(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes,
 		    bool to_device);
 
+	/** copies_to() - [any] (copy mode) can the device of @owner copy to that of @peer, by
+	 * copy_peer()? NULL: none can. */
+	bool (*copies_to)(void *owner, void *peer);
+
+	/** copy_peer() - [worker, event_lock held] (copy mode) between the memories of two
+	 * devices; synchronous. Return: 0 or -EIO. */
+	int (*copy_peer)(void *owner, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			 uint64_t bytes);
+
 	/** release() - [worker] the last reference to @devmem is gone, no page is in it:
 	 * free the device memory and the devmem. Frames may be dirty. */
 	void (*release)(struct pagemap_devmem *devmem);
@@ -48,6 +57,8 @@ struct pagemap_config {
 	uint64_t vram_bytes;
 	uint64_t home_bytes; /* what a CPU fault brings home: 4K, 64K or 2M */
 	bool copy;          /* copy mode */
+	const char *peers;  /* group; NULL: no peers. Lives as long as the pagemap */
+	bool reaches_peers; /* the device uses frames of a peer in place */
 	bool poison;        /* device memory and staging that were left hold a pattern */
 	const struct pagemap_devmem_ops *ops;
 	void *owner;        /* of ops->copy */
@@ -75,10 +86,12 @@ struct pagemap_devmem {
 struct pagemap_migration {
 	struct span span;      /* in: to migrate, inside of the devmem's addresses */
 	struct span fill;      /* in: holes in here become zeros on the device */
+	bool peers;            /* in: peers have some of it, which is to come too */
 	uint64_t stay_ns;      /* in: what is in the devmem stays so long; 0: as it was */
 	uint64_t moved_pages;  /* out: taken with contents */
 	uint64_t filled_pages; /* out */
 	uint64_t busy_pages;   /* out: pinned or shared, left at home */
+	uint64_t peer_pages;   /* out: were on another device */
 	bool huge;             /* out: among them were huge pages */
 	uint64_t copy_ns;      /* out: copy mode: time in ops->copy */
 };
@@ -97,8 +110,9 @@ void pagemap_destroy(struct pagemap *pagemap);
  * Context: [worker]. */
 void pagemap_flush(struct pagemap *pagemap);
 
-/** pagemap_vram() - where device memory starts in the process; NULL in copy mode */
-void *pagemap_vram(const struct pagemap *pagemap);
+/** pagemap_vram() - where device memory starts in the process; NULL in copy mode. Asked for
+ * before any page is in it. */
+void *pagemap_vram(struct pagemap *pagemap);
 
 /** pagemap_devmem_init() - one reference, the caller's. Context: [worker]. */
 void pagemap_devmem_init(struct pagemap_devmem *devmem, struct pagemap *pagemap,
@@ -114,16 +128,18 @@ void pagemap_devmem_put(struct pagemap_devmem *devmem);
  * pagemap_find() - the devmem of @pagemap in whose place for @addr the page of @addr belongs
  *
  * Looks at the device pages of @span: a devmem that has some of them at their natural
- * place can take the others too. @devmem: out, with a reference.
+ * place can take the others too. @devmem: out, with a reference. @peers: out, in every case:
+ * peers have some of them.
  * Context: [worker]. Return: 0, -ENOENT.
  */
 MUST_CHECK int pagemap_find(struct pagemap *pagemap, struct span span,
-			    struct pagemap_devmem **devmem);
+			    struct pagemap_devmem **devmem, bool *peers);
 
 /**
  * pagemap_populate_mm() - migrate pages of the process to a devmem
  *
- * Best effort: what cannot move stays at home, see the counts.
+ * Best effort: what cannot move stays where it is, at home or on a peer; see the counts. What
+ * other devices have that are no peers is left alone.
  * Context: [worker], may sleep; the caller holds a reference to @devmem.
  * Return: 0, -ENOENT no VMA, -EOPNOTSUPP memory that does not migrate, -EBUSY, -ENOMEM,
  * -EIO the device could not copy (the pages are home again).
@@ -151,6 +167,18 @@ struct pagemap_devmem *pagemap_entry_devmem(const struct pagemap *pagemap,
 /** pagemap_entry_holder() - the devmem of an entry, whosever; NULL: not a pagemap's entry.
  * event_lock is held, and so long as it is the devmem, its pagemap and its name live. */
 struct pagemap_devmem *pagemap_entry_holder(const struct mm_entry *entry);
+
+/** pagemap_is_peer() - do pages of @other's come to @pagemap directly? The answer is the same
+ * the other way round. Context: any. */
+bool pagemap_is_peer(const struct pagemap *pagemap, const struct pagemap *other);
+
+/** pagemap_entry_is_peer() - the same of who has @entry. event_lock is held. */
+bool pagemap_entry_is_peer(const struct pagemap *pagemap, const struct mm_entry *entry);
+
+/** pagemap_entry_reach() - can the device use @entry's page in place, on a peer? Then *@addr:
+ * where engines find its frames. event_lock is held. */
+bool pagemap_entry_reach(const struct pagemap *pagemap, const struct mm_entry *entry,
+			 uint64_t *addr);
 
 /** pagemap_name() - of its device */
 const char *pagemap_name(const struct pagemap *pagemap);

@@ -19,6 +19,7 @@ enum pagemap_staging {
 struct pagemap {
 	struct pagemap_config config;
 	uint64_t frames;       /* move mode: arena address of device memory */
+	uint64_t memory;       /* move mode: the same as a pointer, once pagemap_vram() was asked */
 	bool frames_are_plain; /* not on a userfaultfd: nothing migrates */
 	uint64_t staging;      /* copy mode: arena address; 0: none */
 	uint64_t zeros;        /* move mode: a huge page of zeros in the making; 0: none */
@@ -46,7 +47,19 @@ extern const struct mm_entry_ops pagemap_zdd_ops;
 struct pagemap_devmem *pagemap_owner_devmem(struct mm_entry_owner *owner);
 void pagemap_release_dead(struct mm_work *work);
 
-/* migrate.c: mm_entry_ops */
+/* peer.c */
+/* Pages of @span that peers have come to @devmem. Return: how many did. */
+uint64_t pagemap_fetch_peers(struct pagemap_devmem *devmem, struct span span);
+bool pagemap_owner_is_peer(const struct mm_entry_owner *owner,
+			   const struct mm_entry_owner *other);
+int pagemap_fetch(struct mm_entry_owner *owner, uint64_t frame, const struct mm_entry *entry,
+		  uint64_t *done);
+
+/* migrate.c */
+/* ops->copy() between device memory and memory of the library. */
+int pagemap_device_copy(struct pagemap *pagemap, uint64_t vram_offset, uint64_t memory,
+			uint64_t bytes, bool to_device);
+/* mm_entry_ops */
 int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t frame,
 		       uint64_t *done);
 int pagemap_read(struct mm_entry_owner *owner, uint64_t frame, bool moving, void *buffer,

@@ -60,6 +60,8 @@ const struct mm_entry_ops pagemap_zdd_ops = {
 	.drop = zdd_drop,
 	.read = pagemap_read,
 	.empty = zdd_empty,
+	.is_peer = pagemap_owner_is_peer,
+	.fetch = pagemap_fetch,
 };
 
 void pagemap_devmem_init(struct pagemap_devmem *devmem, struct pagemap *pagemap,
@@ -153,19 +155,23 @@ struct pagemap_devmem *pagemap_entry_devmem(const struct pagemap *pagemap,
 	return devmem && devmem->pagemap == pagemap ? devmem : NULL;
 }
 
-int pagemap_find(struct pagemap *pagemap, struct span span, struct pagemap_devmem **out)
+int pagemap_find(struct pagemap *pagemap, struct span span, struct pagemap_devmem **out,
+		 bool *peers)
 {
 	struct lock *event_lock = mm_event_lock(pagemap->config.mm);
 	struct mm_entry *entry;
 	int err = -ENOENT;
 
+	*peers = false;
 	lock_acquire(event_lock);
 	entry = mm_entry_first(pagemap->config.mm, span);
 	for (; entry; entry = mm_entry_next(entry, span)) {
 		struct pagemap_devmem *devmem = pagemap_entry_devmem(pagemap, entry);
 		struct span place;
 
-		if (!devmem || entry->node.span.start != devmem->addr + entry->frame)
+		if (!devmem)
+			*peers |= pagemap_entry_is_peer(pagemap, entry);
+		if (!err || !devmem || entry->node.span.start != devmem->addr + entry->frame)
 			continue;
 		place = span_make(devmem->addr, devmem->bytes);
 		if (!span_covers(place, span))
@@ -174,7 +180,6 @@ int pagemap_find(struct pagemap *pagemap, struct span span, struct pagemap_devme
 		devmem->zdd.reference_count++;
 		*out = devmem;
 		err = 0;
-		break;
 	}
 	lock_release(event_lock);
 	return err;

@@ -77,6 +77,8 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 		.home_bytes = config->home_bytes,
 		.copy = config->flags & USVM_DEVICE_OWN_MEMORY,
 		.poison = config->poison,
+		.peers = config->peers,
+		.reaches_peers = config->flags & USVM_DEVICE_OBJECTS,
 		.ops = &vm_devmem_ops,
 		.owner = device,
 	};

@@ -3,9 +3,9 @@
  * DOC: Migration policy
  *
  * A GPU fault on private anonymous memory takes the pages of its range to device
- * memory. If some of the range are there already, at their natural places, the
- * others join them in the same buffer object; else a new one is made, and others
- * are evicted if memory is full. What cannot move is used in place.
+ * memory, from home and from peers. If some of the range are there already, at their
+ * natural places, the others join them in the same buffer object; else a new one is made,
+ * and others are evicted if memory is full. What cannot move is used in place.
  *
  * Holes. A block that is wholly empty is taken whole, as zeros: it is most likely
  * an output, and a huge page would have been its first touch on the CPU too. In
@@ -69,6 +69,7 @@ static void account(struct vm *vm, const struct pagemap_migration *migration)
 	vm_stat_add(stats, VM_STAT_PAGES_TO_DEVICE, migration->moved_pages);
 	vm_stat_add(stats, VM_STAT_PAGES_FILLED, migration->filled_pages);
 	vm_stat_add(stats, VM_STAT_PAGES_BUSY, migration->busy_pages);
+	vm_stat_add(stats, VM_STAT_PAGES_FROM_PEER, migration->peer_pages);
 }
 
 static int migrate_new(struct vm *vm, struct pagemap_migration *migration)
@@ -140,7 +141,7 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_
 	struct pagemap_devmem *devmem;
 	int err;
 
-	if (!pagemap_find(vm->device->pagemap, migration.span, &devmem))
+	if (!pagemap_find(vm->device->pagemap, migration.span, &devmem, &migration.peers))
 		err = migrate_more(vm, devmem, &migration);
 	else
 		err = migrate_new(vm, &migration);
@@ -149,7 +150,8 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_
 		return err;
 	account(vm, &migration);
 	vm_thrash_moved(vm, span_bytes(migration.span), vm_now_ns(vm->device) - start);
-	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages)
+	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages &&
+	    !migration.peer_pages)
 		remember_busy(vm, migration.span, start);
 	return 0;
 }

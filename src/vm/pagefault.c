@@ -9,7 +9,7 @@
  *     the VMA over the address? does it allow the access?    -EFAULT, -EPERM
  *     find or make the range; is the page mapped already? done
  *     migrate, if that is the policy; try once; device-only accesses thrice
- *     get the pages; bring home what another device holds
+ *     get the pages; bring home what another device holds and this one does not reach
  *     notifier lock: still true? write the entries            N1
  *     else from the top
  *
@@ -24,7 +24,9 @@
  *
  * System entries. Memory that never migrates is mapped as far as the range goes.
  * Of memory that does, only the 64 KiB around the fault are mapped in place: the
- * rest gets its own chance to migrate.
+ * rest gets its own chance to migrate. So are pages that a peer has and that did not come:
+ * because the device is full, or because that is where they are wanted. Their entries are
+ * of the peer's frames (USVM_PTE_HOST), and revoked when the pages go from there.
  *
  * Upstream: xe_pagefault.c, xe_svm_handle_pagefault().
  */
@@ -166,9 +168,10 @@ static int migrate(struct service *s)
 
 	lock_assert_held(&s->vm->lock);
 	s->migrations++;
-	/* Only what is at home can be taken. */
+	/* Only what is at home, or on a peer, can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
-		err = gpusvm_range_evict(&s->vm->svm, s->range);
+		err = gpusvm_evict(&s->vm->svm, s->range->node.span, s->vm->device->pagemap,
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS);
 	return err ? err : vm_migrate(s->vm, s->range, s->addr, stay);
 }
 
@@ -204,6 +207,8 @@ static uint32_t run_flags(const struct service *s, const struct gpusvm_page_run 
 
 	if (run->vram)
 		flags |= USVM_PTE_VRAM;
+	if (run->peer)
+		flags |= USVM_PTE_HOST;
 	if (!is_writable(s))
 		return flags;
 	flags |= USVM_PTE_WRITE;
@@ -227,6 +232,8 @@ static void bind_run(struct service *s, const struct gpusvm_page_run *run)
 				   run->target + (span.start - run->span.start),
 				   run_flags(s, run));
 	gpusvm_range_set_mapped(&s->vm->svm, s->range, span);
+	if (run->peer)
+		vm_stat_add(&device->stats, VM_STAT_PEER_MAPPED, span_pages(span));
 }
 
 /* Entries of one range all allow writes or none does. */
@@ -282,7 +289,8 @@ static int get_pages_and_bind(struct service *s)
 	change_permission(s);
 	err = gpusvm_range_get_pages(&vm->svm, s->range, vm->device->pagemap, vm->pages);
 	if (err == -EOPNOTSUPP) {
-		err = gpusvm_range_evict(&vm->svm, s->range);
+		err = gpusvm_evict(&vm->svm, s->range->node.span, vm->device->pagemap,
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_REACHED);
 		return err ? err : -EAGAIN;
 	}
 	if (err)

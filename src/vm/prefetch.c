@@ -4,7 +4,8 @@
  *
  * To the device: what a fault on each range of the span would do, ahead of it, whatever
  * the attributes say. To the system: bring home. As advised: either, piece by piece of
- * the attributes. All skip holes in the address space and memory
+ * the attributes; what should be on another device, and can be used there, stays there. All
+ * skip holes in the address space and memory
  * that is not bound, and leave what cannot move where it is.
  *
  * Upstream: DRM_XE_VM_BIND_OP_PREFETCH; ours goes on behind VMAs that are not
@@ -17,6 +18,7 @@
 /* What one step found to do outside of vm.lock. */
 struct step {
 	struct span home;
+	uint32_t keep; /* of it; enum gpusvm_keep */
 	uint64_t next; /* where to go on */
 };
 
@@ -38,6 +40,8 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 		if (place == VM_PLACE_ADVISED && !vm_attr_is_here(vm, &piece.attr)) {
 			step->home = span_intersect((struct span){ addr, part.end },
 						    piece.span);
+			if (piece.attr.location == VM_LOCATION_DEVICE)
+				step->keep = GPUSVM_KEEP_REACHED;
 			step->next = step->home.end;
 		} else {
 			err = vm_service(vm, addr, VM_ACCESS_TO_DEVICE, &step->next);
@@ -49,7 +53,7 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 	}
 	lock_release(&vm->lock);
 	if (!span_is_empty(step->home))
-		return mm_bring_home(vm->device->mm, step->home, NULL);
+		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, step->keep);
 	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
 }
 

@@ -101,8 +101,33 @@ static int devmem_copy(void *owner, uint64_t vram_offset, void *memory, uint64_t
 	return err;
 }
 
+static bool devmem_copies_to(void *owner, void *peer)
+{
+	const struct vm_device_config *a = &((struct vm_device *)owner)->config;
+	const struct vm_device_config *b = &((struct vm_device *)peer)->config;
+
+	return a->flags & b->flags & USVM_DEVICE_PEER_COPY &&
+	       a->ops->copy_peer == b->ops->copy_peer;
+}
+
+static int devmem_copy_peer(void *owner, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			    uint64_t bytes)
+{
+	struct vm_device *device = owner, *other = peer;
+	uint64_t start = vm_now_ns(device);
+	int err;
+
+	err = device->config.ops->copy_peer(device->config.device, vram_offset,
+					    other->config.device, peer_offset, bytes);
+	vm_stat_add(&other->stats, VM_STAT_PEER_COPY_US, (vm_now_ns(device) - start) / 1000);
+	vm_stat_add(&other->stats, VM_STAT_PEER_COPY_KB, bytes >> 10);
+	return err;
+}
+
 const struct pagemap_devmem_ops vm_devmem_ops = {
 	.copy = devmem_copy,
+	.copies_to = devmem_copies_to,
+	.copy_peer = devmem_copy_peer,
 	.release = devmem_release,
 };
 

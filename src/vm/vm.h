@@ -50,6 +50,7 @@ struct vm_device_config {
 	bool thrash_control;               /* see thrash.c */
 	bool place_on_device;              /* whatever can: see placement.c */
 	bool poison;                       /* see pagemap.h */
+	const char *peers;                 /* group; NULL: none. Lives as long as the device */
 	uint64_t timeslice_ns;             /* what an atomic has taken stays so long */
 	struct usvm *usvm;                 /* handed to the device */
 };

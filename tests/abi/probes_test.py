@@ -11,7 +11,7 @@ import sys
 
 EXPECTED = {
     'gpu_fault', 'cpu_fault', 'migrate_to_device', 'migrate_to_ram', 'evict',
-    'invalidate', 'event', 'bind', 'collect',
+    'invalidate', 'event', 'bind', 'collect', 'migrate_from_peer',
 }
 
 notes = subprocess.run(['readelf', '-n', sys.argv[1]], check=True, capture_output=True,

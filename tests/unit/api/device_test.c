@@ -285,7 +285,7 @@ static void a_config_that_is_not_valid_is_refused(void **state)
 	struct own_device own = { 0 };
 	const struct usvm_device_config good = own_config(&own);
 	struct usvm_device_ops ops = own_ops;
-	struct usvm_device_config bad[8];
+	struct usvm_device_config bad[10];
 	struct usvm *device;
 
 	(void)state;
@@ -296,11 +296,13 @@ static void a_config_that_is_not_valid_is_refused(void **state)
 	bad[2].vram_bytes = 0;
 	bad[3].vram_bytes = MIB(3);
 	bad[4].vram_bytes = GIB(1024) + HUGE_BYTES;
-	bad[5].flags = 8;
+	bad[5].flags = 16;
 	bad[6].reserved = 1;
 	ops.copy = NULL;
 	bad[7].ops = &ops;
 	bad[7].flags = USVM_DEVICE_OWN_MEMORY;
+	bad[8].flags = USVM_DEVICE_PEER_COPY; /* and no memory of its own */
+	bad[9].flags = USVM_DEVICE_PEER_COPY | USVM_DEVICE_OWN_MEMORY; /* and no op */
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(usvm_open_device(&bad[i], NULL, &device), -EINVAL);
 	assert_int_equal(usvm_open_device(NULL, NULL, &device), -EINVAL);
@@ -322,6 +324,8 @@ static void every_op_has_to_be_there(void **state)
 
 		if (i == offsetof(struct usvm_device_ops, copy) / sizeof(own_ops.detach))
 			continue; /* only with OWN_MEMORY: above */
+		if (i == offsetof(struct usvm_device_ops, copy_peer) / sizeof(own_ops.detach))
+			continue; /* only with PEER_COPY: above */
 		memset((char *)&ops + i * sizeof(own_ops.detach), 0, sizeof(own_ops.detach));
 		config.ops = &ops;
 		assert_int_equal(usvm_open_device(&config, NULL, &device), -EINVAL);

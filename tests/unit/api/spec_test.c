@@ -86,6 +86,14 @@ static void each_key_is_kept(void **state)
 	assert_false(parse("model:poison=yes,poison=no").poison);
 	assert_true(parse("model:entries=marked").marked);
 	assert_false(parse("model:entries=marked,entries=plain").marked);
+	assert_string_equal(parse("model").peers, "model");
+	assert_string_equal(parse("model:peers=a").peers, "a");
+	assert_string_equal(parse("model:peers=123456789012345").peers, "123456789012345");
+	assert_string_equal(parse("model:peers=a,peers=none").peers, "");
+	assert_int_equal(api_config_parse(NULL, false, &c), 0);
+	assert_string_equal(c.peers, "");
+	assert_int_equal(api_config_parse("peers=model", false, &c), 0);
+	assert_string_equal(c.peers, "model");
 	c = parse("model:engines=3,home=64K,vram=4M");
 	assert_int_equal(c.engine_count, 3);
 	assert_int_equal(c.home_bytes, KIB(64));
@@ -113,6 +121,7 @@ static void what_is_not_a_value_is_an_error(void **state)
 		"model:origins=", "model:origins=maybe",
 		"model:placement=", "model:placement=system", "model:poison=", "model:poison=1",
 		"model:entries=", "model:entries=yes",
+		"model:peers=", "model:peers=1234567890123456",
 	};
 
 	(void)state;

@@ -72,7 +72,7 @@ static void more_pages_join_those_that_are_there(void **state)
 	devmem = &f->devmems[0].devmem;
 	assert_int_equal(cpu_read(f, heap(5)), tag_of(5));
 	assert_int_equal(cpu_read(f, heap(6)), tag_of(6));
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found), 0);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found, &peers), 0);
 	assert_ptr_equal(found, devmem);
 	assert_int_equal(populate(found, 0, 16, nothing, &m), 0);
 	assert_int_equal(m.moved_pages, 2);
@@ -90,12 +90,12 @@ static void a_devmem_is_found_by_pages_at_their_natural_place_only(void **state)
 	struct pagemap_devmem *found = NULL;
 
 	migrate(f, 0, 8);
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(8, 8), &found), -ENOENT);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(8, 8), &found, &peers), -ENOENT);
 	/* One that is larger than the devmem has no place for all. */
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found), -ENOENT);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found, &peers), -ENOENT);
 	assert_int_equal(fake_mremap(f->fake, heap_span(0, 8), heap(16), false), 0);
 	settle(f);
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(16, 8), &found), -ENOENT);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(16, 8), &found, &peers), -ENOENT);
 	assert_null(found);
 }
 
@@ -110,7 +110,7 @@ static void pages_that_moved_away_keep_their_frames(void **state)
 	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), OTHER, true), 0);
 	settle(f);
 	fake_set_tag(f->fake, heap(4), 44);
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found), 0);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 16), &found, &peers), 0);
 	assert_int_equal(populate(found, 0, 16, heap_span(0, 16), &m), 0);
 	assert_int_equal(m.moved_pages + m.filled_pages, 0);
 	pagemap_devmem_put(found);

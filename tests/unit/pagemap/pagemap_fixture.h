@@ -38,6 +38,8 @@ struct fixture {
 
 #include "support/process.h"
 
+static bool peers; /* what pagemap_find() says of them */
+
 static unsigned char vram[VRAM_BYTES];
 
 /* For a test that sets it before set_up_mode(). */

@@ -124,11 +124,11 @@ static void a_dead_one_is_not_found(void **state)
 	struct fixture *f = *state;
 	struct pagemap_devmem *devmem = start(f), *found = NULL;
 
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 2), &found), 0);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 2), &found, &peers), 0);
 	pagemap_devmem_put(found);
 	pagemap_devmem_put(devmem);
 	leave(f, devmem, LEAVE_BY_CPU);
-	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 2), &found), -ENOENT);
+	assert_int_equal(pagemap_find(f->pagemap, heap_span(0, 2), &found, &peers), -ENOENT);
 	collect(f);
 }
 

@@ -344,7 +344,7 @@ static void a_query_sees_pages_that_move(void **state)
 	gpu_read(f, heap(0));
 	heap_fill(f, 8, 4);
 	assert_int_equal(mm_bring_home(f->mm, heap_span(8, 4), NULL), 0);
-	assert_int_equal(pagemap_find(f->gpu.device->pagemap, heap_span(0, 512), &devmem),
+	assert_int_equal(pagemap_find(f->gpu.device->pagemap, heap_span(0, 512), &devmem, &peers),
 			 0);
 	take.owner = &devmem->zdd.owner;
 	take.frame = 8 * PAGE_BYTES;

@@ -41,6 +41,9 @@ struct gpu {
 	int prepare_error;
 	int vm_create_error;
 	int copy_error; /* of those home */
+	uint32_t copy_failures; /* so many of the next of those fail, half done */
+	int copy_to_error; /* of those to the device, and of copy_peer() */
+	uint32_t peer_copies;
 	struct usvm_device_fault *late; /* of an older vm: raised in vm_create(), if there */
 	int late_error;                 /* what became of that */
 };
@@ -56,6 +59,10 @@ struct fixture {
 
 /* What a CPU fault brings home; for a test that sets it before set_up(). */
 static uint64_t gpu_home_bytes = PAGE_BYTES;
+
+/* The same: the group of each device from now on, and whether it has copy_peer(). */
+static const char *gpu_peers;
+static bool gpu_has_no_peer_copy, gpu_poison;
 
 #include "support/process.h"
 
@@ -198,10 +205,34 @@ static int gpu_copy(void *device, uint64_t vram_offset, void *memory, uint64_t b
 	assert_true(bytes && vram_offset + bytes <= VRAM_BYTES);
 	if (!to_device && gpu->copy_error)
 		return gpu->copy_error;
+	if (!to_device && gpu->copy_failures) {
+		gpu->copy_failures--;
+		memset(memory, 0xee, bytes / 2);
+		return -EIO;
+	}
+	if (to_device && gpu->copy_to_error)
+		return gpu->copy_to_error;
 	if (to_device)
 		memcpy(gpu->memory + vram_offset, memory, bytes);
 	else
 		memcpy(memory, gpu->memory + vram_offset, bytes);
+	return 0;
+}
+
+static int gpu_copy_peer(void *device, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			 uint64_t bytes)
+{
+	struct gpu *gpu = device, *to = peer;
+
+	assert_true(gpu != to && gpu->memory && to->memory);
+	assert_true(bytes && vram_offset + bytes <= VRAM_BYTES &&
+		    peer_offset + bytes <= VRAM_BYTES);
+	if (to->copy_to_error) {
+		memset(to->memory + peer_offset, 0xee, bytes / 2);
+		return to->copy_to_error;
+	}
+	to->peer_copies++;
+	memcpy(to->memory + peer_offset, gpu->memory + vram_offset, bytes);
 	return 0;
 }
 
@@ -228,6 +259,7 @@ static const struct usvm_device_ops gpu_ops = {
 	.resume = gpu_resume,
 	.copy = gpu_copy,
 	.fault_done = gpu_fault_done,
+	.copy_peer = gpu_copy_peer,
 };
 
 /* --- life ---------------- */
@@ -241,7 +273,12 @@ static inline void gpu_start(struct fixture *f, struct gpu *gpu, uint32_t flags,
 		.ops = &gpu_ops,
 		.device = gpu,
 		.vram_bytes = VRAM_BYTES,
-		.flags = flags | USVM_DEVICE_OBJECTS,
+		.flags = flags | USVM_DEVICE_OBJECTS |
+			 (flags & USVM_DEVICE_OWN_MEMORY && !gpu_has_no_peer_copy ?
+				  USVM_DEVICE_PEER_COPY :
+				  0u),
+		.peers = gpu_peers,
+		.poison = gpu_poison,
 		.migrate = migrate,
 		.notifier_bytes = MIB(512),
 		.home_bytes = gpu_home_bytes,
