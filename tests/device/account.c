@@ -241,7 +241,8 @@ static void op_pt_map(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
 	       !in_vram || (target < account->config.vram_bytes &&
 			    bytes <= account->config.vram_bytes - target),
 	       "usvm: a page-table entry beyond device memory");
-	expect(account, in_vram || target == addr,
+	expect(account,
+	       in_vram || flags & (USVM_PTE_HOST | USVM_PTE_NULL) || target == addr,
 	       "usvm: a system entry that is not the address itself");
 	expect(account, !(flags & USVM_PTE_ATOMIC) || (flags & USVM_PTE_WRITE),
 	       "usvm: atomics allowed, writes not");
@@ -316,6 +317,30 @@ static int op_copy(void *device, uint64_t vram_offset, void *memory, uint64_t by
 					 bytes, to_device);
 }
 
+static bool is_inside(const struct account *account, uint64_t offset, uint64_t bytes)
+{
+	return offset < account->config.vram_bytes &&
+	       bytes <= account->config.vram_bytes - offset;
+}
+
+static int op_copy_peer(void *device, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			uint64_t bytes)
+{
+	struct account *account = entered(device), *to = entered(peer);
+
+	expect(account, account != to, "usvm: a device is its own peer");
+	expect(account, account->config.flags & to->config.flags & USVM_DEVICE_PEER_COPY,
+	       "usvm: a copy to a peer that does not know it");
+	expect(account, account->config.ops->copy_peer == to->config.ops->copy_peer,
+	       "usvm: a copy to a device of another kind");
+	expect(account, is_inside(account, vram_offset, bytes) &&
+				is_inside(to, peer_offset, bytes),
+	       "usvm: a copy beyond device memory");
+	__atomic_fetch_add(&account->to_peer_bytes, bytes, __ATOMIC_RELAXED);
+	return account->config.ops->copy_peer(account->config.device, vram_offset,
+					      to->config.device, peer_offset, bytes);
+}
+
 static void op_fault_done(void *device, struct usvm_device_fault *fault, int error)
 {
 	struct account *account = entered(device);
@@ -341,6 +366,7 @@ static const struct usvm_device_ops account_ops = {
 	.resume = op_resume,
 	.copy = op_copy,
 	.fault_done = op_fault_done,
+	.copy_peer = op_copy_peer,
 };
 
 /* --- the account itself ---------------- */
@@ -359,6 +385,8 @@ struct account *account_create(const struct usvm_device_config *config)
 	account->ops = account_ops;
 	if (!config->ops->copy)
 		account->ops.copy = NULL;
+	if (!(config->flags & USVM_DEVICE_PEER_COPY))
+		account->ops.copy_peer = NULL;
 	return account;
 }
 

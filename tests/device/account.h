@@ -37,6 +37,7 @@ struct account {
 	uint64_t vram_maps, system_maps; /* calls of pt_map() */
 	uint64_t clears, flushes;
 	uint64_t to_device_bytes, from_device_bytes; /* by copy() */
+	uint64_t to_peer_bytes;                      /* by copy_peer() */
 };
 
 /**

@@ -534,6 +534,67 @@ static void second_vm_sees_the_same(struct conformance *run)
 	munmap(memory, SPAN_BYTES);
 }
 
+/* Return: pages that it fetched from the other. */
+static uint64_t fetched(struct conformance *run, struct usvm_vm *vm, struct usvm *device,
+			void *memory)
+{
+	struct usvm_page_info page = { 0 };
+	uint64_t before = usvm_stat(device, "usvm_pages_from_peer");
+
+	CHECK(run, !usvm_prefetch(vm, memory, SPAN_BYTES, USVM_PLACE_DEVICE),
+	      "it could not be prefetched");
+	CHECK(run, !usvm_query(vm, memory, &page) && page.state == USVM_PAGE_DEVICE &&
+			   !page.is_elsewhere,
+	      "a prefetch left it with the other device");
+	return usvm_stat(device, "usvm_pages_from_peer") - before;
+}
+
+static void pages_go_to_and_fro(struct conformance *run, struct usvm *peer, struct usvm_vm *vm)
+{
+	const uint64_t pages = SPAN_BYTES / PAGE_BYTES;
+	void *memory = conformance_map(SPAN_BYTES);
+
+	for (uint64_t i = 0; i < pages; i++)
+		conformance_store(run, word(memory, i), pattern(i));
+	for (int round = 0; round < 3; round++) {
+		CHECK(run, fetched(run, vm, peer, memory) == pages,
+		      "they did not come to the peer directly");
+		CHECK(run, fetched(run, run->vm, run->device, memory) == pages,
+		      "they did not come back directly");
+		for (uint64_t i = 0; i < pages; i++)
+			CHECK(run, conformance_load(run, word(memory, i)) == pattern(i),
+			      "something else after a peer had it");
+	}
+	(void)fetched(run, vm, peer, memory);
+	for (uint64_t i = 0; i < pages; i++)
+		CHECK(run, *word(memory, i) == pattern(i), "something else from a peer");
+	munmap(memory, SPAN_BYTES);
+}
+
+static void a_peer_gets_pages_directly(struct conformance *run)
+{
+	struct usvm_device_config ours;
+	struct account *account;
+	struct usvm *peer = NULL;
+	struct usvm_vm *vm = NULL;
+
+	if (!run->hooks->peer)
+		return;
+	account = account_create(run->hooks->peer);
+	ours = account_config(account);
+	CHECK(run, !usvm_open_device(&ours, "thrash_control=no,peers=conformance", &peer) &&
+			   !usvm_vm_create(peer, NULL, &vm),
+	      "the peer could not be opened");
+	if (vm)
+		pages_go_to_and_fro(run, peer, vm);
+	CHECK(run, !usvm_vm_destroy(vm) && !usvm_close(peer), "the peer could not be closed");
+	if (run->account->ops.copy_peer && account->ops.copy_peer)
+		CHECK(run, run->account->to_peer_bytes && account->to_peer_bytes,
+		      "copy_peer() was not called");
+	CHECK(run, !account_close(account), "the peer's account is not settled");
+	account_destroy(account);
+}
+
 const struct check conformance_checks[] = {
 	{ "attaches_once_and_detaches", attaches_once_and_detaches, false, true },
 	{ "fault_is_answered", fault_is_answered, false, true },
@@ -557,5 +618,6 @@ const struct check conformance_checks[] = {
 	{ "close_brings_all_home", close_brings_all_home, false, false },
 	{ "unplug_brings_all_home", unplug_brings_all_home, false, false },
 	{ "second_vm_sees_the_same", second_vm_sees_the_same, false, false },
+	{ "a_peer_gets_pages_directly", a_peer_gets_pages_directly, true, true },
 	{ 0 },
 };

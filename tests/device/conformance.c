@@ -90,12 +90,14 @@ static int device_open(struct conformance *run, const struct usvm_device_config 
 {
 	const struct conformance_hooks *hooks = run->hooks;
 	struct usvm_device_config ours;
+	char spec[128];
 
 	if (!config)
 		return hooks->open(hooks->context, run->spec, &run->device);
+	snprintf(spec, sizeof(spec), "%s,peers=conformance", run->spec);
 	run->account = account_create(config);
 	ours = account_config(run->account);
-	return usvm_open_device(&ours, run->spec, &run->device);
+	return usvm_open_device(&ours, spec, &run->device);
 }
 
 int conformance_vm_create(struct conformance *run, uint32_t flags)

@@ -39,10 +39,13 @@ struct conformance_access {
  * struct conformance_hooks - how the test reaches the device
  *
  * @context: first argument of each hook
+ * @peer: optional: a second device, closed, to which the first one is a peer. It needs no
+ *   accesses: pages go to and fro by prefetches.
  * @specs: ends with NULL: what the device is opened with, one run for each
  */
 struct conformance_hooks {
 	void *context;
+	const struct usvm_device_config *peer;
 	const char *const *specs;
 
 	/** open() - optional: instead of usvm_open_device() with the config.

@@ -183,6 +183,11 @@ static int copy(void *device, uint64_t offset, void *memory, uint64_t bytes, boo
 	return 0;
 }
 
+static int copy_peer(void *device, uint64_t offset, void *peer, uint64_t to, uint64_t bytes)
+{
+	return copy(device, offset, example_of(peer)->own_memory + to, bytes, false);
+}
+
 static void fault_done(void *device, struct usvm_device_fault *answered, int error)
 {
 	(void)answered; /* there is one */
@@ -194,5 +199,5 @@ const struct usvm_device_ops example_device_ops = {
 	.attach = attach, .detach = detach, .vm_create = vm_create, .vm_destroy = vm_destroy,
 	.pt_prepare = pt_prepare, .pt_map = pt_map, .pt_clear = pt_clear,
 	.tlb_flush = tlb_flush, .stop = stop, .wait_stopped = wait_stopped, .resume = resume,
-	.copy = copy, .fault_done = fault_done,
+	.copy = copy, .fault_done = fault_done, .copy_peer = copy_peer,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The example device goes through the conformance test, with usvm's memory and its own. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
@@ -42,38 +43,50 @@ static void *shared_memory(size_t bytes)
 	return map == MAP_FAILED ? NULL : map;
 }
 
+/* Return: false: there is no memory for it. */
+static bool make_device(struct usvm_device_config *config, bool own)
+{
+	struct example_device *device = shared_memory(sizeof(*device));
+
+	if (!device)
+		return false;
+	*config = (struct usvm_device_config){
+		.name = own ? "example with memory" : "example",
+		.ops = &example_device_ops,
+		.device = device,
+		.vram_bytes = VRAM_BYTES,
+		.flags = own ? USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_PEER_COPY : 0,
+	};
+	sem_init(&device->asked, 0, 0);
+	sem_init(&device->answered, 0, 0);
+	sem_init(&device->faulted, 0, 0);
+	device->own_memory = own ? shared_memory(VRAM_BYTES) : NULL;
+	return !own || device->own_memory;
+}
+
+/* Each kind, with a peer of each kind. */
 int main(void)
 {
 	static const char *const specs[] = { "home=2M,thrash_control=no",
 					     "home=4K,thrash_control=no", "migrate=never",
 					     NULL };
+	static const char *const one_spec[] = { "home=2M,thrash_control=no", NULL };
 	int worst = 77;
 
-	for (int own = 0; own < 2; own++) {
-		struct example_device *device = shared_memory(sizeof(*device));
-		struct usvm_device_config config = {
-			.name = own ? "example with memory" : "example",
-			.ops = &example_device_ops,
-			.device = device,
-			.vram_bytes = VRAM_BYTES,
-			.flags = own ? USVM_DEVICE_OWN_MEMORY : 0,
-		};
+	for (int kinds = 0; kinds < 4; kinds++) {
+		struct usvm_device_config config, peer;
 		struct conformance_hooks hooks = {
-			.context = device,
-			.specs = specs,
+			.peer = &peer,
+			.specs = kinds < 2 ? specs : one_spec,
 			.access = access_device,
 		};
 		int status;
 
-		if (!device)
+		if (!make_device(&config, kinds % 2) ||
+		    !make_device(&peer, kinds == 1 || kinds == 2))
 			return 1;
-		sem_init(&device->asked, 0, 0);
-		sem_init(&device->answered, 0, 0);
-		sem_init(&device->faulted, 0, 0);
-		device->own_memory = own ? shared_memory(VRAM_BYTES) : NULL;
-		if (own && !device->own_memory)
-			return 1;
-		printf("--- %s\n", config.name);
+		hooks.context = config.device;
+		printf("--- %s, beside %s\n", config.name, peer.name);
 		status = conformance_run(&config, &hooks);
 		worst = status == 77 ? worst : worst == 77 ? status : worst | status;
 	}
