@@ -29,6 +29,7 @@
 static const char *const names[] = {
 	[FAULTY_COPY_TO] = "copy_to_device",
 	[FAULTY_COPY_HOME] = "copy_home",
+	[FAULTY_COPY_PEER] = "copy_peer",
 	[FAULTY_VM_CREATE] = "vm_create",
 	[FAULTY_PT_PREPARE] = "pt_prepare",
 	[FAULTY_FAULT_TWICE] = "fault_twice",
@@ -365,6 +366,18 @@ static int op_copy(void *gpu, uint64_t vram_offset, void *memory, uint64_t bytes
 	return __real_gpu_ops()->copy(gpu, vram_offset, memory, bytes, to_device);
 }
 
+static int op_copy_peer(void *gpu, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			uint64_t bytes)
+{
+	int err = goes_wrong(FAULTY_COPY_PEER);
+
+	if (err) {
+		__real_gpu_ops()->copy_peer(gpu, vram_offset, peer, peer_offset, bytes / 2);
+		return -err;
+	}
+	return __real_gpu_ops()->copy_peer(gpu, vram_offset, peer, peer_offset, bytes);
+}
+
 const struct usvm_device_ops *__wrap_gpu_ops(void)
 {
 	static struct usvm_device_ops ops;
@@ -375,6 +388,7 @@ const struct usvm_device_ops *__wrap_gpu_ops(void)
 	ops.vm_create = op_vm_create;
 	ops.pt_prepare = op_pt_prepare;
 	ops.copy = op_copy;
+	ops.copy_peer = op_copy_peer;
 	ops.fault_done = op_fault_done;
 	return &ops;
 }

@@ -19,6 +19,7 @@
 enum faulty_call {
 	FAULTY_COPY_TO,      /* copy() to the device fails, half done */
 	FAULTY_COPY_HOME,    /* copy() from it */
+	FAULTY_COPY_PEER,    /* copy_peer() fails, half done */
 	FAULTY_VM_CREATE,
 	FAULTY_PT_PREPARE,
 	FAULTY_FAULT_TWICE,  /* a fault and its twin are raised together */
@@ -31,7 +32,7 @@ enum faulty_call {
 const char *faulty_name(enum faulty_call call);
 
 /** faulty_order() - from now on the @nth of @call goes wrong, alone or @for_ever. @error:
- * what the first four return; the others want it not 0. 0: the order is taken back.
+ * what the first five return; the others want it not 0. 0: the order is taken back.
  * Before the device is opened. */
 void faulty_order(enum faulty_call call, uint64_t nth, int error, bool for_ever);
 

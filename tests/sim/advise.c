@@ -115,7 +115,8 @@ static void note_said(struct program *program, const struct op *op, uint32_t whi
 		      const struct usvm_attributes *a, uint32_t before)
 {
 	uint32_t k = which == USVM_ATTRIBUTE_LOCATION ? 0 : which == USVM_ATTRIBUTE_ATOMIC ? 1 : 2;
-	uint32_t value = k == 0 ? a->location : k == 1 ? a->atomic : a->pat_index;
+	uint32_t location = a->device ? (uint32_t)USVM_LOCATION_ELSEWHERE : a->location;
+	uint32_t value = k == 0 ? location : k == 1 ? a->atomic : a->pat_index;
 
 	for (uint64_t at = op->addr; at < op->addr + op->bytes; at += PAGE_BYTES) {
 		const struct unmaps *u = &program->world->unmaps[page_of(at)];
@@ -192,6 +193,9 @@ void advise_run_op(struct program *program, const struct op *op)
 
 	if (!vm)
 		return;
+	/* Half of those that name a device name the common one to a vm of another. */
+	if (a.location == USVM_LOCATION_DEVICE && program->own && program->vm && op->number % 2)
+		a.device = program->world->common;
 	if (which == USVM_ATTRIBUTE_ATOMIC && a.atomic == USVM_ATOMIC_CPU) {
 		for (uint64_t at = op->addr; at < op->addr + op->bytes; at += PAGE_BYTES)
 			program->world->may_refuse[page_of(at)] = true;

@@ -5,7 +5,8 @@
  * The same page is known in four places, and they must agree:
  *
  *     range.mapped[page]  ==  the vm's page table has an entry
- *     an entry of it that names device memory  =>  an entry of mm says the same
+ *     an entry of it that names device memory  =>  an entry of mm says the same; also
+ *                                 of the memory of a peer
  *     an entry of mm names a frame  =>  a block of vram that is handed out, once
  *
  * Nothing here is a yield point: it is called between two steps.
@@ -202,15 +203,30 @@ struct walk {
 	struct span home;       /* no page of it has an entry */
 };
 
+static bool find_entry(struct walk *walk, uint64_t addr)
+{
+	if (!walk->entry || !span_contains(walk->entry->node.span, addr))
+		walk->entry = mm_entry_first(walk->vm->usvm->mm, span_make(addr, PAGE_BYTES));
+	return walk->entry && walk->entry->state == MM_ENTRY_DEVICE;
+}
+
+/* Where in the process mm has the page of @addr, in the memory of a peer; false: not there. */
+static bool find_peer(struct walk *walk, uint64_t addr, uint64_t *frame)
+{
+	if (!find_entry(walk, addr) ||
+	    !pagemap_entry_reach(walk->vm->usvm->device->pagemap, walk->entry, frame))
+		return false;
+	*frame += addr - walk->entry->node.span.start;
+	return true;
+}
+
 /* Where in the device's memory mm has the page of @addr; false: not there. */
 static bool find_frame(struct walk *walk, uint64_t addr, uint64_t *offset)
 {
 	const struct usvm *usvm = walk->vm->usvm;
 	struct pagemap_devmem *devmem;
 
-	if (!walk->entry || !span_contains(walk->entry->node.span, addr))
-		walk->entry = mm_entry_first(usvm->mm, span_make(addr, PAGE_BYTES));
-	if (!walk->entry || walk->entry->state != MM_ENTRY_DEVICE)
+	if (!find_entry(walk, addr))
 		return false;
 	devmem = pagemap_entry_devmem(usvm->device->pagemap, walk->entry);
 	if (!devmem)
@@ -255,7 +271,11 @@ static void check_page(struct walk *walk, const struct gpusvm_range *range, uint
 		sim_fail(walk->world->sim,
 			 "vm %u maps %#lx to device memory %#lx, which mm does not",
 			 walk->vm->vm->id, (unsigned long)addr, (unsigned long)pte.target);
-	if (!(pte.flags & USVM_PTE_VRAM) && is_away(walk, addr))
+	if (pte.flags & USVM_PTE_HOST &&
+	    (!find_peer(walk, addr, &offset) || offset != pte.target))
+		sim_fail(walk->world->sim, "vm %u maps %#lx to a peer's memory, which mm does not",
+			 walk->vm->vm->id, (unsigned long)addr);
+	if (!(pte.flags & (USVM_PTE_VRAM | USVM_PTE_HOST)) && is_away(walk, addr))
 		sim_fail(walk->world->sim, "vm %u maps %#lx in place, and it is on a device",
 			 walk->vm->vm->id, (unsigned long)addr);
 }

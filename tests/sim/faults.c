@@ -25,7 +25,7 @@ static const struct {
 };
 
 /* Where a call that none of these makes is looked for, in longer ones. */
-static const char *const rare_profiles[] = { "fork", "events" };
+static const char *const rare_profiles[] = { "fork", "events", "peers" };
 
 #define DEVICE_SEEDS 1 /* of each profile */
 #define RARE_STEPS 12000
@@ -126,7 +126,8 @@ static uint64_t run_seed(const struct profile *profile, uint64_t seed,
 	return failures;
 }
 
-/* Children that copy, an MADV_DONTNEED that is under way when pages are taken. */
+/* Children that copy, devices that copy to each other, an MADV_DONTNEED that is under way when
+ * pages are taken. */
 static uint64_t run_rare(const char *profile, uint64_t seed, struct outcome *outcome, bool all)
 {
 	struct run_case *c = case_create(plan_profile(profile), seed, RARE_STEPS);

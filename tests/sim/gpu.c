@@ -700,7 +700,7 @@ static void new_device(struct program *program, const struct op *op)
 	gpu_leave(program);
 	if (op->flags & OP_OWN)
 		gpu_must(program, "usvm_open()",
-		     usvm_open(program->world->spec->plan->setting.device, &program->own));
+		     usvm_open(program->world->spec->plan->setting.own_device, &program->own));
 	seen_of(program)->device = program->own;
 }
 

@@ -114,6 +114,7 @@ struct setting {
 	bool autoreset;      /* vms of a thread's own forget what was said of what is unmapped */
 	bool pieces;         /* the first vm of each thread is its own, with a bind a block */
 	char device[128];    /* usvm_open()'s spec */
+	char own_device[128]; /* the same for a thread's own */
 	struct sim_config sim;
 };
 

@@ -57,6 +57,7 @@ static const struct fault fault_table[] = {
 	{ .call = "copy_to_device", .error = EIO, .device = true },
 	{ .call = "copy_home", .error = EIO, .device = true, .loses = true,
 	  .may_end = FAULT_LOST },
+	{ .call = "copy_peer", .error = EIO, .device = true },
 	{ .call = "vm_create", .error = ENOMEM, .device = true },
 	{ .call = "pt_prepare", .error = ENOMEM, .device = true },
 	{ .call = "fault_twice", .error = EIO, .device = true },

@@ -339,6 +339,7 @@ static void a_query_sees_pages_that_move(void **state)
 	struct mm_take take = { .span = heap_span(8, 4), .moving = true };
 	struct vm_page_info info;
 	uint64_t pages[4];
+	bool peers;
 
 	heap_fill(f, 0, 1);
 	gpu_read(f, heap(0));
