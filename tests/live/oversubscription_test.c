@@ -196,7 +196,7 @@ static void output_may_be_larger_than_the_device(void **state)
 	static const struct size name = { &(param), "model:vram=" #vram "M,mode=" mode,       \
 					  MIB(all), MIB(vram) }
 
-SIZE(large_move, live_move, "move", 64, 512);
+SIZE(large_move, live_move, "move", 64, 1024);
 SIZE(large_copy, live_copy, "copy", 64, 512);
 SIZE(large_move_huge, live_move_huge, "move", 64, 512);
 SIZE(large_copy_huge, live_copy_huge, "copy", 64, 512);
