@@ -245,6 +245,48 @@ size_t sim_events(const struct sim *sim)
 	return sim->event_count;
 }
 
+static bool is_librarys(const struct sim_thread *thread)
+{
+	return strncmp(thread->name, "usvm-", 5) == 0;
+}
+
+/* An engine answers no fault. Who sleeps with a lock, or for one, is at work. */
+static bool is_at_work(const struct sim_thread *thread)
+{
+	if (thread->process->number != 0 || thread->state == SIM_THREAD_ENDED ||
+	    !is_librarys(thread) || strncmp(thread->name, "usvm-engine", 11) == 0)
+		return false;
+	return thread->state != SIM_THREAD_BLOCKED || thread->base.held_count ||
+	       (thread->op != SIM_OP_UFFD_WAIT && strcmp(thread->wait_what, "park") != 0);
+}
+
+size_t sim_unanswered(const struct sim *sim, uint64_t *addrs, size_t max)
+{
+	bool is_heard = false;
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < sim->thread_count; i++) {
+		const struct sim_thread *t = sim->threads[i];
+
+		if (is_at_work(t))
+			return 0;
+		is_heard = is_heard || (t->process->number == 0 && is_librarys(t) &&
+					t->state == SIM_THREAD_BLOCKED &&
+					t->op == SIM_OP_UFFD_WAIT);
+	}
+	if (!is_heard)
+		return 0;
+	LIST_FOR_EACH(node, &sim->faults) {
+		const struct sim_fault *f = LIST_ENTRY(node, struct sim_fault, link);
+
+		if (f->read && f->process->number == 0 && f->waiter &&
+		    !is_librarys(f->waiter) && f->waiter->state == SIM_THREAD_BLOCKED &&
+		    count < max)
+			addrs[count++] = f->event.addr;
+	}
+	return count;
+}
+
 size_t sim_sleepers(const struct sim *sim, const struct sim_process *process,
 		    struct span span)
 {

@@ -400,6 +400,10 @@ int sim_vma(struct sim *sim, struct sim_process *process, uint64_t addr, bool or
 size_t sim_vma_count(const struct sim *sim, const struct sim_process *process);
 /** sim_events() - messages that no one has read, and callers that still wait */
 size_t sim_events(const struct sim *sim);
+/** sim_unanswered() - addresses that threads of the program are asleep at although their
+ * faults were read, and although none of the library's threads has anything to do.
+ * Return: how many are in @addrs. */
+size_t sim_unanswered(const struct sim *sim, uint64_t *addrs, size_t max);
 /** sim_sleepers() - threads of @process asleep in a fault in @span */
 size_t sim_sleepers(const struct sim *sim, const struct sim_process *process,
 		    struct span span);

@@ -9,6 +9,8 @@
  *     an entry of mm          =>  no engine has the page in place (law 16), and no
  *                                 DONTNEED is about to zap it (law 13)
  *     a fork is under way     =>  the pages with entries become fewer only (G1)
+ *     a fault that was read   =>  it is answered once nobody has anything to do, or noted
+ *                                 for later (laws 6, 14)
  *     a frame that is free    =>  it is empty (F2)
  *     a bind of an object     =>  the page table leads to where the object is, or nowhere
  *     entries of device memory go away  =>  no engine is in a section (law 7)
@@ -91,8 +93,30 @@ static void check_gate(struct world *world, struct mm *mm)
 	world->gate_pages = mm->entry_pages;
 }
 
+static bool is_noted(const uint64_t *noted, uint32_t count, uint64_t addr)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (ALIGN_DOWN(noted[i], PAGE_BYTES) == ALIGN_DOWN(addr, PAGE_BYTES))
+			return true;
+	return false;
+}
+
+static void check_faults(struct world *world, struct mm *mm) NO_LOCK_ANALYSIS;
+static void check_faults(struct world *world, struct mm *mm)
+{
+	uint64_t addrs[PLAN_THREADS_MAX];
+	size_t count = sim_unanswered(world->sim, addrs, ARRAY_SIZE(addrs));
+
+	for (size_t i = 0; i < count; i++)
+		if (!is_noted(mm->stash, mm->stash_count, addrs[i]) &&
+		    !is_noted(mm->held, mm->held_count, addrs[i]))
+			sim_fail(world->sim, "a fault at %#lx was read and forgotten",
+				 (unsigned long)addrs[i]);
+}
+
 void places_check_mm(struct world *world, struct mm *mm)
 {
+	check_faults(world, mm);
 	check_entries(world, mm);
 	check_dying(world, mm);
 	check_gate(world, mm);
