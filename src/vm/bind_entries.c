@@ -247,6 +247,7 @@ int vm_validate(struct vm *vm)
 	/* Two that have each pinned a part would both find no room. */
 	lock_acquire(&vm->device->validate_lock);
 	lock_acquire(&vm->lock);
+	ATOMIC_ADD(&vm->device->validation, 1u);
 	err = pin_all(vm, &last);
 	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
 	     node = node == last ? NULL : interval_tree_next(node, all)) {
@@ -255,6 +256,8 @@ int vm_validate(struct vm *vm)
 		if (bind->bo && vm_bo_need(bind->bo) != VM_NEED_PURGED)
 			vm_bo_unpin(bind->bo);
 	}
+	ATOMIC_ADD(&vm->device->validation, 1u);
+	wait_wake_all(&vm->device->validated);
 	lock_release(&vm->lock);
 	lock_release(&vm->device->validate_lock);
 	return err;

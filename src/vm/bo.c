@@ -36,6 +36,7 @@
 
 /* Of one ops->copy: what the device promised to be quick with. */
 #define COPY_BYTES HUGE_BYTES
+#define ROOM_TRIES 1000u /* for room that others take, each time, before one has it */
 
 static struct lock *event_lock_of(const struct vm_bo *bo)
 {
@@ -218,23 +219,43 @@ static const struct vram_bo_ops bo_ops = {
 
 /*
  * Room is short for a moment where others fill blocks that they have pinned: whoever may
- * be nowhere else waits for them.
+ * be nowhere else waits for them. Who has counted a pin of his waits for no object, and
+ * for no lock of a vm, until it has passed.
  */
 static int make_room(struct vm_bo *bo, bool evict, struct vram_bo **out)
 {
 	struct vm_device *device = bo->device;
 
-	for (;;) {
+	for (uint32_t tries = 0;; tries++) {
 		uint32_t ticket = wait_ticket(&device->pins_passed);
 		uint32_t passed = ATOMIC_LOAD(&device->passed_pins);
 		int err = vram_bo_create(device->vram, bo->bytes, &bo_ops, bo, evict, out);
 
-		if (err != -ENOSPC || !evict)
+		if (err != -ENOSPC || !evict || tries == ROOM_TRIES)
 			return err;
 		if (ATOMIC_LOAD(&device->passing_pins))
 			wait_sleep(&device->pins_passed, ticket, BASE_FOREVER);
 		else if (ATOMIC_LOAD(&device->passed_pins) == passed)
 			return err;
+	}
+}
+
+/*
+ * Who validates pins all that his vm has, for as long as that takes. Wait for the end of it
+ * if one was at it when device->validation was @before, or since. The caller has neither that
+ * vm's lock nor an object that is CHANGING, for which the other might wait in turn.
+ * Return: false: it was nobody.
+ */
+static bool validation_is_over(struct vm_device *device, uint32_t before)
+{
+	for (;;) {
+		uint32_t ticket = wait_ticket(&device->validated);
+
+		if (ATOMIC_LOAD(&device->validation) != before)
+			return true;
+		if (!(before & 1))
+			return false;
+		wait_sleep(&device->validated, ticket, BASE_FOREVER);
 	}
 }
 
@@ -340,7 +361,7 @@ NO_LOCK_ANALYSIS static int hold(struct vm_bo *bo, enum pin pin)
 	return err;
 }
 
-static int validate(struct vm_bo *bo, bool pin)
+static int validate_once(struct vm_bo *bo, bool pin)
 {
 	for (;;) {
 		int err;
@@ -377,25 +398,34 @@ static int validate(struct vm_bo *bo, bool pin)
 
 int vm_bo_validate(struct vm_bo *bo)
 {
-	return validate(bo, false);
+	for (uint32_t tries = 0;; tries++) {
+		uint32_t before = ATOMIC_LOAD(&bo->device->validation);
+		int err = validate_once(bo, false);
+
+		if (err != -ENOSPC || tries == ROOM_TRIES ||
+		    !validation_is_over(bo->device, before))
+			return err;
+	}
 }
 
+/* By one who validates. */
 int vm_bo_pin(struct vm_bo *bo)
 {
-	return validate(bo, true);
+	return validate_once(bo, true);
 }
 
-/* It is counted before it is pinned, and not while it may have to wait for room itself. */
+/* It is counted before it is pinned, and when it has nothing to wait for any more: who makes
+ * room for another object waits for what is counted. */
 int vm_bo_pin_briefly(struct vm_bo *bo)
 {
-	for (;;) {
-		int err = validate(bo, false);
+	for (uint32_t tries = 0;; tries++) {
+		int err = tries < ROOM_TRIES ? vm_bo_validate(bo) : -ENOSPC;
 		bool placed;
 
 		if (err)
 			return err;
-		vm_pin_passing(bo->device);
 		lock_settled(bo);
+		vm_pin_passing(bo->device);
 		if (bo->state == VM_BO_IN_DEVICE) {
 			placed = !hold(bo, PIN_BRIEF);
 		} else {
@@ -537,12 +567,17 @@ int vm_bo_move(struct vm_bo *bo, enum vm_bo_place place)
 {
 	if ((place != VM_BO_SYSTEM && place != VM_BO_DEVICE) || !(bo->placement & place))
 		return -EINVAL;
-	for (;;) {
+	for (uint32_t tries = 0;;) {
+		uint32_t before = ATOMIC_LOAD(&bo->device->validation);
 		int err = vm_device_is_unplugged(bo->device) ? -ENODEV : move(bo, place);
 
-		if (err != -EAGAIN)
+		if (err == -EAGAIN) {
+			base_host->cpu_yield();
+			continue;
+		}
+		if ((err != -ENOSPC && err != -EBUSY) || tries++ == ROOM_TRIES ||
+		    !validation_is_over(bo->device, before))
 			return err;
-		base_host->cpu_yield();
 	}
 }
 

@@ -99,6 +99,8 @@ struct vm_device {
 	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
 	struct wait pending_wait;           /* some vm's pending_work went down */
 	struct lock validate_lock;          /* before any vm.lock: one vm at a time pins all */
+	uint32_t validation;                /* atomic: odd while one does, with its vm.lock */
+	struct wait validated;
 	struct lock stayed_lock;            /* leaf */
 	struct vm_stayed stayed[VM_STAYED_MAX] GUARDED_BY(&stayed_lock);
 	uint32_t stayed_count GUARDED_BY(&stayed_lock); /* of all times; no more are kept */

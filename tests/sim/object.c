@@ -11,6 +11,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/api_internal.h"
+#include "mm/call.h"
+#include "vm/bo.h"
+
 /* GPU addresses; the window of the simulated process ends far below. */
 #define OBJECT_START 0x600000000000ull
 #define OBJECT_BYTES GIB(1)
@@ -22,6 +26,8 @@ enum {
 	OBJECT_TO_DEVICE,
 	OBJECT_BIND_AGAIN,
 	OBJECT_HOLE, /* NULL over a part, then the object again */
+	OBJECT_VALIDATE, /* all that are bound in the vm, as before a job that must not fault */
+	OBJECT_VALIDATE_TOO,
 	OBJECT_KINDS /* from here on: a job */
 };
 
@@ -142,22 +148,25 @@ static void compare(struct program *program, const struct object_job *job)
 	}
 }
 
+static void move(struct program *program, enum usvm_place to)
+{
+	int err = usvm_bo_move(program->object.bo, to);
+
+	if (err != -EINVAL) /* its placement */
+		gpu_must(program, "usvm_bo_move()", err);
+}
+
 /* It moves while the engine uses it, and what the engine does is not lost. */
 static int run_and_move(struct program *program, struct usvm_queue *queue,
 			const struct usvm_kernel *run)
 {
-	struct object *object = &program->object;
 	struct usvm_fence *fence;
 	int err = usvm_submit_kernel(queue, run, &fence);
 
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < 2; i++) {
-		int moved = usvm_bo_move(object->bo, i ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
-
-		if (moved != -EINVAL) /* its placement */
-			gpu_must(program, "usvm_bo_move()", moved);
-	}
+	for (uint32_t i = 0; i < 2; i++)
+		move(program, i ? USVM_PLACE_DEVICE : USVM_PLACE_SYSTEM);
 	err = usvm_fence_wait(fence, USVM_FOREVER);
 	usvm_fence_put(fence);
 	return err;
@@ -195,6 +204,20 @@ static void run_job(struct program *program, const struct op *op)
 		program->object.is_known[page_of(&job, job.done)] = false;
 }
 
+static int validate(void *argument)
+{
+	return vm_validate(*(struct vm **)argument);
+}
+
+/* Those of all threads may need more than there is. */
+static void validate_all(struct program *program, struct usvm_vm *vm)
+{
+	int err = mm_call(vm->usvm->mm, validate, &vm->vm, sizeof(vm->vm));
+
+	if (err != -ENOSPC)
+		gpu_must(program, "vm_validate()", err);
+}
+
 void object_run_op(struct program *program, const struct op *op)
 {
 	struct object *object = &program->object;
@@ -205,20 +228,17 @@ void object_run_op(struct program *program, const struct op *op)
 	vm = gpu_vm(program);
 	if (!object->bo || !vm)
 		return;
-	if (op->detail == OBJECT_TO_SYSTEM || op->detail == OBJECT_TO_DEVICE) {
-		int err = usvm_bo_move(object->bo, op->detail == OBJECT_TO_DEVICE ?
-							    USVM_PLACE_DEVICE :
-							    USVM_PLACE_SYSTEM);
-
-		if (err != -EINVAL) /* its placement */
-			gpu_must(program, "usvm_bo_move()", err);
-	}
+	if (op->detail == OBJECT_TO_SYSTEM || op->detail == OBJECT_TO_DEVICE)
+		move(program, op->detail == OBJECT_TO_DEVICE ? USVM_PLACE_DEVICE :
+							       USVM_PLACE_SYSTEM);
 	if (object->vm != vm || op->detail == OBJECT_BIND_AGAIN) {
 		if (!bind(program, vm, op->number % 4 ? 0 : USVM_BIND_NOW))
 			return;
 	}
 	if (op->detail == OBJECT_HOLE)
 		punch(program, op);
+	if (op->detail == OBJECT_VALIDATE || op->detail == OBJECT_VALIDATE_TOO)
+		validate_all(program, vm);
 	if (op->detail >= OBJECT_KINDS && object->vm)
 		run_job(program, op);
 }

@@ -10,6 +10,7 @@
 #include "base/atomic.h"
 #include "base/prng.h"
 #include "mm/call.h"
+#include "vm/bo.h"
 #include "vm/vm.h"
 
 #include "../base/seed.h"
@@ -127,7 +128,7 @@ static int world_open(void *argument)
 		.ops = &dev_ops,
 		.device = w->vram,
 		.vram_bytes = MIB(8),
-		.flags = w->copy ? USVM_DEVICE_OWN_MEMORY : 0,
+		.flags = USVM_DEVICE_OBJECTS | (w->copy ? USVM_DEVICE_OWN_MEMORY : 0),
 		.notifier_bytes = MIB(512),
 		.home_bytes = KIB(64),
 	};
@@ -379,6 +380,86 @@ static void a_vm_dies_behind_the_faults_it_accepted(void **state)
 	world_stop(w);
 }
 
+/* --- room ---------------- */
+
+#define OBJECT_AT (1ull << 40)
+#define ROOM_NS 2500000000u
+
+/* Two vms have an object that fills the device; one of them has another beside it. */
+struct rivals {
+	struct world *world;
+	struct vm *vm;
+	struct vm_bo *large, *small;
+	uint32_t ends; /* atomic */
+};
+
+static int rivals_open(void *argument)
+{
+	struct rivals *r = *(struct rivals **)argument;
+	struct world *w = r->world;
+	struct vm_bind_args bind = { .kind = VM_BIND_BO,
+				     .span = span_make(OBJECT_AT, MIB(8)) };
+
+	assert_int_equal(vm_create(w->device, VM_NO_MIRROR, &r->vm), 0);
+	assert_int_equal(vm_bo_create(w->device, MIB(8), VM_BO_DEVICE, 0, &r->large), 0);
+	assert_int_equal(vm_bo_create(w->device, MIB(2), VM_BO_DEVICE, 0, &r->small), 0);
+	assert_int_equal(vm_unmap(w->vm, bind.span), 0);
+	bind.bo = r->large;
+	assert_int_equal(vm_bind(w->vm, &bind), 0);
+	bind.span = span_make(OBJECT_AT + MIB(8), MIB(8));
+	assert_int_equal(vm_bind(r->vm, &bind), 0);
+	bind = (struct vm_bind_args){ .kind = VM_BIND_BO, .bo = r->small,
+				      .span = span_make(OBJECT_AT, MIB(2)) };
+	assert_int_equal(vm_bind(r->vm, &bind), 0);
+	return 0;
+}
+
+static int rivals_close(void *argument)
+{
+	struct rivals *r = *(struct rivals **)argument;
+
+	vm_destroy(r->vm);
+	vm_destroy(r->world->vm);
+	vm_bo_put(r->large);
+	vm_bo_put(r->small);
+	return 0;
+}
+
+static void *populate_all_the_time(void *argument)
+{
+	struct rivals *r = argument;
+
+	fake_become(FAKE_WORKER);
+	while (!ATOMIC_LOAD(&r->ends))
+		assert_int_equal(vm_populate(r->world->vm, span_make(OBJECT_AT, MIB(8))), 0);
+	return NULL;
+}
+
+/* Each waits for what the other has for a moment, and never for one who waits for it. */
+static void who_validates_and_who_populates_make_room_for_each_other(void **state)
+{
+	struct world world;
+	struct rivals rivals = { .world = &world }, *r = &rivals;
+	const struct sys_ops *ops;
+	pthread_t thread;
+	uint64_t end;
+
+	(void)state;
+	world_start(&world, false);
+	assert_int_equal(mm_call(world.mm, rivals_open, &r, sizeof(r)), 0);
+	ops = fake->sys.ops;
+	fake_become(FAKE_WORKER);
+	end = ops->clock_ns(&fake->sys) + ROOM_NS;
+	pthread_create(&thread, NULL, populate_all_the_time, r);
+	while (ops->clock_ns(&fake->sys) < end)
+		assert_int_equal(vm_validate(r->vm), -ENOSPC); /* both are too large */
+	ATOMIC_STORE(&r->ends, 1);
+	pthread_join(thread, NULL);
+	fake_become(FAKE_PROGRAM);
+	assert_int_equal(mm_call(world.mm, rivals_close, &r, sizeof(r)), 0);
+	world_stop(&world);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +467,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(
 			no_count_is_lost_while_engines_fault_and_the_device_copies),
 		cmocka_unit_test(a_vm_dies_behind_the_faults_it_accepted),
+		cmocka_unit_test(who_validates_and_who_populates_make_room_for_each_other),
 	};
 
 	seed = seed_from(argc, argv);
