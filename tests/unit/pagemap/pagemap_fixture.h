@@ -38,7 +38,7 @@ struct fixture {
 
 #include "support/process.h"
 
-static bool peers; /* what pagemap_find() says of them */
+static bool peers UNUSED; /* what pagemap_find() says of them */
 
 static unsigned char vram[VRAM_BYTES];
 
