@@ -186,33 +186,66 @@ int xe_ioctl_syncobj_destroy(struct xe_file *file, void *argument)
 	return 0;
 }
 
-/* Call @run for each object of an array of handles, and its point of an array of such. */
-static int for_each(struct xe_file *file, uint64_t handles, uint64_t points, uint32_t count,
-		    int (*run)(struct xe_syncobj *syncobj, uint64_t *point, uint32_t flags),
-		    uint32_t flags, bool writes)
+/* An entry of an array of handles. */
+struct entry {
+	struct xe_syncobj *syncobj;
+	uint64_t point;
+};
+
+/* As many as the kernel would have memory for in one piece. */
+#define ARRAY_MAX (1u << 20)
+
+/* Where points are @given each is read. Return: 0; -errno: some have been found. */
+static int find_entries(struct xe_file *file, uint64_t handles, uint64_t points, bool given,
+			struct entry *entries, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct xe_object *object;
-		uint64_t point = 0;
 		uint32_t handle;
 		int err;
 
 		err = xe_copy_in(file->card, &handle, handles + 4 * (uint64_t)i, 4);
-		if (!err && points && !writes)
-			err = xe_copy_in(file->card, &point, points + 8 * (uint64_t)i, 8);
+		if (!err && given)
+			err = xe_copy_in(file->card, &entries[i].point,
+					 points + 8 * (uint64_t)i, 8);
 		if (err)
 			return err;
 		object = xe_file_find(file, XE_KIND_SYNCOBJ, handle);
 		if (!object)
 			return -ENOENT;
-		err = run(xe_syncobj_of(object), &point, flags);
-		xe_object_put(object);
-		if (!err && writes)
-			err = xe_copy_out(file->card, points + 8 * (uint64_t)i, &point, 8);
-		if (err)
-			return err;
+		entries[i].syncobj = xe_syncobj_of(object);
 	}
 	return 0;
+}
+
+/* Call @run for each object of an array of handles, and its point of an array of such, which
+ * it reads, or @writes. All are found before it is called for the first. */
+static int for_each(struct xe_file *file, uint64_t handles, uint64_t points, uint32_t count,
+		    int (*run)(struct xe_syncobj *syncobj, uint64_t *point, uint32_t flags),
+		    uint32_t flags, bool writes)
+{
+	size_t bytes = count * sizeof(struct entry);
+	struct entry *entries;
+	int err;
+
+	if (count > ARRAY_MAX)
+		return -ENOMEM;
+	entries = xe_alloc(file->card, bytes);
+	if (!entries)
+		return -ENOMEM;
+	err = find_entries(file, handles, points, points && !writes, entries, count);
+	for (uint32_t i = 0; i < count && !err; i++) {
+		err = run(entries[i].syncobj, &entries[i].point, flags);
+		if (!err && writes)
+			err = xe_copy_out(file->card, points + 8 * (uint64_t)i,
+					  &entries[i].point, 8);
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		if (entries[i].syncobj)
+			xe_object_put(&entries[i].syncobj->object);
+	}
+	xe_free(file->card, entries, bytes);
+	return err;
 }
 
 static int reset_one(struct xe_syncobj *syncobj, uint64_t *point UNUSED, uint32_t flags UNUSED)

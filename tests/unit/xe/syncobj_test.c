@@ -166,7 +166,15 @@ static void numbers(void *arg)
 	for (uint32_t i = 2; i <= 150; i++)
 		CHECK(make_syncobj(0) == i);
 	handles[1] = 151;
-	CHECK(call_array(DRM_SYNCOBJ_RESET, handles, 2) == -ENOENT);
+	/* One that is not there, behind one that is: nothing is done to that. */
+	CHECK(!call_array(DRM_SYNCOBJ_SIGNAL, handles, 1) && is_signaled(handles[0]));
+	CHECK(call_array(DRM_SYNCOBJ_RESET, handles, 2) == -ENOENT && is_signaled(handles[0]));
+	CHECK(!call_array(DRM_SYNCOBJ_RESET, handles, 1));
+	CHECK(call_array(DRM_SYNCOBJ_SIGNAL, handles, 2) == -ENOENT);
+	CHECK(!is_signaled(handles[0]));
+	array.count = 1u << 21;
+	CHECK(call(DRM_SYNCOBJ_RESET, &array) == -ENOMEM);
+	array.count = 1;
 	CHECK(call_array(DRM_SYNCOBJ_SIGNAL, handles + 1, 1) == -ENOENT);
 	CHECK(call(DRM_SYNCOBJ_RESET, &array) == -EFAULT);
 	CHECK(call(DRM_SYNCOBJ_SIGNAL, &array) == -EFAULT);
