@@ -39,6 +39,7 @@ struct piece {
 	struct interval_node node;
 	struct vm_attr attr;
 	bool autoreset; /* of its bind */
+	struct piece *next_kept;
 };
 
 static struct piece *piece_of(struct interval_node *node)
@@ -376,6 +377,81 @@ size_t vm_attr_cut(struct vm *vm, struct span span)
 	lock_release(&vm->svm.notifier_lock);
 	vm_attr_forget(vm, span);
 	return VM_ATTR_CUT_NODES - taken;
+}
+
+/* Copies of what lies in @span, cut to it; as many as @pieces has. Return: false: too few. */
+static bool copy_pieces(struct vm *vm, struct span span, struct piece *pieces)
+{
+	struct piece *piece;
+
+	lock_assert_held(&vm->svm.notifier_lock);
+	for (struct piece *copy = pieces; copy; copy = copy->next_kept)
+		copy->node.span = (struct span){ 0, 0 };
+	while (!span_is_empty(span) && (piece = piece_first(vm, span))) {
+		if (!pieces)
+			return false;
+		pieces->node.span = span_intersect(piece->node.span, span);
+		pieces->attr = piece->attr;
+		pieces->autoreset = piece->autoreset;
+		pieces = pieces->next_kept;
+		span.start = MIN(piece->node.span.end, span.end);
+	}
+	return true;
+}
+
+int vm_attr_keep(struct vm *vm, struct span span, struct piece **kept)
+{
+	bool done = false;
+
+	lock_assert_held(&vm->lock);
+	*kept = NULL;
+	for (;;) {
+		struct piece *more;
+
+		lock_acquire(&vm->svm.notifier_lock);
+		done = copy_pieces(vm, span, *kept);
+		lock_release(&vm->svm.notifier_lock);
+		if (done)
+			return 0;
+		more = pool_alloc(&vm->attrs.pool);
+		if (!more) {
+			vm_attr_keep_end(vm, *kept);
+			return -ENOMEM;
+		}
+		more->next_kept = *kept;
+		*kept = more;
+	}
+}
+
+void vm_attr_keep_end(struct vm *vm, struct piece *kept)
+{
+	while (kept) {
+		struct piece *next = kept->next_kept;
+
+		pool_put(&vm->attrs.pool, kept);
+		kept = next;
+	}
+}
+
+void vm_attr_put_back(struct vm *vm, struct piece *kept)
+{
+	lock_assert_held(&vm->lock);
+	while (kept) {
+		struct piece *next = kept->next_kept;
+		struct span span = kept->node.span;
+		struct vm_bind *bind = vm_bind_find(vm, span.start);
+
+		/* One that was for a longer list than there came to be. */
+		if (span_is_empty(span) || !bind) {
+			pool_put(&vm->attrs.pool, kept);
+		} else {
+			lock_acquire(&vm->svm.notifier_lock);
+			interval_tree_insert(&vm->attrs.pieces, &kept->node);
+			tidy_up(vm, bind, span);
+			lock_release(&vm->svm.notifier_lock);
+		}
+		kept = next;
+	}
 }
 
 void vm_attr_check(struct vm *vm)

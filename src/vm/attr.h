@@ -142,6 +142,14 @@ void vm_attr_unreserve(struct vm *vm, size_t count);
  * Return: how much of it is left to unreserve. */
 size_t vm_attr_cut(struct vm *vm, struct span span);
 
+struct piece;
+/** vm_attr_keep() - copies of what @span has, for vm_attr_put_back(), which takes them over, or
+ * vm_attr_keep_end(). vm.lock is held. Return: 0, -ENOMEM. */
+MUST_CHECK int vm_attr_keep(struct vm *vm, struct span span, struct piece **kept);
+void vm_attr_keep_end(struct vm *vm, struct piece *kept);
+/** vm_attr_put_back() - its span is bound again as it was, with defaults. vm.lock is held. */
+void vm_attr_put_back(struct vm *vm, struct piece *kept);
+
 /** vm_attr_check() - assert the invariants */
 void vm_attr_check(struct vm *vm);
 

@@ -189,14 +189,7 @@ static void cut(struct vm_bind *bind, struct span span, struct vm_bind **spare,
 	}
 }
 
-/* What a cut may need: had before anything changes. Zeroed where none of it can. */
-struct cut_memory {
-	struct vm_bind *spare;
-	bool has_pieces;    /* reserved, of attributes */
-	size_t pieces_left; /* of those, after the cut */
-};
-
-static int cut_memory_get(struct vm *vm, struct cut_memory *memory)
+static int cut_memory_get(struct vm *vm, struct vm_cut_memory *memory)
 {
 	int err = vm_attr_reserve(vm);
 
@@ -208,7 +201,7 @@ static int cut_memory_get(struct vm *vm, struct cut_memory *memory)
 }
 
 /* The cut may have been made, or not. */
-static void cut_memory_put(struct vm *vm, struct cut_memory *memory, bool cut)
+static void cut_memory_put(struct vm *vm, struct vm_cut_memory *memory, bool cut)
 {
 	if (memory->has_pieces)
 		vm_attr_unreserve(vm, cut ? memory->pieces_left : VM_ATTR_CUT_NODES);
@@ -220,7 +213,7 @@ static void cut_memory_put(struct vm *vm, struct cut_memory *memory, bool cut)
  * Nothing is bound in @span any more. The caller looked that no range lives there.
  * Return: whether something was.
  */
-static bool carve(struct vm *vm, struct span span, struct cut_memory *memory)
+static bool carve(struct vm *vm, struct span span, struct vm_cut_memory *memory)
 {
 	struct list dropped, *node;
 	struct vm_bind *bind;
@@ -262,7 +255,7 @@ void vm_binds_revoke(struct vm *vm)
 
 void vm_binds_remove(struct vm *vm)
 {
-	struct cut_memory none = { 0 };
+	struct vm_cut_memory none = { 0 };
 
 	lock_assert_held(&vm->lock);
 	carve(vm, (struct span){ 0, GPU_END }, &none);
@@ -357,7 +350,7 @@ static bool wants_now(const struct vm_bind_args *args)
 
 /* All that cannot fail any more. */
 static void put_in_place(struct vm_bind *bind, const struct vm_bind_args *args,
-			 struct cut_memory *memory)
+			 struct vm_cut_memory *memory)
 {
 	struct vm *vm = bind->vm;
 	bool mirror = args->kind == VM_BIND_MIRROR;
@@ -379,7 +372,7 @@ static void put_in_place(struct vm_bind *bind, const struct vm_bind_args *args,
 
 /* @bind is memory of the vm's. */
 static int bind_locked(struct vm *vm, const struct vm_bind_args *args, struct vm_bind *bind,
-		       struct cut_memory *memory)
+		       struct vm_cut_memory *memory)
 {
 	int err;
 
@@ -429,7 +422,7 @@ static bool has_mirror(struct vm *vm, struct span span)
 
 static int bind(struct vm *vm, const struct vm_bind_args *args, bool over_mirror)
 {
-	struct cut_memory memory = { 0 };
+	struct vm_cut_memory memory = { 0 };
 	struct vm_bind *bind = NULL;
 	int err = check_args(vm, args);
 	int no_memory;
@@ -488,7 +481,7 @@ bool vm_has_live_ranges(struct vm *vm, struct span span)
 
 int vm_unmap(struct vm *vm, struct span span)
 {
-	struct cut_memory memory = { 0 };
+	struct vm_cut_memory memory = { 0 };
 	int err;
 
 	if (!is_valid(span, GPU_END))
@@ -516,7 +509,7 @@ uint32_t vm_unmap_bo(struct vm *vm, struct vm_bo *bo)
 	node = interval_tree_first(&vm->binds, all);
 	while (node) {
 		struct vm_bind *bind = bind_of(node);
-		struct cut_memory none = { 0 };
+		struct vm_cut_memory none = { 0 };
 
 		node = interval_tree_next(node, all);
 		if (bind->bo != bo)
@@ -530,7 +523,7 @@ uint32_t vm_unmap_bo(struct vm *vm, struct vm_bo *bo)
 
 int vm_unbind(struct vm *vm, struct span span)
 {
-	struct cut_memory none = { 0 };
+	struct vm_cut_memory none = { 0 };
 	struct vm_bind *bind;
 	int err = 0;
 
@@ -549,6 +542,163 @@ int vm_unbind(struct vm *vm, struct span span)
 		carve(vm, span, &none);
 	lock_release(&vm->lock);
 	return err;
+}
+
+/* --- back again ------------------------------------------------------------------------ */
+
+static void undo_free(struct vm *vm, struct vm_undo *undo)
+{
+	struct list *node;
+
+	while ((node = list_pop_front(&undo->binds))) {
+		struct vm_bind *bind = LIST_ENTRY(node, struct vm_bind, bo_node);
+
+		vm_bo_put(bind->bo);
+		pool_put(&vm->bind_pool, bind);
+	}
+	vm_attr_keep_end(vm, undo->attrs);
+	pool_put(&vm->undo_pool, undo);
+}
+
+static int copy_binds(struct vm *vm, struct vm_undo *undo)
+{
+	struct interval_node *node;
+
+	lock_assert_held(&vm->lock);
+	for (node = interval_tree_first(&vm->binds, undo->span); node;
+	     node = interval_tree_next(node, undo->span)) {
+		struct vm_bind *copy = pool_alloc(&vm->bind_pool);
+
+		if (!copy)
+			return -ENOMEM;
+		*copy = *bind_of(node);
+		copy->has_entries = false;
+		list_init(&copy->bo_node);
+		list_push_back(&undo->binds, &copy->bo_node);
+		if (copy->bo)
+			vm_bo_get(copy->bo);
+	}
+	return 0;
+}
+
+int vm_undo_keep(struct vm *vm, struct span span, struct vm_undo **last)
+{
+	struct vm_undo *undo = pool_alloc(&vm->undo_pool);
+	int err;
+
+	if (!undo)
+		return -ENOMEM;
+	undo->before = *last;
+	undo->span = span;
+	list_init(&undo->binds);
+	err = cut_memory_get(vm, &undo->memory);
+	lock_acquire(&vm->lock);
+	if (!err)
+		err = copy_binds(vm, undo);
+	if (!err)
+		err = vm_attr_keep(vm, span, &undo->attrs);
+	lock_release(&vm->lock);
+	if (err) {
+		cut_memory_put(vm, &undo->memory, false);
+		undo_free(vm, undo);
+		return err;
+	}
+	*last = undo;
+	return 0;
+}
+
+/* Do both say the same, and the second goes on where the first ends? */
+static bool are_one(const struct vm_bind *first, const struct vm_bind *second)
+{
+	bool has_target = first->kind == VM_BIND_BO || first->kind == VM_BIND_USERPTR;
+	uint64_t bytes = has_target ? span_bytes(first->node.span) : 0;
+
+	return first->kind == second->kind && first->bo == second->bo &&
+	       first->target + bytes == second->target &&
+	       first->read_only == second->read_only &&
+	       first->autoreset == second->autoreset &&
+	       first->pat_index == second->pat_index && first->dontneed == second->dontneed &&
+	       first->null_if_purged == second->null_if_purged;
+}
+
+/* What was cut off of it stands beside it: one again, if nobody has changed that. */
+static void join(struct vm_bind *bind, struct vm_bind *rest)
+{
+	struct vm *vm = bind->vm;
+	struct span span;
+
+	if (!rest || (rest->node.span.start < bind->node.span.start ? !are_one(rest, bind) :
+								     !are_one(bind, rest)))
+		return;
+	span.start = MIN(bind->node.span.start, rest->node.span.start);
+	span.end = MAX(bind->node.span.end, rest->node.span.end);
+	revoke(vm, rest->node.span);
+	lock_acquire(event_lock_of(vm));
+	interval_tree_remove(&vm->binds, &rest->node);
+	interval_tree_remove(&vm->binds, &bind->node);
+	bind->target = MIN(bind->target, rest->target);
+	bind->node.span = span;
+	interval_tree_insert(&vm->binds, &bind->node);
+	list_remove(&rest->bo_node);
+	if (rest->bo)
+		rest->bo->bind_count--;
+	lock_release(event_lock_of(vm));
+	vm_bo_put(rest->bo);
+	pool_put(&vm->bind_pool, rest);
+}
+
+static void undo_one(struct vm *vm, struct vm_undo *undo)
+{
+	struct list *node;
+
+	lock_assert_held(&vm->lock);
+	remove_ranges(vm, undo->span);
+	carve(vm, undo->span, &undo->memory);
+	while ((node = list_pop_front(&undo->binds))) {
+		struct vm_bind *bind = LIST_ENTRY(node, struct vm_bind, bo_node);
+		struct span whole = bind->node.span;
+		struct span part = span_intersect(whole, undo->span);
+
+		if (bind->kind == VM_BIND_BO || bind->kind == VM_BIND_USERPTR)
+			bind->target += part.start - whole.start;
+		bind->node.span = part;
+		insert(bind);
+		if (whole.start < part.start)
+			join(bind, vm_bind_find(vm, part.start - 1));
+		if (whole.end > part.end)
+			join(bind, vm_bind_find(vm, part.end));
+	}
+	vm_attr_put_back(vm, undo->attrs);
+	undo->attrs = NULL;
+}
+
+void vm_undo_forget(struct vm *vm, struct vm_undo **last)
+{
+	struct vm_undo *undo = *last;
+
+	*last = undo->before;
+	cut_memory_put(vm, &undo->memory, false);
+	undo_free(vm, undo);
+}
+
+void vm_undo_run(struct vm *vm, struct vm_undo *last)
+{
+	while (last) {
+		struct vm_undo *undo = last;
+
+		last = undo->before;
+		lock_acquire(&vm->lock);
+		undo_one(vm, undo);
+		lock_release(&vm->lock);
+		cut_memory_put(vm, &undo->memory, true);
+		undo_free(vm, undo);
+	}
+}
+
+void vm_undo_drop(struct vm *vm, struct vm_undo *last)
+{
+	while (last)
+		vm_undo_forget(vm, &last);
 }
 
 int vm_bind_query(struct vm *vm, uint64_t addr, struct vm_bind_info *info)

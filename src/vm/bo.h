@@ -170,6 +170,25 @@ uint32_t vm_unmap_bo(struct vm *vm, struct vm_bo *bo);
 /** vm_has_live_ranges() - would vm_unmap() of @span be -EBUSY now? */
 bool vm_has_live_ranges(struct vm *vm, struct span span);
 
+struct vm_undo;
+
+/**
+ * vm_undo_keep() - remember what @span means, to put it back
+ * @last: what was kept before it, or NULL; out: with this in front
+ * Return: 0, -ENOMEM (@last is as it was).
+ */
+MUST_CHECK int vm_undo_keep(struct vm *vm, struct span span, struct vm_undo **last);
+
+/** vm_undo_forget() - nothing became of what was to follow the last vm_undo_keep() */
+void vm_undo_forget(struct vm *vm, struct vm_undo **last);
+
+/** vm_undo_run() - every span that was kept means again what it meant, the last first; no
+ * memory is needed for that. Entries come by faults. Pages stay where they are. */
+void vm_undo_run(struct vm *vm, struct vm_undo *last);
+
+/** vm_undo_drop() - it is not wanted any more; NULL is accepted */
+void vm_undo_drop(struct vm *vm, struct vm_undo *last);
+
 /** vm_populate() - make all entries of objects and USERPTR in @span now. Return: 0; as
  * vm_bind() with @now. What was made stays on an error. */
 MUST_CHECK int vm_populate(struct vm *vm, struct span span);

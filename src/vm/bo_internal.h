@@ -58,6 +58,22 @@ struct vm_bind {
 	struct list bo_node;       /* under event_lock */
 };
 
+/* What a cut may need: had before anything changes. Zeroed where none of it can. */
+struct vm_cut_memory {
+	struct vm_bind *spare;
+	bool has_pieces;    /* reserved, of attributes */
+	size_t pieces_left; /* of those, after the cut */
+};
+
+/* What a span meant, see vm_undo_keep(). */
+struct vm_undo {
+	struct vm_undo *before;
+	struct span span;
+	struct list binds;   /* of vm_bind.bo_node: copies, each with a reference to its object */
+	struct piece *attrs;
+	struct vm_cut_memory memory;
+};
+
 /* bo.c */
 /** vm_bo_pin_briefly() - as vm_bo_pin(), by one who waits for nobody before he unpins: who
  * wants room waits for that, see vm_pin_passing() */

@@ -69,6 +69,7 @@ static const struct gpusvm_ops svm_ops = {
 static void vm_free(struct vm *vm)
 {
 	vm_attr_fini(vm);
+	pool_fini(&vm->undo_pool);
 	pool_fini(&vm->bind_pool);
 	if (vm->pages)
 		base_host->pages_free(vm->pages, scratch_bytes());
@@ -86,6 +87,7 @@ static struct vm *vm_alloc(struct vm_device *device)
 	lock_init(&vm->fault_lock, LOCK_LEAF, "vm.fault_lock");
 	interval_tree_init(&vm->binds);
 	pool_init(&vm->bind_pool, sizeof(struct vm_bind), "vm.binds");
+	pool_init(&vm->undo_pool, sizeof(struct vm_undo), "vm.undo");
 	vm_attr_init(vm);
 	vm_thrash_init(vm);
 	mm_work_init(&vm->collect_work, vm_collect_work);

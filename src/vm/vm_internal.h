@@ -63,6 +63,7 @@ struct vm {
 	struct gpusvm svm;
 	struct interval_tree binds;      /* w lock and event_lock; r either */
 	struct pool bind_pool;
+	struct pool undo_pool;
 	struct vm_attr_table attrs;
 	struct gpusvm_pages *pages;      /* scratch, under lock */
 	bool closed;                     /* under lock */

@@ -4,7 +4,8 @@
  *
  * The operations of one call are checked first, all of them; then they are done at once,
  * if nothing has to be waited for, and the call tells what became of them. Else they get
- * in the line of their queue and a worker does them.
+ * in the line of their queue and a worker does them. If one of them fails, what those before
+ * it replaced is put back, so that nothing of the call is left.
  *
  * Where memory may not fault, what a bind takes away is not taken from under a job: the
  * binds wait for the jobs that were handed over before, and for no later one.
@@ -41,7 +42,20 @@ static struct span mirrored(const struct xe_bind_op *op)
 	return span_intersect(span_of(op), (struct span){ 0, XE_MIRROR_END });
 }
 
-static int map_mirror(struct xe_vm *vm, const struct xe_bind_op *op)
+/* @undo: NULL, or where to keep what it replaces. */
+static int bind_kept(struct xe_vm *vm, const struct vm_bind_args *args, struct vm_undo **undo)
+{
+	int err = undo ? vm_undo_keep(vm->vm, args->span, undo) : 0;
+
+	if (err)
+		return err;
+	err = vm_bind(vm->vm, args);
+	if (err && undo)
+		vm_undo_forget(vm->vm, undo);
+	return err;
+}
+
+static int map_mirror(struct xe_vm *vm, const struct xe_bind_op *op, struct vm_undo **undo)
 {
 	const struct vm_bind_args args = {
 		.kind = VM_BIND_MIRROR,
@@ -52,7 +66,7 @@ static int map_mirror(struct xe_vm *vm, const struct xe_bind_op *op)
 
 	if (span_is_empty(args.span))
 		return 0;
-	err = vm_bind(vm->vm, &args);
+	err = bind_kept(vm, &args, undo);
 	if (err)
 		return err;
 	err = vm_attr_set_default(vm->vm, args.span, op->pat_index,
@@ -60,7 +74,7 @@ static int map_mirror(struct xe_vm *vm, const struct xe_bind_op *op)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int map(struct xe_vm *vm, const struct xe_bind *bind)
+static int map(struct xe_vm *vm, const struct xe_bind *bind, struct vm_undo **undo)
 {
 	const struct xe_bind_op *op = &bind->op;
 	struct vm_bind_args args = {
@@ -74,14 +88,14 @@ static int map(struct xe_vm *vm, const struct xe_bind *bind)
 	};
 
 	if (op->flags & XE_BIND_MIRROR)
-		return map_mirror(vm, op);
+		return map_mirror(vm, op, undo);
 	if (op->flags & XE_BIND_NULL)
 		args.kind = VM_BIND_NULL;
 	else if (op->op == XE_BIND_MAP_USERPTR)
 		args.kind = VM_BIND_USERPTR;
 	else
 		args.bo = bind->bo->bo;
-	return vm_bind(vm->vm, &args);
+	return bind_kept(vm, &args, undo);
 }
 
 int xe_vm_scratch(struct xe_vm *vm, struct span span)
@@ -91,34 +105,32 @@ int xe_vm_scratch(struct xe_vm *vm, struct span span)
 	return vm->flags & XE_VM_SCRATCH_PAGE ? vm_bind(vm->vm, &args) : 0;
 }
 
-static int unmap(struct xe_vm *vm, const struct xe_bind_op *op)
+/* A scratch page takes its place, if there is one. */
+static int unmap(struct xe_vm *vm, struct span span, struct vm_undo **undo)
 {
-	int err;
+	int err = undo ? vm_undo_keep(vm->vm, span, undo) : 0;
 
-	xe_reclaim_count(vm, span_of(op));
-	err = vm_unmap(vm->vm, span_of(op));
-	return err ? err : xe_vm_scratch(vm, span_of(op));
+	if (err)
+		return err;
+	xe_reclaim_count(vm, span);
+	err = vm_unmap(vm->vm, span);
+	if (err && undo)
+		vm_undo_forget(vm->vm, undo);
+	return err ? err : xe_vm_scratch(vm, span);
 }
 
-static int unmap_all(struct xe_vm *vm, const struct xe_bind *bind)
+static int unmap_all(struct xe_vm *vm, const struct xe_bind *bind, struct vm_undo **undo)
 {
 	struct vm_bind_info info;
 	uint64_t addr = 0;
+	int err = 0;
 
-	while (!vm_bind_query(vm->vm, addr, &info)) {
-		int err = 0;
-
+	while (!err && !vm_bind_query(vm->vm, addr, &info)) {
 		addr = info.span.end;
-		if (info.bo == bind->bo->bo) {
-			xe_reclaim_count(vm, info.span);
-			err = vm_unmap(vm->vm, info.span);
-		}
-		if (!err && info.bo == bind->bo->bo)
-			err = xe_vm_scratch(vm, info.span);
-		if (err)
-			return err;
+		if (info.bo == bind->bo->bo)
+			err = unmap(vm, info.span, undo);
 	}
-	return 0;
+	return err;
 }
 
 static int prefetch(struct xe_vm *vm, const struct xe_bind_op *op)
@@ -136,16 +148,16 @@ static int prefetch(struct xe_vm *vm, const struct xe_bind_op *op)
 	return vm_populate(vm->vm, span_of(op));
 }
 
-static int run_op(struct xe_vm *vm, const struct xe_bind *bind)
+static int run_op(struct xe_vm *vm, const struct xe_bind *bind, struct vm_undo **undo)
 {
 	switch (bind->op.op) {
 	case XE_BIND_MAP:
 	case XE_BIND_MAP_USERPTR:
-		return map(vm, bind);
+		return map(vm, bind, undo);
 	case XE_BIND_UNMAP:
-		return unmap(vm, &bind->op);
+		return unmap(vm, span_of(&bind->op), undo);
 	case XE_BIND_UNMAP_ALL:
-		return unmap_all(vm, bind);
+		return unmap_all(vm, bind, undo);
 	default:
 		return prefetch(vm, &bind->op);
 	}
@@ -153,10 +165,18 @@ static int run_op(struct xe_vm *vm, const struct xe_bind *bind)
 
 int xe_bind_run(struct xe_vm *vm, const struct xe_bind *binds, uint32_t count)
 {
+	/* One that fails has changed nothing, where it is one. */
+	bool keeps = count > 1 || (vm->flags & XE_VM_SCRATCH_PAGE) ||
+		     (count && binds->op.op == XE_BIND_UNMAP_ALL);
+	struct vm_undo *undo = NULL;
 	int err = 0;
 
 	for (uint32_t i = 0; i < count && !err; i++)
-		err = run_op(vm, &binds[i]);
+		err = run_op(vm, &binds[i], keeps ? &undo : NULL);
+	if (err)
+		vm_undo_run(vm->vm, undo);
+	else
+		vm_undo_drop(vm->vm, undo);
 	return err;
 }
 

@@ -521,10 +521,25 @@ static void in_use(void *arg)
 	CHECK(bind_one(vm, &all, NULL, 0) == -EBUSY);
 	op = null_op(page, 1);
 	CHECK(bind_one(vm, &op, NULL, 0) == -EBUSY);
+	/* In an array, too, and it is in use still. */
+	for (int i = 0; i < 2; i++) {
+		struct xe_bind_op ops[2] = { null_op(A + MIB(4), 1), all };
+
+		CHECK(bind_array(vm, 0, ops, 2, NULL, 0) == -EBUSY && !is_bound(vm, A + MIB(4)));
+	}
+	open_gate(&gate);
+	op = null_op(A + MIB(8), 1);
+	sync = user_fence(page + 640, 1);
+	CHECK(!bind_one(vm, &op, &sync, 1));
+	CHECK(!wait_user_fence(page + 640, 1, 0, FOREVER));
+	for (int i = 0; i < 2; i++) {
+		struct xe_bind_op ops[2] = { null_op(A + MIB(4), 1), unmap_op(page, 1) };
+
+		CHECK(bind_array(vm, 0, ops, 2, NULL, 0) == -EBUSY && !is_bound(vm, A + MIB(4)));
+	}
 	/* A mirror over a mirror takes nothing away. */
 	op = mirror_op();
 	CHECK(!bind_one(vm, &op, NULL, 0));
-	open_gate(&gate);
 	client_stop();
 }
 
@@ -538,6 +553,114 @@ static void a_bind_behind_others_is_told_that_memory_is_in_use(void **state)
 {
 	(void)state;
 	run_client(start_and_use, NULL);
+}
+
+static struct span span_at(uint32_t vm, uint64_t addr)
+{
+	struct xe_object *object = xe_file_find(client.file, XE_KIND_VM, vm);
+	struct bind_look l = { .addr = addr };
+
+	CHECK(object);
+	l.vm = xe_vm_of(object)->vm;
+	CHECK(!mm_call(client.card->mm, look_at_bind, &l, sizeof(l)));
+	xe_object_put(object);
+	return l.info.span;
+}
+
+/* An array of four, the last of which fails: that is a user pointer to nothing. */
+static int bind_in_vain(uint32_t vm, uint32_t object)
+{
+	struct xe_bind_op ops[5] = {
+		unmap_op(A + PAGE_BYTES, 1),
+		map_op(object, B, 2),
+		null_op(A + 2 * PAGE_BYTES, 4),
+		unmap_op(B + PAGE_BYTES, 1),
+		user_op(PAGE_BYTES, C, 1),
+	};
+
+	ops[4].flags = XE_BIND_IMMEDIATE;
+	return bind_array(vm, 0, ops, 5, NULL, 0);
+}
+
+static void undo(void *arg)
+{
+	uint32_t vm, object, batch, queue;
+	struct xe_bind_op op;
+
+	(void)arg;
+	client_start(NULL);
+	for (int i = 0; i < 2; i++) {
+		vm = make_vm(i ? XE_VM_SCRATCH_PAGE : 0);
+		object = make_object_of(4, 1u << 1, 0);
+		batch = make_object(1);
+		op = map_op(object, A, 4);
+		CHECK(!bind_one(vm, &op, NULL, 0));
+		op = map_op(batch, C + MIB(2), 1);
+		CHECK(!bind_one(vm, &op, NULL, 0));
+		CHECK(bind_in_vain(vm, object) == -EFAULT);
+		CHECK(span_at(vm, A).start == A && span_at(vm, A).end == A + 4 * PAGE_BYTES);
+		CHECK(is_bound(vm, B) == i && is_bound(vm, A + 4 * PAGE_BYTES) == i);
+		queue = make_queue(vm, XE_ENGINE_COPY);
+		put_store(memory_of(batch), A + PAGE_BYTES + 4, 5);
+		CHECK(run_batch(queue, C + MIB(2)));
+		CHECK(memory_of(object)[1025] == 5);
+	}
+	client_stop();
+}
+
+static void an_array_that_fails_leaves_nothing(void **state)
+{
+	(void)state;
+	run_client(undo, NULL);
+}
+
+static uint32_t atomic_at(uint32_t vm, uint64_t addr)
+{
+	struct xe_query_mem_range_attrs args = {
+		.vm = vm, .start = addr, .bytes = PAGE_BYTES, .count = 1,
+		.entry_bytes = sizeof(struct xe_mem_range_attr),
+		.entries = client.page + PAGE_BYTES,
+	};
+	struct xe_mem_range_attr found;
+
+	CHECK(!call(XE_VM_QUERY_MEM_RANGE_ATTRS, &args));
+	read_words(args.entries, &found, sizeof(found));
+	return found.atomic;
+}
+
+static void undo_mirror(void *arg)
+{
+	const uint64_t at = 0x10000000;
+	struct xe_madvise advice = { .type = XE_ATTR_ATOMIC, .start = at + PAGE_BYTES,
+				     .bytes = 4 * PAGE_BYTES, .number.value = XE_ATOMIC_CPU };
+	struct xe_bind_op ops[3];
+	struct span before;
+	uint32_t vm;
+
+	(void)arg;
+	client_start(NULL);
+	vm = make_vm(SVM);
+	ops[0] = mirror_op();
+	CHECK(!bind_one(vm, &ops[0], NULL, 0));
+	before = span_at(vm, at);
+	advice.vm = vm;
+	CHECK(!call(XE_MADVISE, &advice));
+	ops[0] = null_op(at + 2 * PAGE_BYTES, 2);
+	ops[1] = null_op(at + 3 * PAGE_BYTES, 4);
+	ops[2] = user_op(PAGE_BYTES, C, 1);
+	ops[2].flags = XE_BIND_IMMEDIATE;
+	CHECK(bind_array(vm, 0, ops, 3, NULL, 0) == -EFAULT);
+	CHECK(span_at(vm, at).start == before.start && span_at(vm, at).end == before.end);
+	for (uint64_t i = 0; i < 7; i++)
+		CHECK(atomic_at(vm, at + i * PAGE_BYTES) ==
+		      (i >= 1 && i <= 4 ? XE_ATOMIC_CPU : XE_ATOMIC_UNDEFINED));
+	client_stop();
+}
+
+static void a_mirror_comes_back_with_its_advice(void **state)
+{
+	(void)state;
+	run_client(undo_mirror, NULL);
 }
 
 int main(void)
@@ -557,6 +680,8 @@ int main(void)
 		cmocka_unit_test(what_a_job_uses_is_unbound_behind_it),
 		cmocka_unit_test(binds_that_wait_end_with_their_queue),
 		cmocka_unit_test(a_bind_behind_others_is_told_that_memory_is_in_use),
+		cmocka_unit_test(an_array_that_fails_leaves_nothing),
+		cmocka_unit_test(a_mirror_comes_back_with_its_advice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
