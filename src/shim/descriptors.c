@@ -136,6 +136,9 @@ static int open_file(struct open_file *f, uint32_t epoch, struct xe_file **file)
 	while (ATOMIC_EXCHANGE(&f->busy, 1))
 		sched_yield();
 	if (!f->file || f->epoch != epoch) {
+		if (f->epoch && f->epoch != epoch)
+			shim_log("fork: what the parent made through an inherited descriptor "
+				 "is not here: ENOENT");
 		ATOMIC_STORE(&f->file, NULL);
 		err = shim_card(f->card, &card);
 		if (!err)
