@@ -4,6 +4,8 @@
 
 BUILD = build
 PYTHON = python3
+# make -j2 build: ninja has as many jobs.
+NINJA = ninja $(NINJAFLAGS) $(filter -j%,$(MAKEFLAGS))
 fuzz: seconds = 600
 igt: profile = bmg
 soak: seconds = 3600
@@ -24,8 +26,8 @@ help:
 	@echo '                 match=multi-queue, binaries="xe_vm"; writes docs/igt.md'
 	@echo 'make igt-time    how long the largest of them takes, and with all memory at home'
 	@echo 'make plants      planted bugs, and whether the simulator finds them'
-	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make oracle-plants  the same, and whether usvm oracle finds them'
+	@echo 'make fuzz        both engines, seconds=600 for each target'
 	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000; then usvm oracle for an'
 	@echo '                 hour: seconds=3600'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
@@ -58,10 +60,10 @@ deps-coverage:
 	@scripts/deps.sh build check coverage
 
 build: deps $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	$(NINJA) -C $(BUILD)
 
 demo: deps $(BUILD)/build.ninja
-	ninja -C $(BUILD) usvm
+	$(NINJA) -C $(BUILD) usvm
 	$(BUILD)/usvm demo
 
 check: deps-check
@@ -109,13 +111,13 @@ coverage: deps-coverage
 	@$(PYTHON) scripts/coverage.py
 
 bench: build
-	$(if $(json),USVM_BENCH_JSON=$(abspath $(json))) ninja -C $(BUILD) bench
+	$(if $(json),USVM_BENCH_JSON=$(abspath $(json))) $(NINJA) -C $(BUILD) bench
 
 install: deps $(BUILD)/build.ninja
 	meson configure $(BUILD) -Dprefix=$(or $(prefix),/usr/local)
-	ninja -C $(BUILD)
+	$(NINJA) -C $(BUILD)
 	meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir=$(abspath $(DESTDIR)))
-	$(if $(DESTDIR),,[ "$$(id -u)" != 0 ] || ldconfig)
+	$(if $(DESTDIR)$(filter-out /usr /usr/local,$(prefix)),,[ "$$(id -u)" != 0 ] || ldconfig)
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
