@@ -21,15 +21,16 @@
  *                                  pt_clear(), pages go home, resume()
  *
  * The section protocol. Device memory (and USVM_PTE_HOST) may be accessed only between
- * usvm_section_enter() and usvm_section_leave(); the translation used must be
+ * usvm_section_try_enter() and usvm_section_leave(); the translation used must be
  * looked up (or its TLB entry checked) inside. A section covers at most 4 KiB,
  * never blocks, never calls usvm and never touches the program's memory:
  * munmap() of the whole process waits for it.
  *
  * Contexts. [monitor]: may not take a lock that a thread may hold while it
  * touches memory of the program, may not allocate, print or wait, but where
- * said. [worker]: may sleep. [engine]: a thread of the device. [caller]: the
- * thread that opens or closes the device.
+ * said. [monitor lock held]: a worker, under the same rules. [worker]: may sleep.
+ * [engine]: a thread of the device. [caller]: the thread that opens or closes the
+ * device.
  *
  * What ops touch, usvm_device_config.device before all, must be memory that never
  * migrates: a shared mapping, or host->pages_alloc(). The monitor runs ops, and a
@@ -37,10 +38,12 @@
  *
  * At the same time. For one vm, pt_map(), pt_clear() and tlb_flush() run one at a
  * time, and none before vm_create() returned or once vm_destroy() was entered.
- * pt_prepare() runs one at a time too, but beside pt_clear() and tlb_flush(). Ops of
- * two vms run beside each other, and so do stop(), wait_stopped(), resume(), copy()
- * (two at most: one each way) and fault_done() beside all. copy_peer() counts as a copy from
- * @device and as one to @peer. Engines run beside all but what needs them stopped.
+ * pt_prepare() runs one at a time too, but beside these three, pt_clear() of the same
+ * span among them: what it adds is whole before it can be found. Ops of two vms run
+ * beside each other. copy() runs beside all, also itself, for other spans of device
+ * memory; copy_peer() is a copy of both devices. fault_done() runs beside all. stop() to resume() is one thread's at a time, nested or
+ * not. Engines run beside all but what needs them stopped. The ops below and
+ * docs/device-author.md go by this.
  */
 #ifndef USVM_DEVICE_H
 #define USVM_DEVICE_H
@@ -169,8 +172,7 @@ struct usvm_device_ops {
 	void (*vm_destroy)(void *device, uint32_t vm);
 
 	/** pt_prepare() - [worker] make sure that pt_map() of this span cannot fail for
-	 * lack of memory. One at a time for a vm, but beside pt_map() and pt_clear() of
-	 * other spans. Return: 0 or -ENOMEM. */
+	 * lack of memory. See "At the same time". Return: 0 or -ENOMEM. */
 	int (*pt_prepare)(void *device, uint32_t vm, uint64_t addr, uint64_t bytes);
 
 	/** pt_map() - [monitor lock held] write entries; what was there is replaced.
@@ -179,9 +181,9 @@ struct usvm_device_ops {
 	void (*pt_map)(void *device, uint32_t vm, uint64_t addr, uint64_t bytes,
 		       uint64_t target, uint32_t flags);
 
-	/** pt_clear() - [monitor] remove the entries of exactly this span (a larger leaf
-	 * that reaches outside is split or removed whole). Engines that could use VRAM
-	 * or HOST entries are stopped. Return: true if any entry was there. */
+	/** pt_clear() - [monitor] remove the entries of exactly this span. A larger leaf that
+	 * reaches outside is split: usvm goes on to count on what is outside. Engines that
+	 * could use VRAM or HOST entries are stopped. Return: true if any entry was there. */
 	bool (*pt_clear)(void *device, uint32_t vm, uint64_t addr, uint64_t bytes);
 
 	/** tlb_flush() - [monitor] forget translations of this span, on every engine.
@@ -201,9 +203,9 @@ struct usvm_device_ops {
 
 	/** copy() - [monitor or worker] only with USVM_DEVICE_OWN_MEMORY: copy between
 	 * device memory and @memory, present memory of usvm; synchronous; must not wait
-	 * for an engine that may fault. Several may run, of different spans. Return: 0 or
-	 * -EIO: to the device, the pages stay at home; from it, each page is asked for once
-	 * more, alone, and one that fails again is lost: who touches it gets SIGBUS. */
+	 * for an engine that may fault. See "At the same time". Return: 0 or -EIO: to the device,
+	 * the pages stay at home; from it, each page is asked for once more, alone, and one
+	 * that fails again is lost: who touches it gets SIGBUS. */
 	int (*copy)(void *device, uint64_t vram_offset, void *memory, uint64_t bytes,
 		    bool to_device);
 
@@ -276,8 +278,9 @@ struct usvm_device_host {
 	/** section_wake() - [monitor] wake the engines that section_wait() */
 	void (*section_wake)(struct usvm *usvm, struct usvm_stop *stop);
 
-	/** thread_create() - [caller] a thread of the device, with the signal mask and
-	 * memory that law asks of library threads. Return: 0 or -errno. */
+	/** thread_create() - [caller] a thread of the device: every signal blocked but
+	 * SIGSEGV and SIGBUS (docs/signals.md), its stack in memory that never migrates.
+	 * Return: 0 or -errno. */
 	int (*thread_create)(struct usvm *usvm, const char *name, void (*run)(void *),
 			     void *arg, void **thread);
 	void (*thread_join)(struct usvm *usvm, void *thread);
