@@ -41,9 +41,9 @@
  * pt_prepare() runs one at a time too, but beside these three, pt_clear() of the same
  * span among them: what it adds is whole before it can be found. Ops of two vms run
  * beside each other. copy() runs beside all, also itself, for other spans of device
- * memory; copy_peer() is a copy of both devices. fault_done() runs beside all. stop() to resume() is one thread's at a time, nested or
- * not. Engines run beside all but what needs them stopped. The ops below and
- * docs/device-author.md go by this.
+ * memory; copy_peer() is a copy of both devices. fault_done() runs beside all. stop()
+ * to resume() is one thread's at a time, nested or not. Engines run beside all but what
+ * needs them stopped. The ops below and docs/device-author.md go by this.
  */
 #ifndef USVM_DEVICE_H
 #define USVM_DEVICE_H

@@ -74,9 +74,10 @@ const char *usvm_strerror(int error);
 /**
  * usvm_open() - open a device
  * @spec: "model" or "model:key=value,...", or NULL: the environment's USVM_DEVICE, else
- *   "model". Keys: vram=SIZE (K, M, G; default 256M), mode=move|copy, engines=N (1..16,
- *   default 2), migrate=auto|always|never, home=SIZE (what a CPU fault brings home: 4K,
- *   64K or 2M, default 2M), notifier=SIZE (a power of two, default 512M), timeslice=MS
+ *   "model". Keys: vram=SIZE (K, M, G; a multiple of 2M, at most 1024G; default 256M),
+ *   mode=move|copy, engines=N (1..16, default 2), migrate=auto|always|never, home=SIZE
+ *   (what a CPU fault brings home: 4K, 64K or 2M, default 2M),
+ *   notifier=SIZE (a power of two, default 512M), timeslice=MS
  *   (0..1000, default 5: how long the CPU waits for pages that an atomic had to take),
  *   thrash_control=yes|no (default yes: what goes to and fro moves in smaller pieces),
  *   system_atomics=yes|no, trace=EVENTS (a power of two; default 0: no trace),
@@ -96,7 +97,8 @@ const char *usvm_strerror(int error);
  *
  * Context: may sleep.
  * Return: 0, or
- *   -EINVAL  @spec has an unknown key or a bad value, or @device is NULL
+ *   -EINVAL  @spec, or USVM_DEVICE in its place, has an unknown key or a bad value;
+ *            USVM_FEATURES has one (`usvm doctor` tells which); or @device is NULL
  *   -ENOMEM  host memory
  *   -EMFILE  RLIMIT_NOFILE is too small; 16 is enough
  *   -EAGAIN  threads could not be made
