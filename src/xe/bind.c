@@ -10,8 +10,8 @@
  * Where memory may not fault, what a bind takes away is not taken from under a job: the
  * binds wait for the jobs that were handed over before, and for no later one.
  *
- * Binds of two queues are in no order, but for those that build a page table together: one
- * waits for the other's.
+ * Binds of two queues are in no order, but for those that meet: at an address, or in a page
+ * table that both need and none has built. The later one waits for all that it meets.
  *
  * In an address space with a scratch page nothing is nowhere: what is unbound gives zeros
  * and swallows writes.

@@ -246,42 +246,77 @@ static bool meet(const struct xe_job *job, const struct xe_bind *bind, bool has_
 	return false;
 }
 
-/* The fence of the last job of another queue that @bind meets, with a reference; or NULL. */
-static struct xe_fence *find_meeting(struct xe_vm *vm, const struct xe_queue *queue,
-				     const struct xe_bind *bind, bool has_table)
+/* The last job of a queue that a bind meets: it is over after all that stand before it. */
+struct meeting {
+	const struct xe_queue *queue; /* to compare while fence_lock is held */
+	struct xe_fence *fence;       /* with a reference */
+};
+
+static uint32_t count_binds(struct xe_vm *vm)
 {
-	struct xe_fence *fence = NULL;
+	uint32_t count = 0;
+
+	lock_acquire(&vm->card->fence_lock);
+	LIST_FOR_EACH(node, &vm->binds)
+		count++;
+	lock_release(&vm->card->fence_lock);
+	return count;
+}
+
+/* One of each other queue that has jobs which @bind meets. Return: how many, at most @room. */
+static uint32_t find_meetings(struct xe_vm *vm, const struct xe_queue *queue,
+			      const struct xe_bind *bind, bool has_table,
+			      struct meeting *meetings, uint32_t room)
+{
+	uint32_t count = 0;
 
 	lock_acquire(&vm->card->fence_lock);
 	LIST_FOR_EACH(node, &vm->binds) {
 		struct xe_job *job = LIST_ENTRY(node, struct xe_job, in_vm);
+		uint32_t i = 0;
 
 		if (job->queue == queue || !meet(job, bind, has_table))
 			continue;
-		xe_fence_put(fence);
-		fence = xe_fence_get(job->fence);
+		while (i < count && meetings[i].queue != job->queue)
+			i++;
+		/* What came in between was not there when the call was made. */
+		if (i == room)
+			continue;
+		if (i < count)
+			xe_fence_put(meetings[i].fence);
+		else
+			count++;
+		meetings[i].queue = job->queue;
+		meetings[i].fence = xe_fence_get(job->fence);
 	}
 	lock_release(&vm->card->fence_lock);
-	return fence;
+	return count;
 }
 
 int xe_vm_wait_for_binds(struct xe_vm *vm, struct xe_queue *queue, const struct xe_bind *binds,
 			 uint32_t count, struct xe_job *job)
 {
-	bool is_busy;
+	uint32_t room = count_binds(vm);
+	size_t bytes = room * sizeof(struct meeting);
+	struct meeting *meetings;
 	int err = 0;
 
-	lock_acquire(&vm->card->fence_lock);
-	is_busy = !list_is_empty(&vm->binds);
-	lock_release(&vm->card->fence_lock);
-	for (uint32_t i = 0; i < count && is_busy && !err; i++) {
-		struct xe_fence *fence =
-			find_meeting(vm, queue, &binds[i], has_table(vm, table_of(&binds[i])));
+	if (!room)
+		return 0;
+	meetings = xe_alloc(vm->card, bytes);
+	if (!meetings)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count && !err; i++) {
+		uint32_t found = find_meetings(vm, queue, &binds[i],
+					       has_table(vm, table_of(&binds[i])), meetings, room);
 
-		if (fence)
-			err = job ? xe_job_wait_for(job, fence) : -EAGAIN;
-		xe_fence_put(fence);
+		for (uint32_t j = 0; j < found; j++) {
+			if (!err)
+				err = job ? xe_job_wait_for(job, meetings[j].fence) : -EAGAIN;
+			xe_fence_put(meetings[j].fence);
+		}
 	}
+	xe_free(vm->card, meetings, bytes);
 	return err;
 }
 

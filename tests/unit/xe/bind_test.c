@@ -420,6 +420,48 @@ static void a_bind_waits_for_its_fence_and_those_behind_it_for_it(void **state)
 	run_client(late, NULL);
 }
 
+/* Two queues wait for a gate each, a third has to do with both; the gates open one by one. */
+static void behind_two(unsigned int opens_first)
+{
+	const struct xe_bind_op ops[2] = { null_op(A, 1), null_op(C, 1) };
+	const struct xe_bind_op all = unmap_op(A, MIB(4) / PAGE_BYTES);
+	struct xe_sync syncs[2], over;
+	struct gate gates[2];
+	uint32_t vm = make_vm(0), handles[2];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		gates[i] = make_gate();
+		handles[i] = make_syncobj(0);
+		syncs[0] = wait_for_gate(&gates[i]);
+		syncs[1] = signal_to(handles[i]);
+		CHECK(!bind_array(vm, make_queue(vm, XE_ENGINE_VM_BIND), &ops[i], 1, syncs, 2));
+	}
+	over = signal_to(make_syncobj(0));
+	CHECK(!bind_one(vm, &all, &over, 1));
+	open_gate(&gates[opens_first]);
+	CHECK(!wait_syncobj(handles[opens_first], 0, 0, FOREVER));
+	CHECK(is_bound(vm, ops[opens_first].addr));
+	CHECK(!is_signaled((uint32_t)over.handle));
+	open_gate(&gates[!opens_first]);
+	CHECK(!wait_syncobj((uint32_t)over.handle, 0, 0, FOREVER));
+	CHECK(!is_bound(vm, A) && !is_bound(vm, C));
+}
+
+static void behind_queues(void *arg)
+{
+	(void)arg;
+	client_start(NULL);
+	behind_two(0);
+	behind_two(1);
+	client_stop();
+}
+
+static void a_bind_waits_for_every_queue_that_it_meets(void **state)
+{
+	(void)state;
+	run_client(behind_queues, NULL);
+}
+
 /* A job that waits for a gate; what it uses is unbound meanwhile. */
 static void under_a_job(void *arg)
 {
@@ -677,6 +719,7 @@ int main(void)
 		cmocka_unit_test(a_mirror_of_what_no_process_has_is_none),
 		cmocka_unit_test(binds_can_have_queues_of_their_own),
 		cmocka_unit_test(a_bind_waits_for_its_fence_and_those_behind_it_for_it),
+		cmocka_unit_test(a_bind_waits_for_every_queue_that_it_meets),
 		cmocka_unit_test(what_a_job_uses_is_unbound_behind_it),
 		cmocka_unit_test(binds_that_wait_end_with_their_queue),
 		cmocka_unit_test(a_bind_behind_others_is_told_that_memory_is_in_use),
