@@ -18,14 +18,9 @@
 #include <unistd.h>
 
 #include "run.h"
+#include "xe/slot.h"
 
 #define RENDER_MINOR 128
-
-/* Where a card is on its bus. */
-static void slot_of(unsigned int card, char slot[32])
-{
-	snprintf(slot, 32, "0000:%02x:00.0", 3 + card);
-}
 
 /* The folder that @path's file lies in, and all above it. */
 static int make_folders(char *path)
@@ -135,10 +130,10 @@ static int make_info(const char *root, unsigned int card, bool has_groups)
 
 static int make_debug(const char *root, unsigned int card, bool has_groups)
 {
-	char name[128], slot[32];
+	char name[128], slot[XE_SLOT_BYTES];
 	int err;
 
-	slot_of(card, slot);
+	xe_slot(card, slot);
 	snprintf(name, sizeof(name), "xe dev=%s unique=%s\n", slot, slot);
 	err = write_file(root, name, "/sys/kernel/debug/dri/%u/name", card);
 	if (!err)
@@ -218,11 +213,11 @@ static int make_node(const char *root, const char *device, const char *name, uns
 
 static int make_sysfs(const char *root, unsigned int card, uint16_t id)
 {
-	char slot[32], device[256], name[32];
+	char slot[XE_SLOT_BYTES], device[256], name[32];
 	int err;
 
-	slot_of(card, slot);
-	snprintf(device, sizeof(device), "/sys/devices/pci0000:e0/%s", slot);
+	xe_slot(card, slot);
+	snprintf(device, sizeof(device), "/sys/devices/" XE_BUS "/%s", slot);
 	err = make_pci(root, device, slot, id);
 	snprintf(name, sizeof(name), "card%u", card);
 	if (!err)

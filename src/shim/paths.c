@@ -18,6 +18,7 @@
 
 #include "base/atomic.h"
 #include "base/text.h"
+#include "xe/slot.h"
 
 static const char *const prefixes[] = {
 	"/dev/dri",
@@ -26,8 +27,8 @@ static const char *const prefixes[] = {
 	"/sys/kernel/debug/dri",
 	"/sys/bus/pci/drivers/xe",
 	"/sys/module/xe",
-	"/sys/devices/pci0000:e0",
-	"/sys/bus/pci/devices/0000:e0:",
+	"/sys/devices/" XE_BUS,
+	"/sys/bus/pci/devices/" XE_SLOTS,
 };
 
 /* These alone, and not what is below. */

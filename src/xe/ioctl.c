@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "xe/slot.h"
 
 #define ARGUMENT_BYTES_MAX 256
 
@@ -44,13 +45,9 @@ static int ioctl_version(struct xe_file *file, void *argument)
 static int ioctl_unique(struct xe_file *file, void *argument)
 {
 	struct drm_unique *args = argument;
-	char name[32];
-	struct text text;
+	char name[XE_SLOT_BYTES];
 
-	text_init(&text, name, sizeof(name));
-	text_string(&text, "0000:0");
-	text_number(&text, 3 + file->card->index);
-	text_string(&text, ":00.0");
+	xe_slot(file->card->index, name);
 	return put_string(file->card, args->unique, &args->bytes, name);
 }
 

@@ -100,12 +100,32 @@ static void cards_are_found_by_scanning(void)
 	CHECK(lists(open("/sys/class", O_RDONLY), "drm"));
 	CHECK(lists(open("/sys/class/", O_RDONLY), "tty")); /* the kernel's */
 	CHECK(lists(open("/sys/bus", O_RDONLY), "pci"));
-	CHECK(lists(open("/sys/bus/pci/devices", O_RDONLY), "0000:04:00.0"));
+	CHECK(lists(open("/sys/bus/pci/devices", O_RDONLY), "0000:e0:04.0"));
 	CHECK(!statfs("/sys/class/drm", &fs) && fs.f_type == SYSFS_MAGIC);
 	CHECK(!statfs("/", &fs) && fs.f_type != SYSFS_MAGIC);
 	CHECK(!statx(AT_FDCWD, "/dev/dri/card1", 0, STATX_BASIC_STATS, &stx));
 	CHECK(S_ISCHR(stx.stx_mode) && stx.stx_rdev_major == 226 && stx.stx_rdev_minor == 1);
 	CHECK(!statx(AT_FDCWD, "/", 0, STATX_BASIC_STATS, &stx) && S_ISDIR(stx.stx_mode));
+}
+
+static void cards_have_a_slot_on_the_bus(void)
+{
+	static const char *const paths[] = {
+		"/sys/bus/pci/devices/0000:e0:03.0/vendor",
+		"/sys/bus/pci/drivers/xe/0000:e0:04.0/vendor",
+		"/sys/devices/pci0000:e0/0000:e0:04.0/vendor",
+		"/sys/class/drm/card1/device/vendor",
+	};
+	char text[64], path[64];
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		int fd = open(paths[i], O_RDONLY);
+
+		CHECK(fd >= 0 && read(fd, text, sizeof(text)) == 7 && !memcmp(text, "0x8086\n", 7));
+		CHECK(!close(fd));
+	}
+	CHECK(readlink("/sys/bus/pci/devices/0000:e0:03.0", path, sizeof(path)) > 0);
+	CHECK(!memcmp(path, "/sys/devices/pci0000:e0/0000:e0:03.0", 36));
 }
 
 static void duplicates_are_one_file(void)
@@ -179,6 +199,7 @@ int main(void)
 {
 	nodes_are_listed_and_are_devices();
 	cards_are_found_by_scanning();
+	cards_have_a_slot_on_the_bus();
 	duplicates_are_one_file();
 	a_child_opens_again();
 	threads_have_files_of_their_own();
