@@ -5,7 +5,8 @@
  * What begins with one of a few prefixes lies in the shadow tree, if the tree has it. So do
  * a few folders of /sys, but not what is below them: they list the card's beside what the
  * kernel's list. A program that follows a path through descriptors of folders, as libudev
- * does from the root, comes into the tree and stays there. What comes back to the program
+ * does from the root, comes into the tree and out of it as if it had named the whole path.
+ * What comes back to the program
  * (readlink, realpath) has the tree's own path taken off.
  */
 #include "shim/shim_internal.h"
@@ -113,25 +114,30 @@ const char *shim_path(const char *path, char buffer[SHIM_PATH_MAX])
 	return real ? real : path;
 }
 
-/* The folder above the tree's first level is the real one. */
-static bool up_and_out(const char *folder, const char *path)
+/* What lies at @path below @folder, whose path has no links: to go up is to cut it. */
+static const char *walk(char *folder, const char *path, char buffer[SHIM_PATH_MAX])
 {
-	return !folder[tree.length] && !strcmp(path, "..");
-}
+	size_t length = strlen(folder), step;
 
-/* @path below the real @folder: where it is if the tree has it. */
-static const char *leads_inside(const char *folder, const char *path, char buffer[SHIM_PATH_MAX])
-{
-	char whole[SHIM_PATH_MAX];
-
-	if (!join(folder[1] ? folder : "", "/", path, whole) || !is_inside(whole))
-		return NULL;
-	return join(tree.root, whole, "", buffer);
+	while (length && folder[length - 1] == '/')
+		length--;
+	for (; *path; path += step + strspn(path + step, "/")) {
+		step = strcspn(path, "/");
+		if (step == 2 && path[0] == '.' && path[1] == '.') {
+			while (length && folder[--length] != '/')
+				;
+		} else if (step != 1 || path[0] != '.') {
+			break;
+		}
+	}
+	folder[length] = 0;
+	return join(folder, *path || !length ? "/" : "", path, buffer);
 }
 
 const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX])
 {
-	char folder[SHIM_PATH_MAX];
+	char folder[SHIM_PATH_MAX], whole[SHIM_PATH_MAX];
+	bool is_ours;
 
 	if (!path || !shim_is_on())
 		return NULL;
@@ -141,9 +147,21 @@ const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX])
 		return NULL;
 	if (!shim_descriptor_path(dir, folder))
 		return NULL;
-	if (!strncmp(folder, tree.root, tree.length))
-		return up_and_out(folder, path) ? NULL : join(folder, "/", path, buffer);
-	return leads_inside(folder, path, buffer);
+	is_ours = shim_is_in_tree(folder);
+	if (is_ours)
+		folder[shim_unpath(folder, strlen(folder))] = 0;
+	if (!walk(folder, path, whole))
+		return NULL;
+	if (is_inside(whole))
+		return join(tree.root, whole, "", buffer);
+	/* Beside what is ours lie links to the kernel's own: who walks by steps goes there. */
+	return is_ours ? join(whole, "", "", buffer) : NULL;
+}
+
+bool shim_is_in_tree(const char *path)
+{
+	return !strncmp(path, tree.root, tree.length) &&
+	       (!path[tree.length] || path[tree.length] == '/');
 }
 
 size_t shim_unpath(char *path, size_t length)
@@ -157,8 +175,7 @@ size_t shim_unpath(char *path, size_t length)
 
 bool shim_is_sysfs(const char *path)
 {
-	return shim_is_on() && !strncmp(path, tree.root, tree.length) &&
-	       !strncmp(path + tree.length, "/sys", 4);
+	return shim_is_on() && shim_is_in_tree(path) && !strncmp(path + tree.length, "/sys", 4);
 }
 
 bool shim_descriptor_path(int fd, char path[SHIM_PATH_MAX])

@@ -57,6 +57,8 @@ static int openat_any(int dir, const char *path, int flags, mode_t mode)
 
 	if (!real)
 		return shim_opened(shim_real()->openat(dir, path, flags, mode));
+	if (!shim_is_in_tree(real))
+		return shim_opened(shim_real()->open(real, flags, mode));
 	fd = shim_text_file(real, flags);
 	if (fd < 0)
 		fd = shim_real()->open(real, flags & ~(O_CREAT | O_TRUNC), mode);

@@ -93,8 +93,11 @@ bool shim_is_on(void);
 const char *shim_path(const char *path, char buffer[SHIM_PATH_MAX]);
 
 /** shim_path_at() - the same, where @dir may be a folder of the tree. Return: NULL: leave
- * @dir and @path as they are. */
+ * @dir and @path as they are. What is returned may lie outside of the tree. */
 const char *shim_path_at(int dir, const char *path, char buffer[SHIM_PATH_MAX]);
+
+/** shim_is_in_tree() - does @path, of the file system, lie in the tree? shim_is_on() was true. */
+bool shim_is_in_tree(const char *path);
 
 /** shim_unpath() - a path that begins with the tree's: without. Return: its length. */
 size_t shim_unpath(char *path, size_t length);

@@ -108,6 +108,59 @@ static void cards_are_found_by_scanning(void)
 	CHECK(!statx(AT_FDCWD, "/", 0, STATX_BASIC_STATS, &stx) && S_ISDIR(stx.stx_mode));
 }
 
+/* By descriptors of folders, one step each. */
+static int walk(const char *path)
+{
+	int at = open("/", O_PATH | O_DIRECTORY);
+	char step[64];
+
+	for (int bytes; sscanf(path, "/%63[^/]%n", step, &bytes) == 1; path += bytes) {
+		int next = openat(at, step, O_PATH);
+
+		CHECK(next >= 0 && !close(at));
+		at = next;
+	}
+	return at;
+}
+
+static bool is_same(int fd, const char *path)
+{
+	struct stat one, other;
+
+	CHECK(fd >= 0 && !fstat(fd, &one) && !close(fd));
+	CHECK(!stat(path, &other));
+	return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/* The folders that list cards beside the kernel's devices: both are found through them. */
+static void what_is_the_kernels_is_found_by_steps(void)
+{
+	static const char *const paths[] = {
+		"/sys/class/mem/null", "/sys/class/mem", "/sys/class/drm/card1", "/sys/bus/pci",
+		"/sys/devices/system/cpu/online", "/sys/bus/pci/devices/0000:e0:04.0/vendor",
+	};
+	int class = open("/sys/class", O_RDONLY | O_DIRECTORY), fd;
+	char link[64];
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		CHECK(is_same(walk(paths[i]), paths[i]));
+	CHECK(is_same(openat(class, "mem/null/uevent", O_RDONLY), "/sys/class/mem/null/uevent"));
+	CHECK(is_same(openat(class, "../devices/system/cpu/online", O_RDONLY),
+		      "/sys/devices/system/cpu/online"));
+	CHECK(is_same(openat(class, "../class/drm/card0/dev", O_RDONLY),
+		      "/sys/class/drm/card0/dev"));
+	CHECK(is_same(openat(class, "..", O_PATH), "/sys"));
+	CHECK(is_same(openat(class, "../..", O_PATH), "/"));
+	/* A link and not where it leads. */
+	fd = walk("/sys/class/mem");
+	CHECK(readlinkat(fd, "null", link, sizeof(link)) > 0 && !strncmp(link, "../../", 6));
+	CHECK(!close(fd) && !close(class));
+	/* A file that is made beside the tree's folders is made. */
+	fd = open("/dev/dri", O_RDONLY | O_DIRECTORY);
+	CHECK(fd >= 0 && is_same(openat(fd, "../null", O_WRONLY | O_CREAT, 0600), "/dev/null"));
+	CHECK(!close(fd));
+}
+
 static void cards_have_a_slot_on_the_bus(void)
 {
 	static const char *const paths[] = {
@@ -199,6 +252,7 @@ int main(void)
 {
 	nodes_are_listed_and_are_devices();
 	cards_are_found_by_scanning();
+	what_is_the_kernels_is_found_by_steps();
 	cards_have_a_slot_on_the_bus();
 	duplicates_are_one_file();
 	a_child_opens_again();
