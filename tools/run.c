@@ -71,6 +71,15 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 	return remove(path) ? -1 : 0;
 }
 
+/* What was not asked for is not taken over from a run that this one is in. */
+static void set_or_unset(const char *name, const char *value)
+{
+	if (value)
+		setenv(name, value, 1);
+	else
+		unsetenv(name);
+}
+
 static void set_environment(const struct options *o, const char *root, const char *library)
 {
 	const char *before = getenv("LD_PRELOAD");
@@ -81,16 +90,11 @@ static void set_environment(const struct options *o, const char *root, const cha
 	setenv("LD_PRELOAD", text, 1);
 	setenv("USVM_XE_ROOT", root, 1);
 	setenv("USVM_XE_PROFILE", o->profile->name, 1);
-	if (o->vram_bytes) {
-		snprintf(text, sizeof(text), "%" PRIu64, o->vram_bytes);
-		setenv("USVM_XE_VRAM", text, 1);
-	}
-	if (o->report.placement)
-		setenv("USVM_XE_PLACEMENT", "device", 1);
-	if (o->migrate)
-		setenv("USVM_XE_MIGRATE", o->migrate, 1);
-	if (o->poison)
-		setenv("USVM_XE_POISON", "1", 1);
+	snprintf(text, sizeof(text), "%" PRIu64, o->vram_bytes);
+	set_or_unset("USVM_XE_VRAM", o->vram_bytes ? text : NULL);
+	set_or_unset("USVM_XE_PLACEMENT", o->report.placement ? "device" : NULL);
+	set_or_unset("USVM_XE_MIGRATE", o->migrate);
+	set_or_unset("USVM_XE_POISON", o->poison ? "1" : NULL);
 }
 
 /* Return: the exit status, as a shell tells it. */

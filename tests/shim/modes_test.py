@@ -108,6 +108,15 @@ def test_placement():
     check('--placement=auto: nothing is listed', err == '', err)
 
 
+def test_nesting():
+    options = ['--vram=64M', '--placement=device', '--migrate=never', '--poison', '--profile=cri']
+    status, out, err = run(options, 'run', '--', 'env', program=USVM)
+    told = {line for line in out.splitlines() if line.startswith('USVM_XE_')
+            and not line.startswith(('USVM_XE_ROOT=', 'USVM_XE_LIBRARY='))}
+    check('a run in a run takes over nothing', status == 0
+          and told == {'USVM_XE_PROFILE=bmg'}, status, out, err)
+
+
 def test_poison():
     status, out, err = run(['--poison', '--require-migration'], program=HELLO)
     check('--poison: the example', status == 0 and out == '42\n', err)
@@ -126,6 +135,7 @@ def main():
     test_migration()
     test_placement()
     test_poison()
+    test_nesting()
     print(f'{len(failures)} failed')
     return 1 if failures else 0
 
