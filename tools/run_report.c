@@ -193,8 +193,11 @@ bool run_report_tell(const struct run_report *report, const char *root)
 
 	snprintf(path, sizeof(path), "%s/report", root);
 	folder = opendir(path);
-	if (!folder)
-		return true;
+	if (!folder) {
+		if (report->judge)
+			fprintf(stderr, "usvm run: %s: %s\n", path, strerror(errno));
+		return !report->judge;
+	}
 	while ((entry = readdir(folder))) {
 		bool judged = false;
 

@@ -84,6 +84,9 @@ def test_migration():
     check('--migrate=never: all stays at home', status == 0 and counts(err)[0][1:] == (0, 0), err)
     status, _, err = run(['--migrate=sometimes'], 'anonymous')
     check('--migrate=sometimes: there is no such', status == 2, status, err)
+    status, _, err = run(['--require-migration'], '-c', 'rm -r $USVM_XE_ROOT/report', program='sh')
+    check('--require-migration: fails where the reports are gone', status == 1
+          and 'report: No such file' in err, status, err)
     status, _, _ = run(['--require-migration=none'], program='false')
     check("the program's status comes first", status == 1)
 
