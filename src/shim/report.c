@@ -4,22 +4,31 @@
  *
  * Where `usvm run` wants to know what its processes did, the tree has a folder `report`.
  * A process that opens a card makes a file there, and fills it at its end: by exit() or
- * _exit(). The file of one that a signal ended stays empty.
+ * _exit(). Threads that end it at the same time wait for the one that writes.
+ *
+ * The file stays empty where a signal ended the process, or another program took its place
+ * (exec); where it became a user who may not write it; and where a handler of a signal ends
+ * it on a thread of the library, or out of the report itself: such a thread may hold what the
+ * report needs.
  */
 #include "shim/shim_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/host.h"
 #include "base/text.h"
 
 #define REPORT_BYTES_MAX 32768
 
 static uint32_t owner;   /* atomic: the process that has a file; children inherit it */
 static uint32_t written; /* atomic: the process whose report is there, or in the making */
+static uint32_t ended;   /* atomic: the process whose report is over */
+static _Thread_local bool writes; /* this thread makes it */
 
 static int open_report(int flags)
 {
@@ -48,15 +57,12 @@ void shim_report_begin(void)
 	errno = saved;
 }
 
-void shim_report_end(void)
+static void write_report(void)
 {
 	static char text[REPORT_BYTES_MAX];
-	uint32_t pid = (uint32_t)getpid();
 	size_t bytes = 0;
 	int fd;
 
-	if (ATOMIC_LOAD(&owner) != pid || ATOMIC_EXCHANGE(&written, pid) == pid)
-		return;
 	for (uint32_t i = 0; i < SHIM_CARDS_MAX; i++) {
 		struct xe_card *card = shim_opened_card(i);
 
@@ -69,6 +75,23 @@ void shim_report_end(void)
 	if (write(fd, text, bytes) != (ssize_t)bytes)
 		shim_log("a report could not be written");
 	shim_real()->close(fd);
+}
+
+void shim_report_end(void)
+{
+	uint32_t pid = (uint32_t)getpid();
+
+	if (ATOMIC_LOAD(&owner) != pid || base_host->self()->is_library || writes)
+		return;
+	if (ATOMIC_EXCHANGE(&written, pid) == pid) {
+		while (ATOMIC_LOAD(&ended) != pid)
+			sched_yield();
+		return;
+	}
+	writes = true;
+	write_report();
+	ATOMIC_STORE(&ended, pid);
+	writes = false;
 }
 
 __attribute__((destructor)) static void at_exit(void)

@@ -3,7 +3,10 @@
  * modes_client.c WHAT... - a program whose memory goes to the card, or does not; see
  * modes_test.py, which looks at what `usvm run` says of it.
  */
+#include <dirent.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "client.h"
@@ -88,9 +91,54 @@ static void in_child(struct client *c, const char *what)
 	CHECK(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
 }
 
+static void end_process(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
+/* Every thread of the library is told to end the process. */
+static void end_by_library(void)
+{
+	DIR *threads = opendir("/proc/self/task");
+	const struct dirent *entry;
+
+	CHECK(threads && signal(SIGSEGV, end_process) != SIG_ERR);
+	while ((entry = readdir(threads))) {
+		int tid = atoi(entry->d_name);
+
+		if (tid && tid != getpid())
+			CHECK(!syscall(SYS_tgkill, getpid(), tid, SIGSEGV));
+	}
+	for (;;)
+		pause();
+}
+
+static void *end_too(void *barrier)
+{
+	pthread_barrier_wait(barrier);
+	_exit(0);
+}
+
+/* Four threads end the process at once. */
+static void end_by_all(void)
+{
+	pthread_barrier_t barrier;
+	pthread_t thread;
+
+	CHECK(!pthread_barrier_init(&barrier, NULL, 4));
+	for (int i = 0; i < 3; i++)
+		CHECK(!pthread_create(&thread, NULL, end_too, &barrier));
+	end_too(&barrier);
+}
+
 static void do_one(struct client *c, const char *what)
 {
-	if (!strcmp(what, "anonymous"))
+	if (!strcmp(what, "library-ends"))
+		end_by_library();
+	else if (!strcmp(what, "all-end"))
+		end_by_all();
+	else if (!strcmp(what, "anonymous"))
 		use_anonymous(c);
 	else if (!strcmp(what, "shared"))
 		use_shared(c);

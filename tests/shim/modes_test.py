@@ -111,6 +111,15 @@ def test_placement():
     check('--placement=auto: nothing is listed', err == '', err)
 
 
+def test_ends():
+    _, _, err = run(['--stats'], *['child-all-end'] * 50)
+    check('threads that end it at once: each process left its report',
+          len(counts(err)) == 51, len(counts(err)), err[-300:])
+    status, _, err = run(['--stats'], 'library-ends')
+    check('a thread of the library that ends it leaves no report, and does not hang',
+          status == 0 and 'left no report' in err, status, err)
+
+
 def test_nesting():
     options = ['--vram=64M', '--placement=device', '--migrate=never', '--poison', '--profile=cri']
     status, out, err = run(options, 'run', '--', 'env', program=USVM)
@@ -138,6 +147,7 @@ def main():
     test_migration()
     test_placement()
     test_poison()
+    test_ends()
     test_nesting()
     print(f'{len(failures)} failed')
     return 1 if failures else 0
