@@ -59,7 +59,7 @@ def test_usage():
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['run', '--require-migration=up', 'true'],
                       ['run', '--placement=moon', 'true'],
-                      ['run', '--migrate=never', 'true'], ['run', '--poison=no', 'true'],
+                      ['run', '--migrate=sometimes', 'true'], ['run', '--poison=no', 'true'],
                       ['sim', '--dance'], ['sim', '--seed', 'x'],
                       ['sim', '--profile', 'dance']):
         test_bad_usage(*arguments)

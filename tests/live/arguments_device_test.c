@@ -44,11 +44,19 @@ static int idle_copy(void *device, uint64_t vram_offset, void *memory, uint64_t 
 	return -EIO;
 }
 
+static int idle_copy_peer(void *device, uint64_t vram_offset, void *peer, uint64_t peer_offset,
+			  uint64_t bytes)
+{
+	(void)device, (void)vram_offset, (void)peer, (void)peer_offset, (void)bytes;
+	return -EIO;
+}
+
 static const struct usvm_device_ops idle_ops = {
 	.attach = idle_attach,
 	.detach = idle_detach,
 	.vm_create = idle_vm_create,
 	.copy = idle_copy,
+	.copy_peer = idle_copy_peer,
 	NULL_DEVICE_REST,
 };
 
@@ -59,7 +67,7 @@ static void a_device_with_an_op_missing_is_not_opened(void **state)
 	struct usvm_device_ops ops;
 	struct usvm_device_config config = {
 		.name = "idle", .ops = &ops, .device = &device, .vram_bytes = LIVE_HUGE,
-		.flags = USVM_DEVICE_OWN_MEMORY,
+		.flags = USVM_DEVICE_OWN_MEMORY | USVM_DEVICE_PEER_COPY,
 	};
 	struct usvm *gpu = UNTOUCHED(struct usvm);
 	void *none = NULL;
@@ -72,9 +80,12 @@ static void a_device_with_an_op_missing_is_not_opened(void **state)
 	}
 	assert_ptr_equal(gpu, UNTOUCHED(struct usvm));
 	assert_int_equal(device.calls, 0);
-	/* copy() is for memory of the device's own. */
+	/* copy() and copy_peer() are for memory of the device's own. */
+	config.flags = USVM_DEVICE_PEER_COPY;
 	ops = idle_ops;
+	REFUSED(&s, -EINVAL, usvm_open_device(&config, NULL, &gpu));
 	ops.copy = NULL;
+	ops.copy_peer = NULL;
 	config.flags = 0;
 	assert_int_equal(usvm_open_device(&config, NULL, &gpu), 0);
 	assert_int_equal(device.attached, 1);

@@ -312,10 +312,11 @@ static void the_second_device_sees_what_the_first_wrote(void **state)
 {
 	(void)state;
 	live_guard(__func__, 30);
-	two_devices("model:mode=move", "model:mode=move");
-	two_devices("model:mode=move", "model:mode=copy");
-	two_devices("model:mode=copy", "model:mode=move");
-	two_devices("model:mode=copy", "model:mode=copy");
+	/* Of peers live/peers tells. */
+	two_devices("model:mode=move,peers=none", "model:mode=move,peers=none");
+	two_devices("model:mode=move", "model:mode=copy,peers=none");
+	two_devices("model:mode=copy,peers=none", "model:mode=move");
+	two_devices("model:mode=copy,peers=none", "model:mode=copy,peers=none");
 }
 
 static void two_devices_and_the_cpu_lose_no_update(void **state)
