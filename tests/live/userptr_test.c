@@ -98,6 +98,7 @@ static struct usvm_fence *begin(struct scene *s, struct usvm_queue **queue)
 	memset(s->at, 0, BYTES);
 	memset(s->count, 0, sizeof(*s->count));
 	live_take(s->live, s->at, BYTES);
+	live_assert_state(s->live, s->at, BYTES, LIVE_DEVICE);
 	assert_int_equal(usvm_queue_create(s->live->vm, NULL, queue), 0);
 	assert_int_equal(usvm_submit_kernel(*queue, &(struct usvm_kernel){
 		.function = add_until_told, .args = &args, .args_bytes = sizeof(args) },
