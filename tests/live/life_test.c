@@ -312,7 +312,6 @@ static void the_second_device_sees_what_the_first_wrote(void **state)
 {
 	(void)state;
 	live_guard(__func__, 30);
-	/* Of peers live/peers tells. */
 	two_devices("model:mode=move,peers=none", "model:mode=move,peers=none");
 	two_devices("model:mode=move", "model:mode=copy,peers=none");
 	two_devices("model:mode=copy,peers=none", "model:mode=move");
