@@ -2,8 +2,10 @@
 /*
  * DOC: the library's own pages
  *
- * Metadata, pools and stacks come from a few large reservations, so that they
- * are few mappings, and "never migrate what is ours" is one span each:
+ * Metadata, pools and stacks come from a few large reservations, so that "never
+ * migrate what is ours" is one span each. (It is more mappings: what is reserved is
+ * one of its own, and so is each piece of 2 MiB or more, for which the kernel is
+ * advised to give huge pages.)
  *
  *     | header, bitmap |  pages in use or free  |  reserved: no access  |
  *     span.start                                committed_end     span.end
@@ -198,6 +200,8 @@ static void *alloc_locked(uint64_t bytes)
 	if (region_create(unused, REGION_BYTES)) {
 		uint64_t need = bytes + bytes / 1024 + 4 * PAGE_BYTES;
 
+		if (bytes >= HUGE_BYTES) /* it begins at a multiple of them */
+			need += HUGE_BYTES;
 		need = ALIGN_UP(need, SMALL_REGION_BYTES);
 		if (region_create(unused, need))
 			return NULL;

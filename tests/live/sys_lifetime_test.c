@@ -288,6 +288,10 @@ static void live_in_little_space(void)
 	if (setrlimit(RLIMIT_AS, &limit))
 		_exit(1);
 	excluded.sys = open_sys("");
+	/* What is left of a small region begins 2 MiB behind its start. */
+	p = base_host->pages_alloc(MIB(7));
+	CHECK(p);
+	memset(p, 1, MIB(7));
 	while ((p = base_host->pages_alloc(MIB(5)))) {
 		memset(p, 1, MIB(5));
 		total += MIB(5);
