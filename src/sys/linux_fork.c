@@ -14,7 +14,11 @@
  * to close, and until then nobody else can register it. The parent's hook does
  * that; the thread that forks holds a lock from before the fork to behind the
  * hook, and the child's first open waits for it. The lock is in memory that both
- * have, and robust: a parent that dies closes by that what it had.
+ * have, and robust: who waits for a parent that dies goes on. What that had of the
+ * child is closed when its keeper has ended (linux_keeper.c), which may be later.
+ *
+ * There are many, and each fork takes one that is free: a child that is stopped while
+ * it has the one it waited for keeps its parent from nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,8 +32,12 @@ static const struct sys_fork_hooks *hooks; /* atomic */
 static int64_t hooks_process;              /* atomic: whose hooks they are */
 static uint32_t is_registered;             /* atomic */
 
-static pthread_mutex_t *forking;        /* held by who forks; made by the first open */
+#define LOCK_COUNT (PAGE_BYTES / sizeof(pthread_mutex_t))
+
+static pthread_mutex_t *forking;        /* LOCK_COUNT; made by the first open */
+static int64_t forking_process;         /* whose forks take them */
 static pthread_mutex_t *parent_forking; /* of a child that has not opened yet */
+static pthread_mutex_t *born_under;     /* one of those; NULL: none */
 
 static int make_forking(struct sys *sys)
 {
@@ -49,24 +57,39 @@ static int make_forking(struct sys *sys)
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-	pthread_mutex_init(forking, &attr);
+	for (size_t i = 0; i < LOCK_COUNT; i++)
+		pthread_mutex_init(&forking[i], &attr);
 	pthread_mutexattr_destroy(&attr);
+	forking_process = linux_call(SYS_getpid);
 	return 0;
 }
 
-static void lock_forking(pthread_mutex_t *mutex)
+/* @err: of locking @mutex. Return: it is ours. */
+static bool is_locked(pthread_mutex_t *mutex, int err)
 {
-	int err = pthread_mutex_lock(mutex);
-
+	if (err == EBUSY)
+		return false;
 	if (err == EOWNERDEAD)
 		err = pthread_mutex_consistent(mutex);
 	ASSERT(!err);
+	return true;
+}
+
+/* Return: NULL: all are with children that are stopped, and this one will not wait. */
+static pthread_mutex_t *take_free(void)
+{
+	for (size_t i = 0; i < LOCK_COUNT; i++) {
+		if (is_locked(&forking[i], pthread_mutex_trylock(&forking[i])))
+			return &forking[i];
+	}
+	return NULL;
 }
 
 static void wait_for_parent(struct sys *sys)
 {
-	lock_forking(parent_forking);
-	pthread_mutex_unlock(parent_forking);
+	if (born_under && is_locked(born_under, pthread_mutex_lock(born_under)))
+		pthread_mutex_unlock(born_under);
+	born_under = NULL;
 	linux_shared_unmap(sys, (uintptr_t)parent_forking, PAGE_BYTES, -1);
 	parent_forking = NULL;
 }
@@ -86,7 +109,7 @@ static void prepare(void)
 		return;
 	if (now->prepare)
 		now->prepare();
-	lock_forking(forking);
+	linux_tls.fork_lock = take_free();
 }
 
 static void parent(void)
@@ -97,7 +120,8 @@ static void parent(void)
 		return;
 	if (begun->parent)
 		begun->parent();
-	pthread_mutex_unlock(forking);
+	if (linux_tls.fork_lock)
+		pthread_mutex_unlock(linux_tls.fork_lock);
 }
 
 static void child(void)
@@ -105,15 +129,17 @@ static void child(void)
 	const struct sys_fork_hooks *begun = linux_tls.fork_hooks;
 
 	/* One that has none of its own has its parent's still. */
-	if (forking)
+	if (forking) {
 		parent_forking = forking;
+		born_under = begun ? linux_tls.fork_lock : NULL;
+	}
 	forking = NULL;
 	linux_forget();
 	if (begun && begun->child)
 		begun->child();
 }
 
-/* To a child of which no hook was told its parent's lock says nothing. */
+/* To a child of which no hook was told its parent's locks say nothing. */
 void linux_fork_forget(void)
 {
 	if (forking)
@@ -127,6 +153,9 @@ int linux_fork_init(struct sys *sys)
 
 	if (parent_forking)
 		wait_for_parent(sys);
+	/* A last close leaves them: a child of which no hook was told has its parent's. */
+	if (forking_process != linux_call(SYS_getpid))
+		linux_fork_forget();
 	err = forking ? 0 : make_forking(sys);
 	if (err)
 		return err;

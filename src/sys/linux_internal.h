@@ -10,6 +10,7 @@
 #ifndef SYS_LINUX_INTERNAL_H
 #define SYS_LINUX_INTERNAL_H
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "base/atomic.h"
@@ -47,6 +48,7 @@ struct linux_tls {
 	bool private_files;   /* files are those of a private table */
 	uint32_t kicked;      /* set by a kick outside guarded code */
 	const struct sys_fork_hooks *fork_hooks; /* that fork() of this thread began with */
+	pthread_mutex_t *fork_lock; /* taken with them; NULL: none was free */
 	const void *chain_context; /* signal handlers: see linux_signal.c */
 	uint32_t chain_behind;
 };

@@ -365,6 +365,72 @@ static void maps_do_not_reach_a_child(void **state)
 	sys_linux_close(sys);
 }
 
+/* --- fork ---------------- */
+
+static int inside[2], outside[2];
+
+static void stay_in_fork(void)
+{
+	char c = 0;
+
+	CHECK(write(inside[1], &c, 1) == 1 && read(outside[0], &c, 1) == 1);
+}
+
+static void fork_with(const struct sys_fork_hooks *hooks)
+{
+	struct sys *sys = open_sys("");
+	int status;
+	pid_t pid;
+
+	CHECK(sys->ops->fork_hooks(sys, hooks) == 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+/* It has no device any more as it makes a child of which no hook is told. */
+static _Noreturn void open_beside_a_child(void)
+{
+	static const struct sys_fork_hooks none, stays = { .parent = stay_in_fork };
+	int status;
+	pid_t pid;
+	char c;
+
+	sys_linux_close(open_sys(""));
+	pid = _Fork();
+	if (pid == 0) {
+		alarm(40); /* nobody else ends it where the test fails */
+		fork_with(&stays);
+		_exit(0);
+	}
+	CHECK(read(inside[0], &c, 1) == 1);
+	alarm(20);
+	fork_with(&none);
+	CHECK(write(outside[1], &c, 1) == 1);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	coverage_keep();
+	_exit(0);
+}
+
+static void a_fork_does_not_wait_for_that_of_another_process(void **state)
+{
+	int status;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(pipe(inside) | pipe(outside), 0);
+	child = fork();
+	if (child == 0)
+		open_beside_a_child();
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	for (int i = 0; i < 2; i++) {
+		close(inside[i]);
+		close(outside[i]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +445,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_limit_of_address_space_is_lived_with),
 		cmocka_unit_test(maps_are_aligned_and_near_the_hint_if_that_is_free),
 		cmocka_unit_test(maps_do_not_reach_a_child),
+		cmocka_unit_test(a_fork_does_not_wait_for_that_of_another_process),
 	};
 
 	seed = seed_from(argc, argv);
