@@ -16,9 +16,11 @@
  * thread-local variables: they are the monitor's for as long as that lives. Until then it
  * stands on a stack of its own, makes system calls with nothing in between, and writes to none.
  *
- * Who meets it: nobody. Its end sends no signal and is waited for with __WCLONE only; it
- * has blocked all signals, and is a process group of its own, so that what a terminal or a shell
- * sends to the program's does not reach it. A tracer is not told (CLONE_UNTRACED).
+ * Who meets it: nobody. Its end sends no signal and is waited for with __WCLONE or __WALL
+ * only; it has blocked all signals, and is a process group of its own, so that what a terminal or
+ * a shell sends to the program's does not reach it. A tracer is not told (CLONE_UNTRACED). Its
+ * folder is its own, and the root: it keeps nothing mounted, and an exec of the program's,
+ * that would find its folder shared with another process, would lose set-user-ID.
  *
  * What it may do: a program may give up its rights later (setuid() changes all threads of the
  * C library's, not this process), and can write to the memory that this stands on. So it gives
@@ -147,6 +149,7 @@ static int keeper_main(void *arg)
 	linux_call(SYS_prctl, PR_SET_NAME, "usvm-keeper");
 	linux_call(SYS_setpgid, 0, 0);
 	keeper->smaps = open_smaps();
+	linux_call(SYS_chdir, "/");
 	keeper->error = give_up_rights();
 	if (keeper->error)
 		return 0;
@@ -197,7 +200,7 @@ static void wait_for_end(struct sys_keeper *keeper)
 
 static int keeper_make(struct sys_keeper *keeper)
 {
-	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED |
+	const int flags = CLONE_VM | CLONE_FILES | CLONE_UNTRACED |
 			  CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID; /* and no signal */
 	char *stack_end = (char *)keeper;
 	int number;

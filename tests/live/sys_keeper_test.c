@@ -205,6 +205,10 @@ static void start_and_stop(void *arg)
 	CHECK(waitpid(-1, &status, 0) == -1 && errno == ECHILD);
 	CHECK(waitpid(-1, &status, WNOHANG | __WCLONE) == 0);
 	CHECK(getpgid(pid) == pid);
+	/* A folder that is shared would cost an exec its set-user-ID. */
+	CHECK(chdir("/proc") == 0);
+	snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
+	CHECK(readlink(path, text, sizeof(text)) == 1 && text[0] == '/');
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	fd = open(path, O_RDONLY);
 	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
