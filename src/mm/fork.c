@@ -14,8 +14,9 @@
  * remaps is heard on its userfaultfd and followed in a private list of edits.
  * When all is pushed the child's userfaultfd is closed: holes are holes. Where it
  * cannot be told what is to be pushed, pages are poisoned (SIGBUS), or the child is
- * not let go; it never reads zeros. Where EVENT_FORK is
- * not allowed, VMAs with device pages are not inherited at all (vma.c).
+ * not let go: it reads no zeros as long as its parent has usvm open, or the keeper stays
+ * with it, which knows MM_STUCK_MAX of such children. Where EVENT_FORK is not allowed,
+ * VMAs with device pages are not inherited at all (vma.c).
  *
  * The parent goes on when the message was read, and may end before all is pushed. The
  * keeper (sys) pushes the rest then: it finds in mm.push what has been pushed and what the
@@ -209,8 +210,32 @@ static void child_close(struct mm *mm, int child_uffd)
 	mm_work_queue_collector(mm, &mm->child_work);
 }
 
+static bool has_ended(struct mm *mm, int child_uffd)
+{
+	struct span nothing = span_make(mm->push_buffer, PAGE_BYTES); /* of the child's */
+
+	return mm->sys->ops->uffd_writeprotect(mm->sys, child_uffd, nothing, false) == -ESRCH;
+}
+
+static void forget_ended(struct mm *mm)
+{
+	uint32_t kept = 0;
+
+	lock_assert_held(&mm->event_lock);
+	for (uint32_t i = 0; i < mm->stuck_count; i++) {
+		if (has_ended(mm, mm->stuck_uffds[i]))
+			mm->sys->ops->uffd_close(mm->sys, mm->stuck_uffds[i]);
+		else
+			mm->stuck_uffds[kept++] = mm->stuck_uffds[i];
+	}
+	mm->stuck_count = kept;
+}
+
+/* One that finds no place stays open as the others do, but the keeper will not know it. */
 static void child_stuck(struct mm *mm, int child_uffd)
 {
+	if (mm->stuck_count == MM_STUCK_MAX)
+		forget_ended(mm);
 	if (mm->stuck_count < MM_STUCK_MAX)
 		mm->stuck_uffds[mm->stuck_count++] = child_uffd;
 }
@@ -385,7 +410,8 @@ static void find_wiped(struct push *push)
 }
 
 /* All of it, or the rest. A child that lacks nothing is let go then. One of which that cannot be
- * said keeps its userfaultfd: it sleeps at the first page that it lacks, and reads no zeros. */
+ * said keeps its userfaultfd: it sleeps at the first page that it lacks, and reads no zeros
+ * before that is closed. */
 static void push_run(struct push *push)
 {
 	struct mm *mm = push->mm;
@@ -466,13 +492,9 @@ static void take_up_message(struct mm *mm)
 /* Until they have ended: the memory that they lack is nobody's any more. */
 static void stay_with_stuck(struct mm *mm)
 {
-	struct sys *sys = mm->sys;
-	struct span nothing = span_make(mm->push_buffer, PAGE_BYTES); /* of theirs */
-
 	for (uint32_t i = 0; i < mm->stuck_count; i++) {
-		while (sys->ops->uffd_writeprotect(sys, mm->stuck_uffds[i], nothing, false) !=
-		       -ESRCH)
-			sys->ops->uffd_wait(sys, -1, STUCK_LOOK_NS);
+		while (!has_ended(mm, mm->stuck_uffds[i]))
+			mm->sys->ops->uffd_wait(mm->sys, -1, STUCK_LOOK_NS);
 	}
 }
 

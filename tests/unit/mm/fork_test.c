@@ -512,6 +512,25 @@ static void more_children_than_the_collector_is_told_of_are_closed_too(void **st
 	cmocka_unit_test_setup_teardown(name, set_up_home_and_bring_what_is_lost,        \
 					tear_down)
 
+/* Of those that are never let go so many are known. Who has ended makes room. */
+static void a_stuck_child_that_ended_makes_room_for_another(void **state)
+{
+	struct fixture *f = *state;
+
+	take_first(f, 4);
+	for (uint32_t i = 0; i <= MM_STUCK_MAX; i++) {
+		f->test[0] = 4200;
+		f->test[1] = (uint64_t)fake_fork(f->fake, false);
+		f->fake->op_hook = change_at_read;
+		settle(f);
+		f->fake->op_hook = NULL;
+		assert_int_equal(f->mm->stuck_count, i < MM_STUCK_MAX ? i + 1 : 1);
+		fake_finish_remove(f->fake);
+		if (i < MM_STUCK_MAX)
+			fake_exit(f->fake, (int)f->test[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,6 +551,7 @@ int main(void)
 		TEST(a_child_may_act_at_any_point_of_its_push),
 		TEST(a_clone_of_what_is_moving_gets_it),
 		TEST(a_child_that_changes_too_much_waits),
+		TEST(a_stuck_child_that_ended_makes_room_for_another),
 		TEST(memory_that_a_fork_wipes_is_not_pushed),
 		TEST(a_page_that_the_child_cannot_have_is_poisoned),
 		TEST(a_page_that_cannot_be_read_is_poisoned_in_the_child),
