@@ -12,7 +12,8 @@
  *
  * A page under a marked entry without its mark is dead: its entry is dropped, and it does
  * not come home. It is looked for before pages come home, and before each job of an engine,
- * so that what was guarded before the job is not seen by it.
+ * so that what was guarded before the job is not seen by it. Pages that are pushed into a
+ * raw clone are not looked for: it has what its parent guarded since the last look.
  *
  *     scan: is the mark there?                  event_lock held
  *     un-protect: says -EAGAIN where somebody has changed the address space and not

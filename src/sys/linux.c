@@ -5,8 +5,9 @@
  * One struct linux_sys a process, counted: what it stands for (signal handlers,
  * the address space, the kernel's features) is one a process too. The first
  * open probes and installs, the last close takes back everything that can be
- * taken back. The first open's USVM_FEATURES count; a later open gets the same
- * table.
+ * taken back: what the C library was told of fork() stays, and one page, in which
+ * the locks of forks are (linux_fork.c). The first open's USVM_FEATURES count; a
+ * later open gets the same table.
  *
  *     linux_probe.c     features, limits        linux_pages.c    our own pages
  *     linux_uffd.c      the userfaultfd         linux_memory.c   the arena

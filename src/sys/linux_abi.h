@@ -138,9 +138,12 @@ enum abi_madvise {
 	ABI_MADV_POPULATE_READ = 22,   /* 5.14 */
 	ABI_MADV_POPULATE_WRITE = 23,
 	ABI_MADV_COLLAPSE = 25,       /* 6.1 */
-	ABI_MFD_NOEXEC_SEAL = 8, /* 6.3 */
 	ABI_MADV_GUARD_INSTALL = 102, /* 6.13 */
 	ABI_MADV_GUARD_REMOVE = 103,
+};
+
+enum abi_memfd {
+	ABI_MFD_NOEXEC_SEAL = 8, /* 6.3 */
 };
 
 /* --- signals: the kernel's own sigaction, which is not the C library's --- */
