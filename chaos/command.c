@@ -31,7 +31,7 @@
 #include <usvm/usvm.h>
 
 #include "../tools/command.h"
-#include "program.h"
+#include "../tools/program.h"
 #include "report.h"
 #include "shared.h"
 
@@ -108,7 +108,7 @@ static int parse_option(struct chaos *c, int letter, char **argv)
 			       bad_value("rate", optarg);
 	case 'v':
 		c->vram = optarg;
-		return 0;
+		return command_check_vram(&chaos_command, optarg);
 	case 'm':
 		c->mode = optarg;
 		return !strcmp(optarg, "move") || !strcmp(optarg, "copy") ?
@@ -180,6 +180,9 @@ static bool find_agent(struct chaos *c)
 		return find_beside("libusvm-chaos-plant.so", c->agent);
 	if (find_beside("libusvm-chaos.so", c->agent))
 		return true;
+	if (!command_beside("../lib/usvm/libusvm-chaos.so", c->agent, PATH_BYTES) &&
+	    !access(c->agent, R_OK))
+		return true;
 	snprintf(c->agent, PATH_BYTES, "%s", USVM_CHAOS_PATH);
 	return !access(c->agent, R_OK);
 }
@@ -192,7 +195,10 @@ static int check_agent(struct chaos *c)
 		return cannot(c->loses_pages ?
 				      "--plant works in a build only: "
 				      "there is no libusvm-chaos-plant.so" :
-				      "libusvm-chaos.so is not installed");
+			      getenv("USVM_CHAOS_AGENT") ?
+				      "what USVM_CHAOS_AGENT names cannot be read" :
+				      "libusvm-chaos.so is neither beside this command nor at "
+				      USVM_CHAOS_PATH);
 	path = realpath(c->agent, NULL);
 	if (!path || strlen(path) >= PATH_BYTES || strpbrk(path, ": \t")) {
 		free(path);
@@ -439,7 +445,7 @@ const struct command chaos_command = {
 		 "Options:\n"
 		 "  --seed N       What is random (default: 1)\n"
 		 "  --rate N       Steps a second, at most (default: 100)\n"
-		 "  --vram SIZE    Device memory, in K, M or G (default: 128M)\n"
+		 "  --vram SIZE    Device memory, in K, M or G, a multiple of 2M (default: 128M)\n"
 		 "  --mode MODE    move: pages are moved to the device (default)\n"
 		 "                 copy: they are copied, as to a card's own memory\n"
 		 "  --home SIZE    What a touch brings home: 4K, 64K or 2M (default: 4K)\n"

@@ -62,6 +62,7 @@ int main(void)
 	card = open("/dev/dri/renderD128", O_RDWR);
 	if (card < 0 || !shared) {
 		perror("/dev/dri/renderD128");
+		fprintf(stderr, "(start it by: usvm run -- xe_hello)\n");
 		return 1;
 	}
 

@@ -63,6 +63,10 @@ int command_beside(const char *name, char *path, size_t bytes);
  */
 int command_vram_size(const char *text, uint64_t *bytes);
 
+/** command_check_vram() - is @text, of --vram, such a size?
+ * Return: 0, or EXIT_USAGE: a message was printed. */
+int command_check_vram(const struct command *command, const char *text);
+
 /**
  * open_error_text() - why usvm_open(@spec) gave @err, with the text that is to blame
  * @err: -errno

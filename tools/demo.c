@@ -385,11 +385,21 @@ static int work(struct demo *demo)
 	return demo->wrong_bytes || demo->wrong_counts ? EXIT_WRONG : 0;
 }
 
+/* Known before the work, not behind it. */
+static int check_trace_path(const char *path)
+{
+	FILE *file = path ? fopen(path, "ae") : NULL;
+
+	if (path && !file)
+		return file_failed(path, strerror(errno));
+	return file && fclose(file) ? file_failed(path, strerror(errno)) : 0;
+}
+
 static int demo_with_gpu(struct demo *demo)
 {
 	int status, err;
 
-	if (open_gpu(demo))
+	if (check_trace_path(demo->trace_path) || open_gpu(demo))
 		return EXIT_WRONG;
 	status = work(demo);
 	if (demo->trace_path) {
@@ -418,7 +428,6 @@ static const struct option demo_options[] = {
 /* Return: 0: go on; else exit with @status. */
 static int parse(struct demo *demo, int argc, char **argv, int *status)
 {
-	uint64_t vram_bytes;
 	int option;
 
 	opterr = 0;
@@ -455,13 +464,9 @@ static int parse(struct demo *demo, int argc, char **argv, int *status)
 	else if (demo->mode && strcmp(demo->mode, "move") && strcmp(demo->mode, "copy"))
 		*status = command_usage_error(
 			&demo_command, "--mode is move or copy, not '%s'", demo->mode);
-	else if (demo->vram && command_vram_size(demo->vram, &vram_bytes))
-		*status = command_usage_error(
-			&demo_command, "--vram: '%s' is not a multiple of 2M up to 1024G",
-			demo->vram);
 	else
-		return 0;
-	return 1;
+		*status = demo->vram ? command_check_vram(&demo_command, demo->vram) : 0;
+	return *status != 0;
 }
 
 static int demo_run(int argc, char **argv)

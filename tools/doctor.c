@@ -109,6 +109,11 @@ static void check_kernel(struct doctor *doctor)
 	       "%s %s on %s", name.sysname, name.release, name.machine);
 }
 
+#define SETCAP									\
+	"sudo setcap cap_sys_ptrace+ep PROGRAM (for it the loader ignores "		\
+	"LD_LIBRARY_PATH and LD_PRELOAD: link it with an rpath; for usvm run take "	\
+	"--migrate=always)"
+
 static const char *uffd_mend(const struct probe_uffd *uffd)
 {
 	if (uffd->by_call == -ENOSYS)
@@ -116,8 +121,11 @@ static const char *uffd_mend(const struct probe_uffd *uffd)
 	if (uffd->by_user_call == -EPERM) /* no privilege is needed for this one */
 		return "a sandbox forbids it: allow userfaultfd(2) in its seccomp profile, or "
 		       "give it the device: docker run --device /dev/userfaultfd";
-	return "sudo sysctl vm.unprivileged_userfaultfd=1, or for one program: "
-	       "sudo setcap cap_sys_ptrace+ep PROGRAM";
+	if (uffd->by_device == -EACCES)
+		return "sudo sysctl vm.unprivileged_userfaultfd=1, or for one group: "
+		       "sudo chgrp GROUP /dev/userfaultfd && sudo chmod 660 /dev/userfaultfd, or "
+		       "for one program: " SETCAP;
+	return "sudo sysctl vm.unprivileged_userfaultfd=1, or for one program: " SETCAP;
 }
 
 static void check_userfaultfd(struct doctor *doctor)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "program.h"
 #include "run.h"
 
 #if !defined(USVM_XE_PATH)
@@ -28,6 +29,7 @@
 #endif
 
 #define LIBRARY "libusvm-xe.so"
+#define EXIT_CANNOT 77 /* nothing can be preloaded */
 
 struct options {
 	const struct run_profile *profile;
@@ -57,8 +59,10 @@ static const char *find_library(char *path, size_t bytes)
 	const char *named = getenv("USVM_XE_LIBRARY");
 
 	if (named)
-		return named;
+		return access(named, R_OK) ? NULL : named;
 	if (!command_beside(LIBRARY, path, bytes) && !access(path, R_OK))
+		return path;
+	if (!command_beside("../lib/usvm/" LIBRARY, path, bytes) && !access(path, R_OK))
 		return path;
 	return access(USVM_XE_PATH, R_OK) ? NULL : USVM_XE_PATH;
 }
@@ -191,9 +195,8 @@ static int take_option(struct options *o, int option)
 						   RUN_CARDS_MAX);
 		return 0;
 	case OPTION_VRAM:
-		if (command_vram_size(optarg, &o->vram_bytes))
-			return command_usage_error(&run_command, "bad size '%s'", optarg);
-		return 0;
+		command_vram_size(optarg, &o->vram_bytes);
+		return command_check_vram(&run_command, optarg);
 	case OPTION_STATS:
 		o->report.stats = true;
 		return 0;
@@ -218,6 +221,32 @@ static int take_option(struct options *o, int option)
 	}
 }
 
+/* A program that has no card by what it is, not by what it does. What cannot be run at all
+ * execvp() tells. Return: 0, EXIT_CANNOT. */
+static int check_program(const char *name)
+{
+	char path[4096], why[sizeof(path) + 128];
+
+	if (program_find(name, path, sizeof(path)) ||
+	    program_refuses(path, why, sizeof(why)) <= 0)
+		return 0;
+	fprintf(stderr, "usvm run: %s\n", why);
+	return EXIT_CANNOT;
+}
+
+static int no_library(void)
+{
+	const char *named = getenv("USVM_XE_LIBRARY");
+
+	if (named)
+		fprintf(stderr, "usvm run: USVM_XE_LIBRARY, %s: %s\n", named,
+			strerror(errno));
+	else
+		fprintf(stderr, "usvm run: %s is neither beside this command nor at %s; its path "
+				"may stand in USVM_XE_LIBRARY\n", LIBRARY, USVM_XE_PATH);
+	return EXIT_WRONG;
+}
+
 static int run_run(int argc, char **argv)
 {
 	struct options o = { .cards = 1, .profile = &profiles[0] };
@@ -227,9 +256,12 @@ static int run_run(int argc, char **argv)
 
 	opterr = 0;
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
 		if (option == OPTION_HELP)
 			return command_help(&run_command);
+		if (option == ':' || (optarg && !strcmp(optarg, "--")))
+			return command_usage_error(&run_command, "%s wants an argument",
+						   argv[optind - (option == ':' ? 1 : 2)]);
 		if (option == '?')
 			return command_bad_option(&run_command, argv);
 		err = take_option(&o, option);
@@ -239,12 +271,10 @@ static int run_run(int argc, char **argv)
 	if (optind == argc)
 		return command_usage_error(&run_command, "a program is wanted");
 	library = find_library(path, sizeof(path));
-	if (!library) {
-		fprintf(stderr, "usvm run: %s is not installed; its path may stand in "
-				"USVM_XE_LIBRARY\n", LIBRARY);
-		return EXIT_WRONG;
-	}
-	return run_with_tree(&o, library, argv + optind);
+	if (!library)
+		return no_library();
+	err = check_program(argv[optind]);
+	return err ? err : run_with_tree(&o, library, argv + optind);
 }
 
 const struct command run_command = {
@@ -257,7 +287,8 @@ const struct command run_command = {
 		 "Options:\n"
 		 "  --profile NAME  What the card says it is: bmg (default) or cri\n"
 		 "  --cards N       How many cards there are (1 to 8, default 1)\n"
-		 "  --vram SIZE     Memory of a card, with K, M or G; default 256M\n"
+		 "  --vram SIZE     Memory of a card, with K, M or G, a multiple of 2M; default\n"
+		 "                  256M\n"
 		 "  --stats         Print at the end what each process counted\n"
 		 "  --require-migration[=WHAT]\n"
 		 "                  Fail unless in each process that ran a job pages went to the\n"
@@ -267,9 +298,9 @@ const struct command run_command = {
 		 "                  Migrate also where system calls cannot touch pages on the\n"
 		 "                  device: for ordinary users; such a call fails with EFAULT.\n"
 		 "                  never: the device uses all memory at home\n"
-		 "  --placement=device\n"
-		 "                  Take all memory to the device that can be taken, whatever is\n"
-		 "                  advised, and list what cannot\n"
+		 "  --placement=auto|device\n"
+		 "                  device: take all memory to the device that can be taken,\n"
+		 "                  whatever is advised, and list what cannot\n"
 		 "  --poison        Fill device memory that pages have left with a pattern\n"
 		 "  --help          Print this text\n"
 		 "\n"
@@ -277,6 +308,8 @@ const struct command run_command = {
 		 "the program asked for and the card does not have.\n"
 		 "\n"
 		 "Exit status: the program's; 128 and the signal that ended it; 127 where there\n"
-		 "is no such program; 1 where nothing migrated that had to.\n",
+		 "is no such program, 126 where it cannot be run; 77 where nothing can be\n"
+		 "preloaded into it, and why; 1 where nothing migrated that had to, or usvm could\n"
+		 "not start it; 2 for bad usage.\n",
 	.run = run_run,
 };

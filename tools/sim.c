@@ -30,7 +30,6 @@ static int sim_run(int argc, char **argv)
 	const char *named = getenv("USVM_SIM");
 	char path[4096];
 
-	(void)argc;
 	if (named) {
 		run(named, argv);
 		return EXIT_WRONG;
@@ -39,15 +38,23 @@ static int sim_run(int argc, char **argv)
 		run(path, argv);
 		return EXIT_WRONG;
 	}
+	if (!command_beside("../libexec/usvm/usvm-sim", path, sizeof(path)) &&
+	    !access(path, X_OK)) {
+		run(path, argv);
+		return EXIT_WRONG;
+	}
 	if (!access(USVM_SIM_PATH, X_OK)) {
 		run(USVM_SIM_PATH, argv);
 		return EXIT_WRONG;
 	}
+	if (argc == 2 && !strcmp(argv[1], "--help"))
+		return command_help(&sim_command);
+	command_beside("tests/sim/usvm-sim", path, sizeof(path));
 	fprintf(stderr,
-		"usvm sim: the simulator is not installed\n"
-		"It is built and installed with usvm from its sources:\n"
-		"    meson setup build && ninja -C build && ninja -C build install\n"
-		"or name the program, BUILD/tests/sim/usvm-sim, in USVM_SIM.\n");
+		"usvm sim: the simulator is neither at %s\nnor at %s\n"
+		"It is built and installed with usvm from its sources: make build, make install;\n"
+		"or name the program in USVM_SIM.\n",
+		path, USVM_SIM_PATH);
 	return EXIT_WRONG;
 }
 
@@ -64,7 +71,7 @@ const struct command sim_command = {
 		 "    usvm sim --seed 17 --replay         what does each thread do?\n"
 		 "    usvm sim --seed 17 --minimise       what does the failure need?\n"
 		 "\n"
-		 "The options are explained by `usvm sim --help', the output by\n"
-		 "docs/testing.md.\n",
+		 "The simulator, once built, explains its options by `usvm sim --help'; so does\n"
+		 "usvm-sim(1). The output: docs/testing.md.\n",
 	.run = sim_run,
 };

@@ -12,6 +12,7 @@ Perfetto asks of the Trace Event Format. Status 77 where nothing migrates here.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,8 @@ def test_usage():
                       ['oracle', '--device', 'card'],
                       ['oracle', '--device', 'model', '--vram', '8M'],
                       ['oracle', '--threads', '8', '--steps', '4096'],
-                      ['run'], ['run', '--dance', 'true'], ['run', '--vram', '3M', 'true'],
+                      ['run'], ['run', '--dance', 'true'], ['run', '--profile', '--', 'true'],
+                      ['chaos', '--vram', '3M', 'true'], ['run', '--vram', '3M', 'true'],
                       ['run', '--vram', '17179869186G', 'true'], # wraps to 2G
                       ['run', '--cards', '9', 'true'], ['run', '--profile', 'x', 'true'],
                       ['run', '--require-migration=up', 'true'],
@@ -73,7 +75,7 @@ def test_usage():
             (['doctor', '--help'], ['--json']),
             (['oracle', '--help'], ['--seconds', '--seed', '--script', '--plant']),
             (['run', '--help'], ['--profile', '--cards', '--vram', '--stats', '--poison',
-                                 '--require-migration', '--placement=device', '--migrate',
+                                 '--require-migration', '--placement=auto|device', '--migrate',
                                  'USVM_LOG']),
             (['sim', '--help'], ['--seed', '--replay', '--minimise'])):
         done = run(*arguments)
@@ -86,6 +88,48 @@ def test_usage():
             done = subprocess.run([USVM, *command], stdout=full, stderr=subprocess.DEVNULL,
                                   check=False)
         check(f'{" ".join(command)}: a full disk is an error', done.returncode == 1)
+
+
+def test_words():
+    for command in ('demo', 'run', 'oracle', 'chaos'):
+        check(f'{command}: bad sizes have one text', "--vram: '3M' is not a multiple of 2M up to "
+              '1024G\n' in run(command, '--vram', '3M').stderr)
+    check('run: the word behind an option is not its argument',
+          '--profile wants an argument' in run('run', '--profile', '--', 'true').stderr)
+    check('run: a library that cannot be read is told',
+          '/nowhere/x.so: No such' in run('run', 'true', USVM_XE_LIBRARY='/nowhere/x.so').stderr)
+    done = run('demo', '--trace', '/nowhere/trace.json', USVM)
+    check('demo: a trace that cannot be written is told before the work', done.returncode == 1
+          and done.stderr.startswith('usvm demo: /nowhere/trace.json: ') and not done.stdout)
+
+
+def test_static_program():
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, 'static')
+        built = subprocess.run(['gcc', '-static', '-x', 'c', '-', '-o', program], text=True,
+                               input='int main(void) { return 0; }', capture_output=True,
+                               check=False)
+        if built.returncode:
+            return
+        done = run('run', program)
+        check('run: a program that takes no card is told, status 77',
+              done.returncode == 77 and 'statically linked' in done.stderr)
+
+
+def test_lonely_command():
+    with tempfile.TemporaryDirectory() as folder:
+        alone = os.path.join(folder, 'usvm')
+        shutil.copy(USVM, alone)
+        libraries = {'LD_LIBRARY_PATH': os.path.dirname(os.path.abspath(USVM))}
+        helped, done = (subprocess.run([alone, 'sim', *words], capture_output=True, text=True,
+                                       env={**os.environ, **libraries}, check=False)
+                        for words in (['--help'], []))
+        if os.path.exists('/usr/local/libexec/usvm/usvm-sim'):
+            return
+        check('sim --help without the simulator is a help',
+              helped.returncode == 0 and helped.stdout.startswith('Usage: usvm sim'))
+        check('sim without the simulator: where it looked, and what builds it',
+              done.returncode == 1 and folder in done.stderr and 'make build' in done.stderr)
 
 
 def test_named_simulator():
@@ -226,6 +270,9 @@ def main():
     if part in ('', 'manners'):
         test_usage()
         test_named_simulator()
+        test_words()
+        test_static_program()
+        test_lonely_command()
         test_doctor()
         test_home_only_demo()
         test_bad_input()

@@ -210,7 +210,7 @@ int trace_write_file(struct usvm *device, const char *path, uint64_t *event_coun
 	free(trace.events);
 report:
 	if (err)
-		fprintf(stderr, "usvm: cannot write the trace %s: %s\n", path,
+		fprintf(stderr, "usvm demo: cannot write the trace %s: %s\n", path,
 			strerror(-err));
 	return err;
 }

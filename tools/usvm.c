@@ -110,6 +110,16 @@ int command_vram_size(const char *text, uint64_t *bytes)
 	return !*bytes || *bytes % (2u << 20) ? -1 : 0;
 }
 
+int command_check_vram(const struct command *command, const char *text)
+{
+	uint64_t bytes;
+
+	if (!command_vram_size(text, &bytes))
+		return 0;
+	return command_usage_error(command, "--vram: '%s' is not a multiple of 2M up to 1024G",
+				   text);
+}
+
 static int print_help(void)
 {
 	puts("Usage: usvm COMMAND [ARGUMENT...]\n"

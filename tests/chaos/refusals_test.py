@@ -49,9 +49,10 @@ def usage(usvm):
                    ['--mode', 'both'], ['--plant', 'all'], ['--nonsense']):
         refused(f'{"_".join(option)}_is_refused', chaos(usvm, *option, 'true'), EXIT_USAGE,
                 'bad ')
-    for option in (['--vram', '1M'], ['--vram', '2M,x=y'], ['--home', '8K']):
-        refused(f'{"_".join(option)}_is_refused', chaos(usvm, *option, 'true'), EXIT_USAGE,
-                'bad device')
+    for size in ('1M', '2M,x=y'):
+        refused(f'--vram_{size}_is_refused', chaos(usvm, '--vram', size, 'true'), EXIT_USAGE,
+                'is not a multiple of 2M')
+    refused('--home_8K_is_refused', chaos(usvm, '--home', '8K', 'true'), EXIT_USAGE, 'bad device')
     run = chaos(usvm, '--help')
     claim('help_is_printed', run.returncode == 0 and '--rate' in run.stdout, run)
 
@@ -92,7 +93,7 @@ def programs(usvm, folder):
             chaos(usvm, 'true', env={**os.environ, 'USVM_FEATURES': '-kernel_faults'}),
             EXIT_CANNOT, 'system calls could not touch')
     refused('no_agent', chaos(usvm, 'true', env={**os.environ, 'USVM_CHAOS_AGENT': '/none'}),
-            EXIT_CANNOT, 'not installed')
+            EXIT_CANNOT, 'USVM_CHAOS_AGENT names cannot be read')
 
 
 def ends(usvm, folder):

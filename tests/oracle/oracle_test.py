@@ -41,7 +41,7 @@ def test_wrong_value(folder):
     check('a wrong value: where the page is, and the last acts on it',
           'usvm_query: ' in done.stdout and 'last acts on it' in done.stdout, done)
     check('a wrong value: the same work is a command',
-          'usvm oracle --seed 1 --round 0 --rounds 1 ' in done.stdout, done)
+          f'{PLANTED} oracle --seed 1 --round 0 --rounds 1 ' in done.stdout, done)
     again = re.search(r'made smaller in \d+ runs: (\d+) steps, failed ([1-3]) of 3', done.stdout)
     check('a wrong value: had again, and smaller', again and int(again[1]) < 100, done)
     if not again:
@@ -61,7 +61,7 @@ def test_others():
                    'move', '--shrink', '0', '--still', '2')
         check(f'{plant}: {word}, what each thread does, status 1',
               done.returncode == 1 and f'{word}: ' in done.stdout and text in done.stdout
-              and '  thread 0: ' in done.stdout and 'mismatches                1' in done.stdout,
+              and '  thread 0: ' in done.stdout and 'of the rounds before:\n' in done.stdout,
               done)
 
 
@@ -78,6 +78,8 @@ def test_right():
     check('the same seed is the same work', once and once == again)
     listed = run(PLANTED, '--plants')
     check('--plants lists them', listed.returncode == 0 and 'REMOVE_KEEPS\t' in listed.stdout)
+    check('--plants marks those that are looked for', 0 < listed.stdout.count(
+        '\tmake oracle-plants\n') < len(listed.stdout.splitlines()))
     check('--plant finds its way from the plain command',
           run(USVM, '--plants').stdout == listed.stdout)
     check('a plant that there is none of: status 2',

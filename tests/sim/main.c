@@ -105,6 +105,8 @@ struct plant_text {
 #define PLANT_TEXT(name, law, text) { #name, law, text },
 static const struct plant_text plant_texts[] = { PLANTS(PLANT_TEXT) };
 
+static const char *program; /* as it was called */
+
 /* A run that failed behind the last step at which an operation may begin is the same only
  * where that step is. */
 static void print_repeat(const struct run_case *c, const struct run_result *result)
@@ -113,10 +115,10 @@ static void print_repeat(const struct run_case *c, const struct run_result *resu
 	const char *option = plant ? "--plant " : "", *blank = plant ? " " : "";
 	const char *marked = plan_marked ? "--marked " : "";
 
-	printf("  again:  usvm sim %s%s%s%s--profile %s --seed %lu --steps %lu --replay\n"
-	       "  small:  usvm sim %s%s%s%s--profile %s --seed %lu --steps %lu --minimise\n",
-	       option, name, blank, marked, c->profile->name, (unsigned long)c->seed,
-	       (unsigned long)MIN(result->steps, c->steps), option, name, blank, marked,
+	printf("  again:  %s %s%s%s%s--profile %s --seed %lu --steps %lu --replay\n"
+	       "  small:  %s %s%s%s%s--profile %s --seed %lu --steps %lu --minimise\n",
+	       program, option, name, blank, marked, c->profile->name, (unsigned long)c->seed,
+	       (unsigned long)MIN(result->steps, c->steps), program, option, name, blank, marked,
 	       c->profile->name, (unsigned long)c->seed, (unsigned long)c->steps);
 }
 
@@ -505,6 +507,7 @@ int main(int argc, char **argv)
 	struct run_case *c;
 	int status;
 
+	program = argv[0];
 	options.profile = plan_profile("default");
 	parse(&options, argc, argv);
 	if (!outcome || !shared)

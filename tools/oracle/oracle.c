@@ -217,8 +217,9 @@ static void print_text_option(const char *name, const char *value)
 static void print_command(const struct options *o, uint64_t round)
 {
 	printf("  seed %" PRIu64 ", round %" PRIu64 ", %s; the same work, not the same order:\n"
-	       "  usvm oracle --seed %" PRIu64 " --round %" PRIu64 " --rounds 1 --threads %"
-	       PRIu64, o->seed, round, run->setting.spec, o->seed, round, o->threads);
+	       "  %s oracle --seed %" PRIu64 " --round %" PRIu64 " --rounds 1 --threads %"
+	       PRIu64, o->seed, round, run->setting.spec, run->program, o->seed, round,
+	       o->threads);
 	if (o->steps != STEPS)
 		printf(" --steps %" PRIu64, o->steps);
 	print_text_option("mode", o->mode);
@@ -235,7 +236,7 @@ static int failed(const struct options *o, uint64_t round)
 	enum failure_kind kind = run->failure.kind;
 	uint32_t area = run->failure.area;
 	uint64_t still = o->still_seconds < STILL_AGAIN ? o->still_seconds : STILL_AGAIN;
-	struct totals t = sum();
+	struct totals before = totals;
 	char save[64];
 
 	printf("%s", isatty(STDOUT_FILENO) ? "\n" : "");
@@ -248,7 +249,9 @@ static int failed(const struct options *o, uint64_t round)
 	if (o->shrink_seconds)
 		shrink(log, kind, area, (uint32_t)o->shrink_seconds, (uint32_t)still,
 		       o->save ? o->save : save);
-	print_totals(&t, 1);
+	before.rounds--;
+	printf("  of the rounds before:\n");
+	print_totals(&before, 0);
 	return command_flush(EXIT_WRONG);
 }
 
@@ -467,7 +470,7 @@ static int text_option(int option, struct options *o, char **argv)
 	switch (option) {
 	case OPTION_VRAM:
 		o->vram = optarg;
-		return 0;
+		return command_check_vram(&oracle_command, optarg);
 	case OPTION_DEVICE:
 		o->device = optarg;
 		return 0;
@@ -582,6 +585,7 @@ static int oracle_run(int argc, char **argv)
 	run = shared_memory(sizeof(*run));
 	run->without = options.without;
 	run->plant = options.plant;
+	run->program = argv[-1];
 	run->steps_per_thread = (uint32_t)options.steps;
 	if (options.script)
 		return run_script(&options);
@@ -608,7 +612,7 @@ const struct command oracle_command = {
 		 "  --seconds N         run for so long (10)\n"
 		 "  --seed S            what is done; it is printed\n"
 		 "  --threads T         1 to 8 (3), each with a queue\n"
-		 "  --vram SIZE         device memory (8M)\n"
+		 "  --vram SIZE         device memory, a multiple of 2M (8M)\n"
 		 "  --mode move|copy    how pages reach it (by turns)\n"
 		 "  --device SPEC       a device as usvm_open() takes it, instead\n"
 		 "  --rounds N          not --seconds: so many rounds, the first of them...\n"
@@ -623,7 +627,9 @@ const struct command oracle_command = {
 		 "  --script FILE       do that again, each step by its thread, in that order\n"
 		 "  --one-thread        ...all by one thread\n"
 		 "  --times N           ...so often\n"
-		 "  --plant NAME        with a bug in usvm; --plants lists them\n"
+		 "  --plant NAME        with a bug in usvm; --plants lists them, and which of\n"
+		 "                      them `make oracle-plants' looks for\n"
+		 "  --help              print this text\n"
 		 "\n"
 		 "Exit status: 0; 1 something is wrong; 2 bad usage; 77 nothing can migrate\n"
 		 "here, see usvm doctor. docs/testing.md explains what is printed.\n",

@@ -563,6 +563,7 @@ struct run {
 	uint32_t steps_per_thread;
 	const char *without;     /* operations that are left out */
 	const char *plant;       /* the bug that is in the library, or NULL */
+	const char *program;     /* `usvm', as it was called */
 
 	struct usvm *gpu;
 	struct usvm_vm *vm;

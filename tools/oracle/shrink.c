@@ -118,7 +118,7 @@ static void tell_result(struct search *search, const char *save)
 	if (err)
 		printf("  %s: %s\n", save, strerror(-err));
 	else
-		printf("  again: usvm oracle --script %s%s%s%s\n", save,
+		printf("  again: %s oracle --script %s%s%s%s\n", run->program, save,
 		       search->one_thread ? " --one-thread" : "",
 		       run->plant ? " --plant " : "", run->plant ? run->plant : "");
 }

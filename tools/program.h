@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chaos/program.h - can an agent be loaded into this program?
+ * tools/program.h - can a library be preloaded into this program?
  */
-#ifndef CHAOS_PROGRAM_H
-#define CHAOS_PROGRAM_H
+#ifndef TOOLS_PROGRAM_H
+#define TOOLS_PROGRAM_H
 
 #include <stddef.h>
 
@@ -15,7 +15,7 @@
 int program_find(const char *name, char *path, size_t bytes);
 
 /**
- * program_refuses() - why no agent could be loaded into the program at @path
+ * program_refuses() - why no library could be preloaded into the program at @path
  * @why: out: @bytes of room
  *
  * A script is judged by its interpreter.

@@ -2,7 +2,7 @@
 /*
  * DOC: what can be preloaded into
  *
- * The dynamic linker of the C library that the agent was built for loads it, if the
+ * The dynamic linker of the C library that usvm was built for loads a library, if the
  * program has one, and if the kernel does not tell it to be careful: a program that gets
  * other rights by being run (set-user-ID and the like) ignores LD_PRELOAD.
  */
@@ -127,7 +127,7 @@ static int judge_elf(int fd, const char *path, char *why, size_t bytes)
 		return say(why, bytes, path, "is statically linked: nothing can be preloaded");
 	name = strrchr(linker, '/');
 	if (strcmp(name ? name + 1 : linker, LINKER) != 0)
-		return say(why, bytes, path, "is of another C library than the agent");
+		return say(why, bytes, path, "is of another C library than usvm");
 	return 0;
 }
 
@@ -157,8 +157,9 @@ int program_refuses(const char *path, char *why, size_t bytes)
 		int result;
 
 		if (fd < 0)
-			return errno == EACCES ? say(why, bytes, at, "may not be read: an "
-							"agent could not look at itself there") :
+			return errno == EACCES ? say(why, bytes, at,
+						     "may not be read: what is preloaded could "
+						     "not look at itself there") :
 						 -errno;
 		got = pread(fd, head, HEAD_BYTES - 1, 0);
 		head[got > 0 ? got : 0] = '\0';
