@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 char *__realpath_chk(const char *path, char *resolved, size_t bytes);
@@ -151,6 +152,63 @@ SHIM_EXPORT int scandir(const char *path, struct dirent ***names,
 	char buffer[SHIM_PATH_MAX];
 
 	return shim_real()->scandir(shim_path(path, buffer), names, filter, compare);
+}
+
+/* Files of the tree have no attributes, whatever the file system below it keeps.
+ * Return: 0: @path is not of the tree; ENOTSUP; why it cannot be looked at. */
+static int tree_attributes(const char *path)
+{
+	char buffer[SHIM_PATH_MAX];
+	const char *real = shim_path(path, buffer);
+	struct stat st;
+
+	if (real == path)
+		return 0;
+	return shim_real()->lstat(real, &st) ? errno : ENOTSUP;
+}
+
+static ssize_t get_attribute(ssize_t (*get)(const char *, const char *, void *, size_t),
+			     const char *path, const char *name, void *value, size_t bytes)
+{
+	int error = tree_attributes(path);
+
+	if (!error)
+		return get(path, name, value, bytes);
+	errno = error;
+	return -1;
+}
+
+static ssize_t list_attributes(ssize_t (*list)(const char *, char *, size_t), const char *path,
+			       char *names, size_t bytes)
+{
+	int error = tree_attributes(path);
+
+	if (!error)
+		return list(path, names, bytes);
+	if (error == ENOTSUP)
+		return 0;
+	errno = error;
+	return -1;
+}
+
+SHIM_EXPORT ssize_t getxattr(const char *path, const char *name, void *value, size_t bytes)
+{
+	return get_attribute(shim_real()->getxattr, path, name, value, bytes);
+}
+
+SHIM_EXPORT ssize_t lgetxattr(const char *path, const char *name, void *value, size_t bytes)
+{
+	return get_attribute(shim_real()->lgetxattr, path, name, value, bytes);
+}
+
+SHIM_EXPORT ssize_t listxattr(const char *path, char *names, size_t bytes)
+{
+	return list_attributes(shim_real()->listxattr, path, names, bytes);
+}
+
+SHIM_EXPORT ssize_t llistxattr(const char *path, char *names, size_t bytes)
+{
+	return list_attributes(shim_real()->llistxattr, path, names, bytes);
 }
 
 SHIM_EXPORT int fstatfs(int fd, struct statfs *fs)

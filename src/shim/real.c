@@ -48,6 +48,10 @@ const struct shim_real *shim_real(void)
 	FIND(scandir64);
 	FIND(fstatfs);
 	FIND(statfs);
+	FIND(getxattr);
+	FIND(lgetxattr);
+	FIND(listxattr);
+	FIND(llistxattr);
 	FIND(statx);
 	FIND(_exit);
 	ATOMIC_STORE_RELEASE(&found, 1);

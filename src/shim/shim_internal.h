@@ -77,6 +77,10 @@ struct shim_real {
 			 int (*compare)(const struct dirent64 **, const struct dirent64 **));
 	int (*fstatfs)(int fd, struct statfs *fs);
 	int (*statfs)(const char *path, struct statfs *fs);
+	ssize_t (*getxattr)(const char *path, const char *name, void *value, size_t bytes);
+	ssize_t (*lgetxattr)(const char *path, const char *name, void *value, size_t bytes);
+	ssize_t (*listxattr)(const char *path, char *list, size_t bytes);
+	ssize_t (*llistxattr)(const char *path, char *list, size_t bytes);
 	int (*statx)(int dir, const char *path, int flags, unsigned int mask,
 		     struct statx *stx);
 	void (*_exit)(int status) __attribute__((noreturn));

@@ -35,6 +35,12 @@ def counts(text):
         r'process \d+: (\d+) jobs, (\d+) pages to the device, (\d+) home', text))
 
 
+def test_listing():
+    status, out, err = run([], '-l', '/dev/dri', program='ls')
+    check('ls -l /dev/dri: the card, and no complaint',
+          status == 0 and 'card0' in out and err == '', status, err)
+
+
 def test_stats():
     status, out, err = run(['--stats'], program=HELLO)
     seen = counts(err)
@@ -143,6 +149,7 @@ def main():
     if status == 0 and seen and not seen[0][1]:
         print('SKIP: nothing migrates here')
         return 77
+    test_listing()
     test_stats()
     test_migration()
     test_placement()

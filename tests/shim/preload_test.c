@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 /* Declared with fortification only. */
 int __open_2(const char *path, int flags);
@@ -117,6 +118,20 @@ static void duplicates_of_every_kind_are_one_file(void)
 	CHECK(make_vm(fd) == 1 && !syscall(SYS_close, fd));
 	CHECK(open("/dev/null", O_RDWR) == fd && !make_vm(fd));
 	CHECK(!close(fd));
+}
+
+static void nothing_of_a_card_has_attributes(void)
+{
+	static const char name[] = "security.selinux";
+	char text[64];
+
+	CHECK(getxattr(CARD, name, text, sizeof(text)) < 0 && errno == ENOTSUP);
+	CHECK(lgetxattr("/dev/dri", name, text, sizeof(text)) < 0 && errno == ENOTSUP);
+	CHECK(!listxattr(CARD, text, sizeof(text)) && !llistxattr("/dev/dri", NULL, 0));
+	CHECK(getxattr("/dev/dri/card7", name, text, sizeof(text)) < 0 && errno == ENOENT);
+	CHECK(listxattr("/dev/dri/card7", text, sizeof(text)) < 0 && errno == ENOENT);
+	CHECK(lgetxattr("/nowhere", name, text, sizeof(text)) < 0 && errno == ENOENT);
+	CHECK(llistxattr("/nowhere", text, sizeof(text)) < 0 && errno == ENOENT);
 }
 
 static void every_way_to_look_says_device(void)
@@ -354,6 +369,7 @@ int main(int argc, char **argv)
 	other_files_are_what_they_were();
 	duplicates_of_every_kind_are_one_file();
 	every_way_to_look_says_device();
+	nothing_of_a_card_has_attributes();
 	links_do_not_tell_of_the_tree();
 	texts_can_be_read();
 	objects_are_mapped_shared_and_can_be_read();
