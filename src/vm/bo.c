@@ -36,7 +36,7 @@
 
 /* Of one ops->copy: what the device promised to be quick with. */
 #define COPY_BYTES HUGE_BYTES
-#define ROOM_TRIES 1000u /* for room that others take, each time, before one has it */
+#define ROOM_TRIES 100u /* for room that others take, each time, before one has it */
 
 static struct lock *event_lock_of(const struct vm_bo *bo)
 {

@@ -383,7 +383,7 @@ static void a_vm_dies_behind_the_faults_it_accepted(void **state)
 /* --- room ---------------- */
 
 #define OBJECT_AT (1ull << 40)
-#define ROOM_NS 2500000000u
+#define ROOM_NS 1000000000u
 
 /* Two vms have an object that fills the device; one of them has another beside it. */
 struct rivals {
