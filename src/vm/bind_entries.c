@@ -242,12 +242,14 @@ int vm_validate(struct vm *vm)
 {
 	struct span all = { 0, GPU_END };
 	struct interval_node *node, *last = NULL;
+	struct vm_room *room = &vm->device->room;
 	int err;
 
 	/* Two that have each pinned a part would both find no room. */
 	lock_acquire(&vm->device->validate_lock);
+	vm_room_give_turns(room);
 	lock_acquire(&vm->lock);
-	ATOMIC_ADD(&vm->device->validation, 1u);
+	vm_room_validate(room);
 	err = pin_all(vm, &last);
 	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
 	     node = node == last ? NULL : interval_tree_next(node, all)) {
@@ -256,8 +258,7 @@ int vm_validate(struct vm *vm)
 		if (bind->bo && vm_bo_need(bind->bo) != VM_NEED_PURGED)
 			vm_bo_unpin(bind->bo);
 	}
-	ATOMIC_ADD(&vm->device->validation, 1u);
-	wait_wake_all(&vm->device->validated);
+	vm_room_validated(room);
 	lock_release(&vm->lock);
 	lock_release(&vm->device->validate_lock);
 	return err;

@@ -217,45 +217,19 @@ static const struct vram_bo_ops bo_ops = {
 
 /* --- a place ------------------------------------------------------------------------------ */
 
-/*
- * Room is short for a moment where others fill blocks that they have pinned: whoever may
- * be nowhere else waits for them. Who has counted a pin of his waits for no object, and
- * for no lock of a vm, until it has passed.
- */
+/* Room is short for a moment where others fill blocks that they have pinned: whoever may be
+ * nowhere else waits for them. */
 static int make_room(struct vm_bo *bo, bool evict, struct vram_bo **out)
 {
 	struct vm_device *device = bo->device;
 
 	for (uint32_t tries = 0;; tries++) {
-		uint32_t ticket = wait_ticket(&device->pins_passed);
-		uint32_t passed = ATOMIC_LOAD(&device->passed_pins);
+		uint32_t passed = ATOMIC_LOAD(&device->room.passed_pins);
 		int err = vram_bo_create(device->vram, bo->bytes, &bo_ops, bo, evict, out);
 
-		if (err != -ENOSPC || !evict || tries == ROOM_TRIES)
+		if (err != -ENOSPC || !evict || tries == ROOM_TRIES ||
+		    !vm_room_comes(&device->room, passed))
 			return err;
-		if (ATOMIC_LOAD(&device->passing_pins))
-			wait_sleep(&device->pins_passed, ticket, BASE_FOREVER);
-		else if (ATOMIC_LOAD(&device->passed_pins) == passed)
-			return err;
-	}
-}
-
-/*
- * Who validates pins all that his vm has, for as long as that takes. Wait for the end of it
- * if one was at it when device->validation was @before, or since. The caller has neither that
- * vm's lock nor an object that is CHANGING, for which the other might wait in turn.
- * Return: false: it was nobody.
- */
-static bool validation_is_over(struct vm_device *device, uint32_t before)
-{
-	for (;;) {
-		uint32_t ticket = wait_ticket(&device->validated);
-
-		if (ATOMIC_LOAD(&device->validation) != before)
-			return true;
-		if (!(before & 1))
-			return false;
-		wait_sleep(&device->validated, ticket, BASE_FOREVER);
 	}
 }
 
@@ -398,14 +372,15 @@ static int validate_once(struct vm_bo *bo, bool pin)
 
 int vm_bo_validate(struct vm_bo *bo)
 {
-	for (uint32_t tries = 0;; tries++) {
-		uint32_t before = ATOMIC_LOAD(&bo->device->validation);
-		int err = validate_once(bo, false);
+	struct vm_turn turn = { .room = &bo->device->room };
+	int err;
 
-		if (err != -ENOSPC || tries == ROOM_TRIES ||
-		    !validation_is_over(bo->device, before))
-			return err;
-	}
+	do {
+		vm_turn_try(&turn);
+		err = validate_once(bo, false);
+	} while (err == -ENOSPC && vm_turn_again(&turn));
+	vm_turn_over(&turn);
+	return err;
 }
 
 /* By one who validates. */
@@ -537,11 +512,13 @@ NO_LOCK_ANALYSIS static int move_to_device(struct vm_bo *bo)
 	return give_place(bo, VM_BO_DEVICE, false, before);
 }
 
-/* One try. Return: as vm_bo_move(), or -EAGAIN. */
-static int move(struct vm_bo *bo, enum vm_bo_place place)
+/* Return: as vm_bo_move(), or -EAGAIN someone else is at it. */
+static int try_move(struct vm_bo *bo, enum vm_bo_place place)
 {
 	struct vram_bo *vram_bo;
 
+	if (vm_device_is_unplugged(bo->device))
+		return -ENODEV;
 	lock_settled(bo);
 	if (bo->state == (place == VM_BO_DEVICE ? VM_BO_IN_DEVICE : VM_BO_IN_SYSTEM)) {
 		lock_release(event_lock_of(bo));
@@ -563,22 +540,28 @@ static int move(struct vm_bo *bo, enum vm_bo_place place)
 	return move_to_system(bo, vram_bo);
 }
 
+static int move(struct vm_bo *bo, enum vm_bo_place place)
+{
+	int err;
+
+	while ((err = try_move(bo, place)) == -EAGAIN)
+		base_host->cpu_yield();
+	return err;
+}
+
 int vm_bo_move(struct vm_bo *bo, enum vm_bo_place place)
 {
+	struct vm_turn turn = { .room = &bo->device->room };
+	int err;
+
 	if ((place != VM_BO_SYSTEM && place != VM_BO_DEVICE) || !(bo->placement & place))
 		return -EINVAL;
-	for (uint32_t tries = 0;;) {
-		uint32_t before = ATOMIC_LOAD(&bo->device->validation);
-		int err = vm_device_is_unplugged(bo->device) ? -ENODEV : move(bo, place);
-
-		if (err == -EAGAIN) {
-			base_host->cpu_yield();
-			continue;
-		}
-		if ((err != -ENOSPC && err != -EBUSY) || tries++ == ROOM_TRIES ||
-		    !validation_is_over(bo->device, before))
-			return err;
-	}
+	do {
+		vm_turn_try(&turn);
+		err = move(bo, place);
+	} while ((err == -ENOSPC || err == -EBUSY) && vm_turn_again(&turn));
+	vm_turn_over(&turn);
+	return err;
 }
 
 /* --- life ------------------------------------------------------------------------------------ */

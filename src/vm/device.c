@@ -94,8 +94,7 @@ int vm_device_create(struct mm *mm, const struct vm_device_config *config,
 	pool_init(&device->bo_pool, sizeof(struct vm_svm_bo), "vm_device.bo_pool");
 	pool_init(&device->object_pool, sizeof(struct vm_bo), "vm_device.object_pool");
 	wait_init(&device->pending_wait);
-	wait_init(&device->pins_passed);
-	wait_init(&device->validated);
+	vm_room_init(&device->room);
 	list_init(&device->quiesce.node);
 	err = vram_create(config->vram_bytes, &device->vram);
 	if (err)

@@ -131,19 +131,6 @@ const struct pagemap_devmem_ops vm_devmem_ops = {
 	.release = devmem_release,
 };
 
-void vm_pin_passing(struct vm_device *device)
-{
-	ATOMIC_ADD(&device->passing_pins, 1u);
-}
-
-void vm_pin_passed(struct vm_device *device)
-{
-	/* Who finds none passing, finds that one has. */
-	ATOMIC_ADD(&device->passed_pins, 1u);
-	ATOMIC_SUB(&device->passing_pins, 1u);
-	wait_wake_all(&device->pins_passed);
-}
-
 /* Device memory for the pages of @span; pinned, with one reference to its devmem. */
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **out)
 {

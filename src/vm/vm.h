@@ -78,6 +78,18 @@ struct vm_stayed {
 
 #define VM_STAYED_MAX 64
 
+/* Who waits for room in device memory, and for whom: see room.c. */
+struct vm_room {
+	uint32_t passing_pins; /* atomic: see vm_pin_passing() */
+	uint32_t passed_pins;  /* atomic: how many have, ever */
+	struct wait pins_passed;
+	uint32_t validation; /* atomic: odd while one validates, with its vm.lock */
+	struct wait validated;
+	uint32_t turns[2];  /* atomic: who has a turn before the next validation, and after it */
+	uint32_t turn_side; /* atomic: which of the two who comes now is in; under validate_lock */
+	struct wait turns_over;
+};
+
 struct vm_device {
 	struct vm_device_config config;
 	struct mm *mm;
@@ -89,9 +101,7 @@ struct vm_device {
 	uint64_t inval_ns;                 /* under event_lock: not counted yet */
 	struct pool bo_pool;               /* of struct vm_svm_bo */
 	struct pool object_pool;           /* of struct vm_bo */
-	uint32_t passing_pins;             /* atomic: see vm_pin_passing() */
-	uint32_t passed_pins;              /* atomic: how many have, ever */
-	struct wait pins_passed;
+	struct vm_room room;
 	struct lock vms_lock;              /* leaf */
 	struct vm *vms[VM_PER_DEVICE_MAX] GUARDED_BY(&vms_lock); /* NULL: takes no faults */
 	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */
@@ -99,8 +109,6 @@ struct vm_device {
 	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
 	struct wait pending_wait;           /* some vm's pending_work went down */
 	struct lock validate_lock;          /* before any vm.lock: one vm at a time pins all */
-	uint32_t validation;                /* atomic: odd while one does, with its vm.lock */
-	struct wait validated;
 	struct lock stayed_lock;            /* leaf */
 	struct vm_stayed stayed[VM_STAYED_MAX] GUARDED_BY(&stayed_lock);
 	uint32_t stayed_count GUARDED_BY(&stayed_lock); /* of all times; no more are kept */

@@ -94,10 +94,55 @@ uint64_t vm_now_ns(const struct vm_device *device);
 /* vm.c */
 void vm_remove_ranges(struct vm *vm) MUST_HOLD(&vm->lock);
 
-/* svm_bo.c */
+/* room.c */
 /* Between the two a block is pinned by someone who waits for nobody that wants room. */
 void vm_pin_passing(struct vm_device *device);
 void vm_pin_passed(struct vm_device *device);
+
+void vm_room_init(struct vm_room *room);
+
+/**
+ * vm_room_comes() - has room come since @passed_before, or does it by a pin that passes?
+ * @passed_before: room.passed_pins before the caller found no room
+ *
+ * Context: may block until a pin has passed. The caller has counted none of his own.
+ */
+bool vm_room_comes(struct vm_room *room, uint32_t passed_before);
+
+/** vm_room_validate() - what is pinned from here on is unpinned by vm_room_validated()
+ * vm_room_give_turns(): who has found no room for the last one comes first.
+ * Context: validate_lock is held; the first, also the vm.lock; the second may block, no
+ * vm.lock is held. */
+void vm_room_give_turns(struct vm_room *room);
+void vm_room_validate(struct vm_room *room);
+void vm_room_validated(struct vm_room *room);
+
+/*
+ * A turn: a loop of tries, for which the next validation waits once one of them has found no
+ * room for a validation.
+ *
+ *     struct vm_turn turn = { .room = room };
+ *     do {
+ *             vm_turn_try(&turn);
+ *             err = ...
+ *     } while (err == -ENOSPC && vm_turn_again(&turn));
+ *     vm_turn_over(&turn);
+ *
+ * Context: vm_turn_again() may block, until a validation is over. The caller holds no
+ * validate_lock, not the lock of a vm that validates, and no object that is CHANGING.
+ */
+struct vm_turn {
+	struct vm_room *room;
+	uint32_t before; /* room.validation at the last try */
+	uint32_t side;
+	bool taken;
+};
+
+void vm_turn_try(struct vm_turn *turn);
+bool vm_turn_again(struct vm_turn *turn);
+void vm_turn_over(struct vm_turn *turn);
+
+/* svm_bo.c */
 extern const struct pagemap_devmem_ops vm_devmem_ops;
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **bo);
 void vm_svm_bo_filled(struct vm_svm_bo *bo);

@@ -291,9 +291,9 @@ static void what_an_object_left_is_free_when_who_waits_for_room_is_told(void **s
 	waker = f;
 	ours.unpark = look_for_room;
 	base_host = &ours;
-	f->gpu.device->pins_passed.waiters++;
+	f->gpu.device->room.pins_passed.waiters++;
 	assert_int_equal(vm_bo_move(bo, VM_BO_SYSTEM), 0);
-	f->gpu.device->pins_passed.waiters--;
+	f->gpu.device->room.pins_passed.waiters--;
 	base_host = before;
 	assert_int_equal(f->test[0], 1);
 	vm_bo_put(bo);
