@@ -79,7 +79,7 @@ static void zap(struct gpusvm *svm, struct gpusvm_range *range, struct span span
 	if (!gpusvm_range_has_mapped(range))
 		return;
 	if (type == MM_EVENT_FAULT && span_has_mapped(range, span))
-		ATOMIC_STORE_RELAXED(&range->cpu_faults, range->cpu_faults + 1);
+		ATOMIC_STORE_RELAXED(&range->losses, range->losses + 1);
 	svm->ops->invalidate(svm, range, span);
 	mapped_bits(range, span, false);
 }
@@ -286,15 +286,15 @@ void gpusvm_range_remove(struct gpusvm *svm, struct gpusvm_range *range)
 	notifier_put(svm, n);
 }
 
-uint32_t gpusvm_range_take_cpu_faults(struct gpusvm *svm, struct gpusvm_range *range)
+uint32_t gpusvm_range_take_losses(struct gpusvm *svm, struct gpusvm_range *range)
 {
-	uint32_t count = ATOMIC_LOAD_RELAXED(&range->cpu_faults);
+	uint32_t count = ATOMIC_LOAD_RELAXED(&range->losses);
 
 	if (!count)
 		return 0;
 	lock_acquire(&svm->notifier_lock);
-	count = range->cpu_faults;
-	ATOMIC_STORE_RELAXED(&range->cpu_faults, 0);
+	count = range->losses;
+	ATOMIC_STORE_RELAXED(&range->losses, 0);
 	lock_release(&svm->notifier_lock);
 	return count;
 }

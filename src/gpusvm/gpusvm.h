@@ -53,7 +53,7 @@ struct gpusvm_range {
 	bool writable;                   /* those entries allow writes */
 	bool unmapped;                   /* memory under it went: to be collected */
 	bool partly_unmapped;            /* implies unmapped */
-	uint32_t cpu_faults;             /* that took back what was mapped */
+	uint32_t losses;                 /* mapped pages that somebody else wanted, and took */
 	bool in_place;                   /* the driver's own, under the driver lock */
 };
 
@@ -174,9 +174,9 @@ void gpusvm_range_set_mapped(struct gpusvm *svm, struct gpusvm_range *range,
 /** gpusvm_range_is_mapped() - the page of @addr has an entry; advisory without the lock */
 bool gpusvm_range_is_mapped(const struct gpusvm_range *range, uint64_t addr);
 
-/** gpusvm_range_take_cpu_faults() - how many CPU faults took back pages that were mapped,
- * since it was asked last. Driver lock held. */
-uint32_t gpusvm_range_take_cpu_faults(struct gpusvm *svm, struct gpusvm_range *range);
+/** gpusvm_range_take_losses() - how often pages that were mapped went because the CPU or
+ * another device wanted one, since it was asked last. Driver lock held. */
+uint32_t gpusvm_range_take_losses(struct gpusvm *svm, struct gpusvm_range *range);
 
 /** gpusvm_range_has_mapped() - some page has an entry; advisory without the lock */
 bool gpusvm_range_has_mapped(const struct gpusvm_range *range);
@@ -189,9 +189,9 @@ enum gpusvm_keep {
 };
 
 /** gpusvm_evict() - bring pages of @span home that a device has, but those of @keep: enum
- * gpusvm_keep. Context: [worker].
+ * gpusvm_keep. @wanted: for an access, see gpusvm_range_take_losses(). Context: [worker].
  * Return: 0, -EBUSY. Upstream: drm_gpusvm_range_evict(); ours leaves holes as they are. */
 MUST_CHECK int gpusvm_evict(struct gpusvm *svm, struct span span,
-			    const struct pagemap *pagemap, uint32_t keep);
+			    const struct pagemap *pagemap, uint32_t keep, bool wanted);
 
 #endif

@@ -153,7 +153,7 @@ static const struct mm_entry_owner *first_to_leave(struct mm *mm, struct span sp
 }
 
 int gpusvm_evict(struct gpusvm *svm, struct span span, const struct pagemap *pagemap,
-		 uint32_t keep)
+		 uint32_t keep, bool wanted)
 {
 	int err = 0;
 
@@ -164,7 +164,8 @@ int gpusvm_evict(struct gpusvm *svm, struct span span, const struct pagemap *pag
 
 		if (!owner)
 			break;
-		err = mm_bring_home(svm->mm, span, owner);
+		err = mm_bring_home_for(svm->mm, span, owner,
+					wanted ? MM_EVENT_FAULT : MM_EVENT_MIGRATE);
 	}
 	return err;
 }

@@ -102,7 +102,7 @@ static int hand_over_locked(struct mm *mm, struct mm_hand_over *hand)
 	mm_entry_split(mm, hand->span.start);
 	mm_entry_split(mm, hand->span.end);
 	if (!PLANTED(PEER_UNREVOKED))
-		mm_invalidate_locked(mm, hand->span, MM_EVENT_MIGRATE); /* Q3 */
+		mm_invalidate_locked(mm, hand->span, hand->why); /* Q3 */
 	mm_frames_used(hand->owner, hand->span, hand->frame, used);
 	entry = first_wanted(mm, hand, hand->span.start);
 	while (entry && !err) {
@@ -130,6 +130,7 @@ int mm_hand_over(struct mm *mm, struct mm_hand_over *hand)
 
 	ASSERT(IS_ALIGNED(hand->span.start | hand->span.end | hand->frame, PAGE_BYTES));
 	ASSERT(!span_is_empty(hand->span) && span_bytes(hand->span) <= HUGE_BYTES);
+	ASSERT(hand->why == MM_EVENT_MIGRATE || hand->why == MM_EVENT_FAULT);
 	hand->pages = 0;
 	mm_lock(mm);
 	err = first_wanted(mm, hand, hand->span.start) ? 0 : -ENOENT;

@@ -303,7 +303,7 @@ int mm_bring_home_locked(struct mm *mm, struct span span, const struct mm_entry_
 
 /* At most 2 MiB of @span, from its first device page on; *@rest: where to go on. */
 static int bring_home_step(struct mm *mm, struct span span, const struct mm_entry_owner *owner,
-			   uint64_t *rest)
+			   enum mm_event_type why, uint64_t *rest)
 {
 	struct mm_entry *entry;
 	struct span step;
@@ -324,7 +324,7 @@ static int bring_home_step(struct mm *mm, struct span span, const struct mm_entr
 	step.end = MIN(step.end, step.start + HUGE_BYTES);
 	*rest = step.start;
 	if (!PLANTED(REVOKE_HOME))
-		mm_invalidate_locked(mm, step, MM_EVENT_MIGRATE); /* Q3 */
+		mm_invalidate_locked(mm, step, why); /* Q3 */
 	return mm_bring_home_locked(mm, step, owner);
 }
 
@@ -339,6 +339,12 @@ static void home_retry(struct mm *mm, int err, uint32_t moving_ticket)
 
 int mm_bring_home(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
 {
+	return mm_bring_home_for(mm, span, owner, MM_EVENT_MIGRATE);
+}
+
+int mm_bring_home_for(struct mm *mm, struct span span, const struct mm_entry_owner *owner,
+		      enum mm_event_type why)
+{
 	uint32_t tries = 0;
 	int err;
 
@@ -349,7 +355,7 @@ int mm_bring_home(struct mm *mm, struct span span, const struct mm_entry_owner *
 		if (err)
 			return -EBUSY;
 		mm_lock(mm);
-		err = bring_home_step(mm, span, owner, &span.start);
+		err = bring_home_step(mm, span, owner, why, &span.start);
 		if (err == -EAGAIN)
 			mm_stat_add(&mm->stats.retries, 1);
 		mm_unlock(mm, 2);
@@ -383,7 +389,8 @@ int mm_evict_owner(struct mm *mm, struct mm_entry_owner *owner)
 		struct mm_entry *entry = LIST_ENTRY(owner->entries.next, struct mm_entry,
 						    owner_link);
 
-		err = bring_home_step(mm, entry->node.span, owner, &rest);
+		err = bring_home_step(mm, entry->node.span, owner, MM_EVENT_MIGRATE,
+				      &rest);
 		if (err == -EAGAIN)
 			mm_stat_add(&mm->stats.retries, 1);
 		mm_unlock(mm, 2);

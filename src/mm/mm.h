@@ -121,7 +121,7 @@ enum mm_event_type {
 	MM_EVENT_CLEAR,   /* the pages go, the mapping stays (madvise) */
 	MM_EVENT_MIGRATE, /* pages are about to be taken or to come home */
 	MM_EVENT_RELEASE, /* the notifier's user goes away */
-	MM_EVENT_FAULT,   /* pages are about to come home: the CPU wants one */
+	MM_EVENT_FAULT,   /* as MIGRATE: the CPU, or another device, wants one for an access */
 };
 
 struct mm_event {
@@ -332,6 +332,7 @@ struct mm_hand_over {
 	struct span span;             /* in: at most 2 MiB */
 	struct mm_entry_owner *owner; /* in: who gets the pages */
 	uint64_t frame;               /* in: of span.start, in the owner's allocation */
+	enum mm_event_type why;       /* in: what is told to who has them: MIGRATE or FAULT */
 
 	uint64_t pages;               /* out: that changed hands */
 };
@@ -387,6 +388,10 @@ MUST_CHECK int mm_lose_locked(struct mm *mm, uint64_t addr);
  */
 MUST_CHECK int mm_bring_home(struct mm *mm, struct span span,
 			     const struct mm_entry_owner *owner);
+
+/** mm_bring_home_for() - mm_bring_home() for the sake of @why: MM_EVENT_MIGRATE or _FAULT */
+MUST_CHECK int mm_bring_home_for(struct mm *mm, struct span span,
+				 const struct mm_entry_owner *owner, enum mm_event_type why);
 
 /** mm_evict_owner() - bring all pages of @owner home, wherever they are mapped.
  * Context: [worker]. Return: 0, -EBUSY. */

@@ -207,7 +207,7 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 	if (migration->stay_ns)
 		mm_owner_stay(pagemap->config.mm, &devmem->zdd.owner, migration->stay_ns);
 	if (migration->peers)
-		peer_pages = pagemap_fetch_peers(devmem, migration->span);
+		peer_pages = pagemap_fetch_peers(devmem, migration);
 	if (peer_pages < span_pages(migration->span))
 		err = populate_from_home(devmem, &take, migration);
 	migration->peer_pages = peer_pages;

@@ -49,7 +49,8 @@ void pagemap_release_dead(struct mm_work *work);
 
 /* peer.c */
 /* Pages of @span that peers have come to @devmem. Return: how many did. */
-uint64_t pagemap_fetch_peers(struct pagemap_devmem *devmem, struct span span);
+uint64_t pagemap_fetch_peers(struct pagemap_devmem *devmem,
+			     const struct pagemap_migration *migration);
 bool pagemap_owner_is_peer(const struct mm_entry_owner *owner,
 			   const struct mm_entry_owner *other);
 int pagemap_fetch(struct mm_entry_owner *owner, uint64_t frame, const struct mm_entry *entry,

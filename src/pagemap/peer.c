@@ -159,18 +159,20 @@ static bool is_block_of_copies(struct pagemap_devmem *devmem, struct span span)
 	return other != NULL;
 }
 
-uint64_t pagemap_fetch_peers(struct pagemap_devmem *devmem, struct span span)
+uint64_t pagemap_fetch_peers(struct pagemap_devmem *devmem,
+			     const struct pagemap_migration *migration)
 {
 	struct pagemap *pagemap = devmem->pagemap;
 	struct mm_hand_over hand = {
-		.span = span,
+		.span = migration->span,
 		.owner = &devmem->zdd.owner,
-		.frame = span.start - devmem->addr,
+		.frame = migration->span.start - devmem->addr,
+		.why = migration->wanted ? MM_EVENT_FAULT : MM_EVENT_MIGRATE,
 	};
 	int err;
 
 	lock_acquire(&pagemap->take_lock);
-	if (is_block_of_copies(devmem, span))
+	if (is_block_of_copies(devmem, migration->span))
 		prepare_zeros(pagemap);
 	err = mm_hand_over(pagemap->config.mm, &hand);
 	lock_release(&pagemap->take_lock);

@@ -127,14 +127,17 @@ static void remember_busy(struct vm *vm, struct span span, uint64_t start_ns)
 }
 
 /*
- * Take the pages of @range to device memory, as far as possible. @stay_ns: so long the CPU
- * does not get them back. Return: 0 something may have moved; -errno nothing did.
+ * Take the pages of @range to device memory, as far as possible. @wanted: for an access.
+ * @stay_ns: so long the CPU does not get them back.
+ * Return: 0 something may have moved; -errno nothing did.
  */
-int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_t stay_ns)
+int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, bool wanted,
+	       uint64_t stay_ns)
 {
 	struct pagemap_migration migration = {
 		.span = range->node.span,
 		.fill = choose_fill(vm, range->node.span, addr),
+		.wanted = wanted,
 		.stay_ns = stay_ns,
 	};
 	uint64_t start = vm_now_ns(vm->device);
@@ -146,6 +149,9 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_
 	else
 		err = migrate_new(vm, &migration);
 	account_attempt(vm, migration.span, start);
+	/* What was invalidated for its own sake is no loss. */
+	if (migration.peer_pages)
+		(void)gpusvm_range_take_losses(&vm->svm, range);
 	if (err)
 		return err;
 	account(vm, &migration);

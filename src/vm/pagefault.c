@@ -171,8 +171,8 @@ static int migrate(struct service *s)
 	/* Only what is at home, or on a peer, can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
 		err = gpusvm_evict(&s->vm->svm, s->range->node.span, s->vm->device->pagemap,
-				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS);
-	return err ? err : vm_migrate(s->vm, s->range, s->addr, stay);
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS, !is_prefetch(s));
+	return err ? err : vm_migrate(s->vm, s->range, s->addr, !is_prefetch(s), stay);
 }
 
 /* It would be in vain, and nobody insists. */
@@ -290,7 +290,7 @@ static int get_pages_and_bind(struct service *s)
 	err = gpusvm_range_get_pages(&vm->svm, s->range, vm->device->pagemap, vm->pages);
 	if (err == -EOPNOTSUPP) {
 		err = gpusvm_evict(&vm->svm, s->range->node.span, vm->device->pagemap,
-				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_REACHED);
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_REACHED, !is_prefetch(s));
 		return err ? err : -EAGAIN;
 	}
 	if (err)

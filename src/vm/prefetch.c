@@ -53,7 +53,8 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 	}
 	lock_release(&vm->lock);
 	if (!span_is_empty(step->home))
-		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, step->keep);
+		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, step->keep,
+				    false);
 	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
 }
 

@@ -2,11 +2,12 @@
 /*
  * DOC: Blocks that go to and fro
  *
- * A block is 2 MiB of addresses. It *bounces* when a CPU fault took pages home that a GPU
- * had mapped, and the GPU faults there again. That is what a program does that works in
- * turns, and then one move of a huge page is the cheapest way. It is *thrash* when the
- * bounces follow each other so quickly that moving takes a good part of the time: within
- * THRASH_SHARE times what a move there and back takes, THRASH_BOUNCES times in a row.
+ * A block is 2 MiB of addresses. It *bounces* when an access of the CPU, or of another
+ * device, took pages away that a GPU had mapped, and the GPU faults there again. That is what
+ * a program does that works in turns, and then one move of a huge page is the cheapest way.
+ * It is *thrash* when the bounces follow each other so quickly that moving takes a good part
+ * of the time: within THRASH_SHARE times what a move there and back takes, THRASH_BOUNCES
+ * times in a row.
  *
  *         thrash                thrash                thrash
  *     2 MiB ------> 64 KiB pieces -----> 4 KiB pages -------> those pages at home
@@ -136,7 +137,7 @@ static void block_divide(struct vm *vm, struct vm_block *block, struct gpusvm_ra
 	timer_at(vm, now + quiet_ns(vm, block));
 }
 
-/* The page of @addr was the GPU's, is the CPU's, and the GPU wants it again. */
+/* The page of @addr was the GPU's, then another's, and the GPU wants it again. */
 static void bounced(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
 {
 	uint64_t now = vm_now_ns(vm->device);
@@ -182,7 +183,7 @@ struct span vm_thrash_look(struct vm *vm, uint64_t addr, bool by_name)
 		block = block_find(vm, addr);
 		if (block && block->grain)
 			block_set_grain(vm, block, 0);
-	} else if (range && gpusvm_range_take_cpu_faults(&vm->svm, range)) {
+	} else if (range && gpusvm_range_take_losses(&vm->svm, range)) {
 		bounced(vm, range, addr);
 	}
 	block = block_find(vm, addr);

@@ -179,7 +179,8 @@ void vm_binds_check(struct vm *vm) MUST_HOLD(&vm->lock);
 struct vm_bind *vm_bind_next(struct vm *vm, struct span span) MUST_HOLD(&vm->lock);
 
 /* migrate.c */
-int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, uint64_t stay_ns)
+int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, bool wanted,
+	       uint64_t stay_ns)
 	MUST_HOLD(&vm->lock);
 bool vm_is_busy(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
 

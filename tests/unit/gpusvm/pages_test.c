@@ -93,7 +93,7 @@ static void pages_of_another_device_must_come_home_first(void **state)
 	migrate(f, true, 8, 4);
 	assert_int_equal(get(f, range), -EOPNOTSUPP);
 	assert_int_equal(gpusvm_range_get_pages(&f->svm, range, NULL, &f->pages), -EOPNOTSUPP);
-	assert_int_equal(gpusvm_evict(&f->svm, range->node.span, f->pagemap, 0), 0);
+	assert_int_equal(gpusvm_evict(&f->svm, range->node.span, f->pagemap, 0, false), 0);
 	assert_int_equal(get(f, range), 0);
 	assert_int_equal(f->pages.count, 1);
 	expect_run(f, 0, heap_span(0, 512), false, HEAP);

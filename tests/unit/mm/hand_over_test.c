@@ -73,6 +73,7 @@ static struct mm_hand_over hand_of(uint64_t page, uint64_t pages)
 		.span = heap_span(page, pages),
 		.owner = &peer.owner.owner,
 		.frame = page * PAGE_BYTES,
+		.why = MM_EVENT_MIGRATE,
 	};
 }
 
@@ -283,6 +284,7 @@ static void who_has_it_does_not_change_how_it_came(void **state)
 	struct mm_hand_over hand = {
 		.span = span_make(OTHER, 16 * PAGE_BYTES),
 		.owner = &peer.owner.owner,
+		.why = MM_EVENT_MIGRATE,
 	};
 
 	fake_map(f->fake, hand.span, SYS_VMA_ANON_PRIVATE, READ_WRITE);

@@ -490,6 +490,107 @@ static void frames_that_were_left_are_poisoned(void **state)
 	expect_tags(f, 0, 16);
 }
 
+/* --- by turns ---------------- */
+
+#define ROUNDS 100u
+
+static void control_thrash(struct fixture *f)
+{
+	f->gpu.device->config.thrash_control = true;
+	f->other.device->config.thrash_control = true;
+	heap_fill(f, 0, 512);
+}
+
+/* Pages that changed places, either way. */
+static uint64_t moves(const struct fixture *f)
+{
+	const uint64_t *a = f->gpu.device->stats.value, *b = f->other.device->stats.value;
+
+	return a[VM_STAT_PAGES_TO_DEVICE] + a[VM_STAT_PAGES_FROM_PEER] +
+	       b[VM_STAT_PAGES_TO_DEVICE] + b[VM_STAT_PAGES_FROM_PEER];
+}
+
+static uint64_t take_turns(struct fixture *f, uint64_t page_a, uint64_t page_b)
+{
+	uint64_t before = moves(f);
+
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		gpu_write(f, heap(page_a), i);
+		if (page_a == page_b)
+			assert_int_equal(read_b(f, heap(page_b)), i);
+		else
+			write_b(f, heap(page_b), i);
+	}
+	return moves(f) - before;
+}
+
+static uint64_t bounces(struct fixture *f)
+{
+	return f->gpu.device->stats.value[VM_STAT_BOUNCES] +
+	       f->other.device->stats.value[VM_STAT_BOUNCES];
+}
+
+static void two_devices_that_share_a_page_leave_it_where_it_is(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t before;
+
+	control_thrash(f);
+	assert_true(take_turns(f, 7, 7) < 16 * 512);
+	before = bounces(f);
+	assert_true(before > 0);
+	assert_int_equal(take_turns(f, 7, 7), 0);
+	assert_int_equal(bounces(f), before);
+	expect_tags(f, 8, 504);
+}
+
+static void two_devices_that_share_a_block_alone_keep_their_parts(void **state)
+{
+	struct fixture *f = *state;
+
+	control_thrash(f);
+	assert_true(take_turns(f, 0, 256) < 16 * 512);
+	assert_int_equal(take_turns(f, 0, 256), 0);
+	assert_int_equal(place_of(f, heap(0)), 'a');
+	assert_int_equal(place_of(f, heap(256)), 'b');
+	expect_tags(f, 1, 255);
+}
+
+/* It was the program's wish. */
+static void what_is_asked_for_by_name_is_no_loss(void **state)
+{
+	struct fixture *f = *state;
+
+	control_thrash(f);
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		gpu_write(f, heap(7), i);
+		assert_int_equal(vm_prefetch(vm_b(f), heap_span(0, 512), VM_PLACE_DEVICE), 0);
+		assert_int_equal(place_of(f, heap(7)), 'b');
+	}
+	assert_int_equal(bounces(f), 0);
+}
+
+/* Its own pages beside those that it takes are revoked with them. */
+static void what_one_takes_itself_is_no_loss(void **state)
+{
+	const struct vm_attr attr = { .atomic = VM_ATOMIC_GLOBAL };
+	struct fixture *f = *state;
+
+	control_thrash(f);
+	/* So that no more goes to B. */
+	assert_int_equal(vm_advise(vm_b(f), heap_span(8, 8), VM_ATTR_ATOMIC, &attr), 0);
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
+		assert_int_equal(vm_prefetch(vm_b(f), heap_span(8, 8), VM_PLACE_DEVICE), 0);
+		expect_places(f, 0, 8, 'a');
+		expect_places(f, 8, 8, 'b');
+		assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
+		assert_int_equal(gpu_read(f, heap(8)), tag_of(8));
+		expect_places(f, 8, 8, 'a');
+	}
+	assert_int_equal(bounces(f), 0);
+}
+
 /* --- who is one ---------------- */
 
 static void pages_of_a_stranger_come_home_first(void **state)
@@ -612,6 +713,13 @@ int main(void)
 		IN(a_move_that_lies_has_moved, move_move),
 		ALL(what_is_left_in_frames_of_the_peer_is_not_seen),
 		IN(frames_that_were_left_are_poisoned, poisoned),
+		ALL(two_devices_that_share_a_page_leave_it_where_it_is),
+		IN(two_devices_that_share_a_page_leave_it_where_it_is, strangers),
+		ALL(two_devices_that_share_a_block_alone_keep_their_parts),
+		IN(two_devices_that_share_a_block_alone_keep_their_parts, strangers),
+		ALL(what_is_asked_for_by_name_is_no_loss),
+		IN(what_is_asked_for_by_name_is_no_loss, strangers),
+		ALL(what_one_takes_itself_is_no_loss),
 		IN(pages_of_a_stranger_come_home_first, strangers),
 		IN(pages_of_a_stranger_come_home_first, nobodies),
 		IN(pages_of_a_stranger_come_home_first, copy_copy_without_op),
