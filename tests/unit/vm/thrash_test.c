@@ -7,7 +7,7 @@
 #include "vm/vm_internal.h"
 
 #define MS 1000000ull
-#define ROUNDS 200u
+#define ROUNDS 128u
 
 static int set_up_thrash(void **state)
 {
