@@ -300,7 +300,7 @@ int usvm_prefetch(struct usvm_vm *vm, const void *addr, size_t bytes,
 enum usvm_location {
 	USVM_LOCATION_DEFAULT = 0,   /* the VM's device, as migrate= says */
 	USVM_LOCATION_SYSTEM = 1,    /* at home, used in place */
-	USVM_LOCATION_DEVICE = 2,    /* a device; another than the VM's: used in place */
+	USVM_LOCATION_DEVICE = 2,    /* a device; another than the VM's: there, used in place */
 	USVM_LOCATION_ELSEWHERE = 3, /* queries only: a device, another than the VM's */
 };
 

@@ -177,6 +177,10 @@ struct mm_quiesce {
 void mm_quiesce_insert(struct mm *mm, struct mm_quiesce *quiesce);
 void mm_quiesce_remove(struct mm *mm, struct mm_quiesce *quiesce);
 
+/** mm_quiesce_find() - the one of @user, which is only compared, or NULL
+ * Context: event_lock held. */
+struct mm_quiesce *mm_quiesce_find(struct mm *mm, const void *user);
+
 /** mm_quiesce_stop() - all engines of all devices are outside of their sections until
  * mm_quiesce_resume(). Context: [monitor]; event_lock held. */
 void mm_quiesce_stop(struct mm *mm);

@@ -104,6 +104,18 @@ void mm_quiesce_remove(struct mm *mm, struct mm_quiesce *quiesce)
 	lock_release(&mm->event_lock);
 }
 
+struct mm_quiesce *mm_quiesce_find(struct mm *mm, const void *user)
+{
+	lock_assert_held(&mm->event_lock);
+	LIST_FOR_EACH(node, &mm->quiesce) {
+		struct mm_quiesce *q = LIST_ENTRY(node, struct mm_quiesce, node);
+
+		if (q->user == user)
+			return q;
+	}
+	return NULL;
+}
+
 /* After it no engine is inside a section, until mm_quiesce_resume(). */
 void mm_quiesce_stop(struct mm *mm)
 {

@@ -173,6 +173,9 @@ struct pagemap_devmem *pagemap_entry_holder(const struct mm_entry *entry);
  * the other way round. Context: any. */
 bool pagemap_is_peer(const struct pagemap *pagemap, const struct pagemap *other);
 
+/** pagemap_reaches() - can the device of @pagemap use frames of @other in place? */
+bool pagemap_reaches(const struct pagemap *pagemap, const struct pagemap *other);
+
 /** pagemap_entry_is_peer() - the same of who has @entry. event_lock is held. */
 bool pagemap_entry_is_peer(const struct pagemap *pagemap, const struct mm_entry *entry);
 

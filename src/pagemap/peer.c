@@ -52,13 +52,18 @@ bool pagemap_entry_is_peer(const struct pagemap *pagemap, const struct mm_entry 
 	return devmem && pagemap_is_peer(pagemap, devmem->pagemap);
 }
 
+bool pagemap_reaches(const struct pagemap *pagemap, const struct pagemap *other)
+{
+	return pagemap->config.reaches_peers && !other->config.copy &&
+	       pagemap_is_peer(pagemap, other);
+}
+
 bool pagemap_entry_reach(const struct pagemap *pagemap, const struct mm_entry *entry,
 			 uint64_t *addr)
 {
 	const struct pagemap_devmem *devmem = pagemap_entry_holder(entry);
 
-	if (!devmem || !pagemap->config.reaches_peers || devmem->pagemap->config.copy ||
-	    !pagemap_is_peer(pagemap, devmem->pagemap))
+	if (!devmem || !pagemap_reaches(pagemap, devmem->pagemap))
 		return false;
 	*addr = devmem->pagemap->memory + devmem->vram_offset + entry->frame;
 	return true;

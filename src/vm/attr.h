@@ -32,7 +32,7 @@ struct vm_device;
 enum vm_location {
 	VM_LOCATION_DEFAULT, /* the vm's device, as its policy says */
 	VM_LOCATION_SYSTEM,  /* used in place; what is on the device already stays there */
-	VM_LOCATION_DEVICE,  /* attr.device; if that is another than the vm's: used in place */
+	VM_LOCATION_DEVICE,  /* attr.device; another than the vm's: there, and used in place */
 };
 
 /* Who uses atomics there. */

@@ -131,6 +131,7 @@ int vm_device_drain(struct vm_device *device)
 	lock_acquire(&device->vms_lock);
 	device->closing = true;
 	lock_release(&device->vms_lock);
+	vm_guests_wait(device);
 	err = vram_evict_all(device->vram);
 	if (err) {
 		lock_acquire(&device->vms_lock);
@@ -140,6 +141,8 @@ int vm_device_drain(struct vm_device *device)
 	}
 	pagemap_flush(device->pagemap);
 	mm_quiesce_remove(device->mm, &device->quiesce);
+	/* Who had found it in the list, and saw that it goes. */
+	vm_guests_wait(device);
 	return 0;
 }
 
@@ -217,5 +220,6 @@ int vm_device_unplug(struct vm_device *device)
 		lock_release(&vm->lock);
 		vm_pending_put(vm);
 	}
+	vm_guests_wait(device);
 	return vram_evict_all(device->vram);
 }

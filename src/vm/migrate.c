@@ -62,9 +62,9 @@ static void account_attempt(struct vm *vm, struct span span, uint64_t start_ns)
 		    (vm_now_ns(vm->device) - start_ns) / 1000);
 }
 
-static void account(struct vm *vm, const struct pagemap_migration *migration)
+static void account(struct vm_device *to, const struct pagemap_migration *migration)
 {
-	struct vm_stats *stats = &vm->device->stats;
+	struct vm_stats *stats = &to->stats;
 
 	vm_stat_add(stats, VM_STAT_PAGES_TO_DEVICE, migration->moved_pages);
 	vm_stat_add(stats, VM_STAT_PAGES_FILLED, migration->filled_pages);
@@ -72,12 +72,12 @@ static void account(struct vm *vm, const struct pagemap_migration *migration)
 	vm_stat_add(stats, VM_STAT_PAGES_FROM_PEER, migration->peer_pages);
 }
 
-static int migrate_new(struct vm *vm, struct pagemap_migration *migration)
+static int migrate_new(struct vm_device *to, struct pagemap_migration *migration)
 {
 	struct vm_svm_bo *svm_bo;
 	int err;
 
-	err = vm_svm_bo_create(vm->device, migration->span, &svm_bo);
+	err = vm_svm_bo_create(to, migration->span, &svm_bo);
 	if (err)
 		return err;
 	err = pagemap_populate_mm(&svm_bo->devmem, migration);
@@ -85,20 +85,20 @@ static int migrate_new(struct vm *vm, struct pagemap_migration *migration)
 	return err;
 }
 
-static int migrate_more(struct vm *vm, struct pagemap_devmem *devmem,
+static int migrate_more(struct vm_device *to, struct pagemap_devmem *devmem,
 			struct pagemap_migration *migration)
 {
 	struct vram_bo *bo = vm_svm_bo_of(devmem)->bo;
 	int err;
 
 	/* Its block is only ours while it is pinned. */
-	vm_pin_passing(vm->device);
+	vm_pin_passing(to);
 	err = vram_bo_pin(bo);
 	if (!err) {
 		err = pagemap_populate_mm(devmem, migration);
 		vram_bo_unpin(bo);
 	}
-	vm_pin_passed(vm->device);
+	vm_pin_passed(to);
 	pagemap_devmem_put(devmem);
 	return err;
 }
@@ -127,12 +127,12 @@ static void remember_busy(struct vm *vm, struct span span, uint64_t start_ns)
 }
 
 /*
- * Take the pages of @range to device memory, as far as possible. @wanted: for an access.
+ * Take the pages of @range to the memory of @to, as far as possible. @wanted: for an access.
  * @stay_ns: so long the CPU does not get them back.
  * Return: 0 something may have moved; -errno nothing did.
  */
-int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, bool wanted,
-	       uint64_t stay_ns)
+int vm_migrate(struct vm *vm, struct vm_device *to, struct gpusvm_range *range, uint64_t addr,
+	       bool wanted, uint64_t stay_ns)
 {
 	struct pagemap_migration migration = {
 		.span = range->node.span,
@@ -144,17 +144,17 @@ int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, bool wa
 	struct pagemap_devmem *devmem;
 	int err;
 
-	if (!pagemap_find(vm->device->pagemap, migration.span, &devmem, &migration.peers))
-		err = migrate_more(vm, devmem, &migration);
+	if (!pagemap_find(to->pagemap, migration.span, &devmem, &migration.peers))
+		err = migrate_more(to, devmem, &migration);
 	else
-		err = migrate_new(vm, &migration);
+		err = migrate_new(to, &migration);
 	account_attempt(vm, migration.span, start);
 	/* What was invalidated for its own sake is no loss. */
 	if (migration.peer_pages)
 		(void)gpusvm_range_take_losses(&vm->svm, range);
 	if (err)
 		return err;
-	account(vm, &migration);
+	account(to, &migration);
 	vm_thrash_moved(vm, span_bytes(migration.span), vm_now_ns(vm->device) - start);
 	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages &&
 	    !migration.peer_pages)

@@ -25,8 +25,9 @@
  * System entries. Memory that never migrates is mapped as far as the range goes.
  * Of memory that does, only the 64 KiB around the fault are mapped in place: the
  * rest gets its own chance to migrate. So are pages that a peer has and that did not come:
- * because the device is full, or because that is where they are wanted. Their entries are
- * of the peer's frames (USVM_PTE_HOST), and revoked when the pages go from there.
+ * because the device is full, or because that is where they are wanted; those are taken
+ * there (guest.c). Their entries are of the peer's frames (USVM_PTE_HOST), and revoked when
+ * the pages go from there.
  *
  * Upstream: xe_pagefault.c, xe_svm_handle_pagefault().
  */
@@ -48,6 +49,7 @@ struct service {
 	struct sys_vma vma;
 	bool can_move;  /* the memory can, and the device takes some */
 	bool migrates;  /* and it should: the policy, or the access */
+	struct vm_device *guest_of; /* where it should be, if that is not the vm's device */
 	struct gpusvm_range *range;
 	uint32_t watch_tries;
 	uint64_t end;   /* of what was mapped */
@@ -73,10 +75,10 @@ static bool insists(const struct service *s)
 	return s->can_move && s->vm->device->config.place_on_device;
 }
 
-/* The attributes want pages to come to the vm's device. */
+/* The attributes want pages to come to the vm's device, or to one that it reaches. */
 static bool prefers_device(const struct service *s)
 {
-	return insists(s) || vm_attr_is_here(s->vm, &s->advice.attr);
+	return insists(s) || s->guest_of || vm_attr_is_here(s->vm, &s->advice.attr);
 }
 
 static bool is_prefetch(const struct service *s)
@@ -106,6 +108,10 @@ static int find_memory(struct service *s)
 		return -EACCES;
 	s->can_move = (flags & MM_VMA_MIGRATES) &&
 		      vm->device->config.migrate != VM_MIGRATE_NEVER;
+	if (s->can_move && !needs_device(s) && !insists(s) &&
+	    s->access != VM_ACCESS_TO_DEVICE &&
+	    s->advice.attr.location == VM_LOCATION_DEVICE)
+		s->guest_of = vm_guest_enter(vm, s->advice.attr.device);
 	s->migrates = s->can_move && (needs_device(s) || s->access == VM_ACCESS_TO_DEVICE ||
 				      prefers_device(s));
 	return needs_device(s) && !s->can_move ? -EACCES : 0;
@@ -131,9 +137,15 @@ static bool is_served(const struct service *s)
 	       !wants_move(s) && (!wants_write(s->access) || s->range->writable);
 }
 
+/* Whose memory the pages are to be in. */
+static struct vm_device *destination(const struct service *s)
+{
+	return s->guest_of ? s->guest_of : s->vm->device;
+}
+
 enum place {
 	PLACE_HOME,
-	PLACE_HERE,
+	PLACE_HERE, /* at its destination */
 	PLACE_ELSEWHERE, /* on another device */
 };
 
@@ -146,8 +158,8 @@ static enum place find_place(const struct service *s)
 	lock_acquire(mm_event_lock(mm));
 	entry = mm_entry_first(mm, span_block(s->addr, PAGE_BYTES));
 	if (entry)
-		place = pagemap_entry_devmem(s->vm->device->pagemap, entry) ? PLACE_HERE :
-									      PLACE_ELSEWHERE;
+		place = pagemap_entry_devmem(destination(s)->pagemap, entry) ? PLACE_HERE :
+								       PLACE_ELSEWHERE;
 	lock_release(mm_event_lock(mm));
 	return place;
 }
@@ -163,6 +175,8 @@ static uint64_t stay_ns(const struct service *s)
 /* Once for each try: two devices that want the same page do not hold each other up. */
 static int migrate(struct service *s)
 {
+	struct vm_device *to = destination(s);
+	bool wanted = !is_prefetch(s);
 	uint64_t stay = stay_ns(s);
 	int err = 0;
 
@@ -170,9 +184,9 @@ static int migrate(struct service *s)
 	s->migrations++;
 	/* Only what is at home, or on a peer, can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
-		err = gpusvm_evict(&s->vm->svm, s->range->node.span, s->vm->device->pagemap,
-				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS, !is_prefetch(s));
-	return err ? err : vm_migrate(s->vm, s->range, s->addr, !is_prefetch(s), stay);
+		err = gpusvm_evict(&s->vm->svm, s->range->node.span, to->pagemap,
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS, wanted);
+	return err ? err : vm_migrate(s->vm, to, s->range, s->addr, wanted, stay);
 }
 
 /* It would be in vain, and nobody insists. */
@@ -380,6 +394,8 @@ int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_
 		if (tries)
 			vm_stat_add(&vm->device->stats, VM_STAT_RETRIES, 1);
 		err = service_once(&s, &migrate_tries);
+		vm_guest_leave(s.guest_of);
+		s.guest_of = NULL;
 		if (err == -EAGAIN)
 			mm_event_wait(vm->device->mm, ticket, tries);
 	}

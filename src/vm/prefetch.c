@@ -4,9 +4,9 @@
  *
  * To the device: what a fault on each range of the span would do, ahead of it, whatever
  * the attributes say. To the system: bring home. As advised: either, piece by piece of
- * the attributes; what should be on another device, and can be used there, stays there. All
- * skip holes in the address space and memory
- * that is not bound, and leave what cannot move where it is.
+ * the attributes; what should be on another device goes there if it can be used there. All
+ * skip holes in the address space and memory that is not bound, and leave what cannot move
+ * where it is.
  *
  * Upstream: DRM_XE_VM_BIND_OP_PREFETCH; ours goes on behind VMAs that are not
  * mirrored (L6), and populates nothing on the way home (L10).
@@ -18,14 +18,27 @@
 /* What one step found to do outside of vm.lock. */
 struct step {
 	struct span home;
-	uint32_t keep; /* of it; enum gpusvm_keep */
 	uint64_t next; /* where to go on */
 };
+
+/* What is advised for @addr is to be on no device that the vm's reaches. */
+static bool goes_home(struct vm *vm, const struct vm_attr *attr)
+{
+	struct vm_device *other;
+
+	if (vm_attr_is_here(vm, attr))
+		return false;
+	other = attr->location == VM_LOCATION_DEVICE ? vm_guest_enter(vm, attr->device) : NULL;
+	vm_guest_leave(other);
+	return !other;
+}
 
 /* The range over the first address of @part that is bound; @part lies in one VMA. */
 static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 			 struct step *step)
 {
+	const uint32_t access = place == VM_PLACE_ADVISED ? (uint32_t)USVM_ACCESS_PREFETCH :
+							    VM_ACCESS_TO_DEVICE;
 	struct vm_attr_piece piece;
 	struct vm_bind *bind;
 	int err = 0;
@@ -37,14 +50,12 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 		uint64_t addr = MAX(part.start, bind->node.span.start);
 
 		vm_attr_find(vm, bind, addr, &piece);
-		if (place == VM_PLACE_ADVISED && !vm_attr_is_here(vm, &piece.attr)) {
+		if (place == VM_PLACE_ADVISED && goes_home(vm, &piece.attr)) {
 			step->home = span_intersect((struct span){ addr, part.end },
 						    piece.span);
-			if (piece.attr.location == VM_LOCATION_DEVICE)
-				step->keep = GPUSVM_KEEP_REACHED;
 			step->next = step->home.end;
 		} else {
-			err = vm_service(vm, addr, VM_ACCESS_TO_DEVICE, &step->next);
+			err = vm_service(vm, addr, access, &step->next);
 			/* What may not be read may not anywhere in its VMA. Else the next
 			 * page. */
 			if (err && err != -EPERM)
@@ -53,8 +64,7 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 	}
 	lock_release(&vm->lock);
 	if (!span_is_empty(step->home))
-		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, step->keep,
-				    false);
+		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, 0, false);
 	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
 }
 

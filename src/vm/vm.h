@@ -107,7 +107,8 @@ struct vm_device {
 	uint64_t ids GUARDED_BY(&vms_lock); /* bit set: the device has, or will have, such a vm */
 	bool closing GUARDED_BY(&vms_lock);
 	uint32_t unplugged;                /* atomic; written under vms_lock, for ever */
-	struct wait pending_wait;           /* some vm's pending_work went down */
+	struct wait pending_wait;           /* some vm's pending_work, or guests, went down */
+	uint32_t guests;                    /* atomic: see guest.c; counted up under event_lock */
 	struct lock validate_lock;          /* before any vm.lock: one vm at a time pins all */
 	struct lock stayed_lock;            /* leaf */
 	struct vm_stayed stayed[VM_STAYED_MAX] GUARDED_BY(&stayed_lock);

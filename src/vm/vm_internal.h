@@ -178,9 +178,21 @@ void vm_binds_remove(struct vm *vm) MUST_HOLD(&vm->lock);
 void vm_binds_check(struct vm *vm) MUST_HOLD(&vm->lock);
 struct vm_bind *vm_bind_next(struct vm *vm, struct span span) MUST_HOLD(&vm->lock);
 
+/* guest.c */
+/**
+ * vm_guest_enter() - may a fault of @vm take pages to @device?
+ * @wanted: a device that may be gone by now; NULL, or the vm's own: no
+ *
+ * Return: it, and it stays until vm_guest_leave(); NULL: no.
+ */
+struct vm_device *vm_guest_enter(struct vm *vm, const void *wanted);
+void vm_guest_leave(struct vm_device *device);
+/** vm_guests_wait() - until those who entered have left. Context: [worker], no lock. */
+void vm_guests_wait(struct vm_device *device);
+
 /* migrate.c */
-int vm_migrate(struct vm *vm, struct gpusvm_range *range, uint64_t addr, bool wanted,
-	       uint64_t stay_ns)
+int vm_migrate(struct vm *vm, struct vm_device *to, struct gpusvm_range *range, uint64_t addr,
+	       bool wanted, uint64_t stay_ns)
 	MUST_HOLD(&vm->lock);
 bool vm_is_busy(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
 

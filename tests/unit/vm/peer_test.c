@@ -3,143 +3,7 @@
  * Pages of a device that is a peer: they come over, or are used in place, or stay; in each pair
  * of modes, whatever fails and whatever is in flight.
  */
-#include "vm_fixture.h"
-
-#include "mm/mm_internal.h"
-#include "pagemap/pagemap_internal.h"
-#include "vm/vm_internal.h"
-
-/* f->gpu is A, with f->vm; f->other is B, with the vm that test[0] points to. */
-static struct vm *vm_b(struct fixture *f)
-{
-	return (struct vm *)(uintptr_t)f->test[0];
-}
-
-static int set_up_pair(void **state, uint32_t a, uint32_t b, const char *group_b)
-{
-	struct fixture *f;
-	struct vm *vm;
-	int err;
-
-	gpu_peers = "group";
-	err = set_up_with(state, a, VM_MIGRATE_AUTO);
-	f = *state;
-	gpu_peers = group_b;
-	gpu_start(f, &f->other, b, VM_MIGRATE_AUTO);
-	gpu_peers = NULL;
-	gpu_poison = gpu_has_no_peer_copy = false;
-	assert_int_equal(vm_create(f->other.device, 0, &vm), 0);
-	f->test[0] = (uintptr_t)vm;
-	return err;
-}
-
-static int move_move(void **state)
-{
-	return set_up_pair(state, 0, 0, "group");
-}
-
-static int move_copy(void **state)
-{
-	return set_up_pair(state, 0, USVM_DEVICE_OWN_MEMORY, "group");
-}
-
-static int copy_move(void **state)
-{
-	return set_up_pair(state, USVM_DEVICE_OWN_MEMORY, 0, "group");
-}
-
-static int copy_copy(void **state)
-{
-	return set_up_pair(state, USVM_DEVICE_OWN_MEMORY, USVM_DEVICE_OWN_MEMORY, "group");
-}
-
-static int strangers(void **state)
-{
-	return set_up_pair(state, 0, 0, "others");
-}
-
-static int nobodies(void **state)
-{
-	return set_up_pair(state, 0, 0, NULL);
-}
-
-static int copy_copy_without_op(void **state)
-{
-	gpu_has_no_peer_copy = true;
-	return set_up_pair(state, USVM_DEVICE_OWN_MEMORY, USVM_DEVICE_OWN_MEMORY, "group");
-}
-
-static int poisoned(void **state)
-{
-	gpu_poison = true;
-	return move_move(state);
-}
-
-/* --- what tests do ---------------- */
-
-static uint64_t read_b(struct fixture *f, uint64_t addr)
-{
-	uint64_t tag = 0;
-
-	assert_int_equal(gpu_access_in(f, &f->other, vm_b(f), addr, false, &tag), 0);
-	return tag;
-}
-
-static void write_b(struct fixture *f, uint64_t addr, uint64_t tag)
-{
-	assert_int_equal(gpu_access_in(f, &f->other, vm_b(f), addr, true, &tag), 0);
-}
-
-static struct pte *pte_b(struct fixture *f, uint64_t addr)
-{
-	return pte_at(&f->other, vm_id(vm_b(f)), addr);
-}
-
-/* Who has the page: 'a', 'b', or 'h' for the process. */
-static char place_of(struct fixture *f, uint64_t addr)
-{
-	struct mm_entry *entry;
-	char place = 'h';
-
-	lock_acquire(mm_event_lock(f->mm));
-	entry = mm_entry_first(f->mm, span_make(addr, PAGE_BYTES));
-	if (entry)
-		place = pagemap_entry_devmem(f->gpu.device->pagemap, entry) ? 'a' : 'b';
-	lock_release(mm_event_lock(f->mm));
-	return place;
-}
-
-static void expect_places(struct fixture *f, uint64_t page, uint64_t pages, char place)
-{
-	for (uint64_t i = page; i < page + pages; i++)
-		assert_int_equal(place_of(f, heap(i)), place);
-}
-
-static uint64_t came(struct fixture *f)
-{
-	return f->other.device->stats.value[VM_STAT_PAGES_FROM_PEER];
-}
-
-static uint64_t went_home(struct fixture *f)
-{
-	return f->mm->stats.home_moved_pages + f->mm->stats.home_copied_pages;
-}
-
-static uint64_t used_bytes(struct gpu *gpu)
-{
-	struct vram_stats stats;
-
-	vm_device_vram(gpu->device, &stats);
-	return stats.used_bytes;
-}
-
-/* @pages from @page on, with their tags, on A. */
-static void on_a(struct fixture *f, uint64_t page, uint64_t pages)
-{
-	heap_fill(f, page, pages);
-	assert_int_equal(gpu_read(f, heap(page)), tag_of(page));
-	expect_places(f, page, pages, 'a');
-}
+#include "peer_fixture.h"
 
 /* --- they come ---------------- */
 
@@ -490,107 +354,6 @@ static void frames_that_were_left_are_poisoned(void **state)
 	expect_tags(f, 0, 16);
 }
 
-/* --- by turns ---------------- */
-
-#define ROUNDS 100u
-
-static void control_thrash(struct fixture *f)
-{
-	f->gpu.device->config.thrash_control = true;
-	f->other.device->config.thrash_control = true;
-	heap_fill(f, 0, 512);
-}
-
-/* Pages that changed places, either way. */
-static uint64_t moves(const struct fixture *f)
-{
-	const uint64_t *a = f->gpu.device->stats.value, *b = f->other.device->stats.value;
-
-	return a[VM_STAT_PAGES_TO_DEVICE] + a[VM_STAT_PAGES_FROM_PEER] +
-	       b[VM_STAT_PAGES_TO_DEVICE] + b[VM_STAT_PAGES_FROM_PEER];
-}
-
-static uint64_t take_turns(struct fixture *f, uint64_t page_a, uint64_t page_b)
-{
-	uint64_t before = moves(f);
-
-	for (uint64_t i = 0; i < ROUNDS; i++) {
-		gpu_write(f, heap(page_a), i);
-		if (page_a == page_b)
-			assert_int_equal(read_b(f, heap(page_b)), i);
-		else
-			write_b(f, heap(page_b), i);
-	}
-	return moves(f) - before;
-}
-
-static uint64_t bounces(struct fixture *f)
-{
-	return f->gpu.device->stats.value[VM_STAT_BOUNCES] +
-	       f->other.device->stats.value[VM_STAT_BOUNCES];
-}
-
-static void two_devices_that_share_a_page_leave_it_where_it_is(void **state)
-{
-	struct fixture *f = *state;
-	uint64_t before;
-
-	control_thrash(f);
-	assert_true(take_turns(f, 7, 7) < 16 * 512);
-	before = bounces(f);
-	assert_true(before > 0);
-	assert_int_equal(take_turns(f, 7, 7), 0);
-	assert_int_equal(bounces(f), before);
-	expect_tags(f, 8, 504);
-}
-
-static void two_devices_that_share_a_block_alone_keep_their_parts(void **state)
-{
-	struct fixture *f = *state;
-
-	control_thrash(f);
-	assert_true(take_turns(f, 0, 256) < 16 * 512);
-	assert_int_equal(take_turns(f, 0, 256), 0);
-	assert_int_equal(place_of(f, heap(0)), 'a');
-	assert_int_equal(place_of(f, heap(256)), 'b');
-	expect_tags(f, 1, 255);
-}
-
-/* It was the program's wish. */
-static void what_is_asked_for_by_name_is_no_loss(void **state)
-{
-	struct fixture *f = *state;
-
-	control_thrash(f);
-	for (uint64_t i = 0; i < ROUNDS; i++) {
-		gpu_write(f, heap(7), i);
-		assert_int_equal(vm_prefetch(vm_b(f), heap_span(0, 512), VM_PLACE_DEVICE), 0);
-		assert_int_equal(place_of(f, heap(7)), 'b');
-	}
-	assert_int_equal(bounces(f), 0);
-}
-
-/* Its own pages beside those that it takes are revoked with them. */
-static void what_one_takes_itself_is_no_loss(void **state)
-{
-	const struct vm_attr attr = { .atomic = VM_ATOMIC_GLOBAL };
-	struct fixture *f = *state;
-
-	control_thrash(f);
-	/* So that no more goes to B. */
-	assert_int_equal(vm_advise(vm_b(f), heap_span(8, 8), VM_ATTR_ATOMIC, &attr), 0);
-	for (uint64_t i = 0; i < ROUNDS; i++) {
-		assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
-		assert_int_equal(vm_prefetch(vm_b(f), heap_span(8, 8), VM_PLACE_DEVICE), 0);
-		expect_places(f, 0, 8, 'a');
-		expect_places(f, 8, 8, 'b');
-		assert_int_equal(gpu_read(f, heap(0)), tag_of(0));
-		assert_int_equal(gpu_read(f, heap(8)), tag_of(8));
-		expect_places(f, 8, 8, 'a');
-	}
-	assert_int_equal(bounces(f), 0);
-}
-
 /* --- who is one ---------------- */
 
 static void pages_of_a_stranger_come_home_first(void **state)
@@ -606,13 +369,6 @@ static void pages_of_a_stranger_come_home_first(void **state)
 }
 
 /* --- in place ---------------- */
-
-static void want_on_a(struct fixture *f)
-{
-	const struct vm_attr attr = { .location = VM_LOCATION_DEVICE, .device = f->gpu.device };
-
-	assert_int_equal(vm_advise(vm_b(f), HEAP_VMA, VM_ATTR_LOCATION, &attr), 0);
-}
 
 static void what_is_wanted_on_a_peer_is_used_there(void **state)
 {
@@ -632,10 +388,9 @@ static void what_is_wanted_on_a_peer_is_used_there(void **state)
 	assert_int_equal(pte_b(f, heap(20))->flags, 0);
 	fake_set_tag(f->fake, heap(20), 23);
 	assert_int_equal(read_b(f, heap(20)), 23);
-	assert_int_equal(place_of(f, heap(20)), 'h');
 	/* As advised: it stays there. By name: it comes. */
 	assert_int_equal(vm_prefetch(vm_b(f), HEAP_VMA, VM_PLACE_ADVISED), 0);
-	expect_places(f, 21, 43, 'a');
+	expect_places(f, 0, 64, 'a');
 	assert_int_equal(vm_prefetch(vm_b(f), HEAP_VMA, VM_PLACE_DEVICE), 0);
 	expect_places(f, 0, 64, 'b');
 	assert_int_equal(cpu_read(f, heap(20)), 23);
@@ -668,11 +423,6 @@ static void what_is_used_in_place_is_revoked_with_its_device(void **state)
 	expect_tags(f, 4, 12);
 }
 
-static int no_atomics(void **state)
-{
-	return set_up_pair(state, 0, USVM_DEVICE_NO_SYSTEM_ATOMICS, "group");
-}
-
 /* It has atomics in its own memory only, and so none in a peer's. */
 static void an_atomic_brings_the_page_over(void **state)
 {
@@ -687,10 +437,6 @@ static void an_atomic_brings_the_page_over(void **state)
 	assert_true(pte_b(f, heap(3))->flags & USVM_PTE_ATOMIC);
 	expect_tags(f, 0, 16);
 }
-
-#define IN(name, setup) { #name ", " #setup, name, setup, tear_down, NULL }
-#define ALL(name)                                                                 \
-	IN(name, move_move), IN(name, move_copy), IN(name, copy_move), IN(name, copy_copy)
 
 int main(void)
 {
@@ -713,13 +459,6 @@ int main(void)
 		IN(a_move_that_lies_has_moved, move_move),
 		ALL(what_is_left_in_frames_of_the_peer_is_not_seen),
 		IN(frames_that_were_left_are_poisoned, poisoned),
-		ALL(two_devices_that_share_a_page_leave_it_where_it_is),
-		IN(two_devices_that_share_a_page_leave_it_where_it_is, strangers),
-		ALL(two_devices_that_share_a_block_alone_keep_their_parts),
-		IN(two_devices_that_share_a_block_alone_keep_their_parts, strangers),
-		ALL(what_is_asked_for_by_name_is_no_loss),
-		IN(what_is_asked_for_by_name_is_no_loss, strangers),
-		ALL(what_one_takes_itself_is_no_loss),
 		IN(pages_of_a_stranger_come_home_first, strangers),
 		IN(pages_of_a_stranger_come_home_first, nobodies),
 		IN(pages_of_a_stranger_come_home_first, copy_copy_without_op),
