@@ -27,6 +27,10 @@ import time
 BUDGET_TOTAL = 600
 STEP_SECONDS_MAX = 900
 
+# Tests at a time, of those that bear company: most wait, for threads, children and pages,
+# more than they compute.
+TESTS_PER_PROCESSOR = 2
+
 # name -> (options of meson, environment of its setup, what ninja builds: all)
 BUILDS = {
     'build': (['-Dtests=enabled'], {'CC': 'gcc'}, []),
@@ -186,7 +190,8 @@ class Check:
         if step.mask:
             environment['USVM_FEATURES'] = step.mask
         command = ['meson', 'test', '-C', step.build, '--no-rebuild',
-                   '--print-errorlogs', '--suite', step.suite]
+                   '--print-errorlogs', '--suite', step.suite,
+                   '--num-processes', str(TESTS_PER_PROCESSOR * (os.cpu_count() or 1))]
         if step.mask:
             command += self.masked_tests(step)
         if step.build == 'build-tsan':
