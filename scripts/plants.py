@@ -33,6 +33,7 @@ STEPS = 180_000_000
 PROFILES = {
     'REMOVE_TAKEN': 'race', 'BO_REVIVED': 'evict', 'BO_DEATH_UNSEEN': 'objects',
     'RESET_WHOLE': 'policy', 'HELD_ONE': 'policy', 'THRASH_UNCOUNTED': 'thrash',
+    'GUEST_UNWAITED': 'peers',
 }
 # docs/testing.md says why.
 SELDOM = {'REMOVE_TAKEN', 'HELD_ONE'}
@@ -233,6 +234,7 @@ SLOW = {
     'HOME_NO_COPY', 'REMOVE_TAKEN', 'WAKE_GONE', 'WAKE_TAKEN', 'REMAP_DROPS',
     'NOTIFY_LATE', 'DEAD_REVIVED', 'BO_REVIVED', 'ATTR_UNREVOKED', 'RESET_NOTHING',
     'RESET_WHOLE', 'HELD_UNTIMED', 'HELD_ONE', 'THRASH_UNCOUNTED', 'BO_DEATH_UNSEEN',
+    'GUEST_UNWAITED',
 }
 
 if __name__ == '__main__':

@@ -73,6 +73,7 @@
 	P(HELD_ONE, "timeslice", "of faults that were held the first alone is answered") \
 	P(TIMER_LEFT, "thrash", "a vm goes while its timer is set")			\
 	P(THRASH_UNCOUNTED, "thrash", "a vm does not wait for work of its timer")	\
+	P(GUEST_UNWAITED, "guests", "a device goes while another takes pages there")	\
 	P(BO_KEEPS_ENTRIES, "objects", "an object is evicted, and its binds keep their entries") \
 	P(BO_COPY_FIRST, "objects", "it is copied away before its entries go")		\
 	P(BO_DEATH_UNSEEN, "objects", "an evictor does not look whether it is dead")	\

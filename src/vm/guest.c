@@ -13,6 +13,7 @@
 #include "vm/vm_internal.h"
 
 #include "base/host.h"
+#include "base/plant.h"
 
 /* Until it is known not to be going nothing of it may be used but the count. */
 static bool is_there(struct vm_device *device)
@@ -60,7 +61,7 @@ void vm_guest_leave(struct vm_device *device)
 
 void vm_guests_wait(struct vm_device *device)
 {
-	for (;;) {
+	while (!PLANTED(GUEST_UNWAITED)) {
 		uint32_t ticket = wait_ticket(&device->pending_wait);
 
 		if (!ATOMIC_LOAD(&device->guests))

@@ -184,6 +184,32 @@ static void compare(struct program *program, const struct op *op)
 	}
 }
 
+static int said(struct program *program, struct usvm_vm *vm, const struct op *op,
+		uint32_t which, const struct usvm_attributes *a)
+{
+	int err = usvm_advise(vm, (void *)(uintptr_t)op->addr, op->bytes, which, a);
+
+	run_hash(program->world, (uint64_t)(int64_t)err);
+	if (err && !run_tolerates(program->world, err))
+		run_fail(program, "usvm_advise() gave %d", err);
+	return err;
+}
+
+/* The vm of all is to have pages on the thread's own device, which goes some time, and is
+ * named there still. */
+static bool advise_all(struct program *program, const struct op *op, uint32_t which)
+{
+	const struct usvm_attributes a = {
+		.location = USVM_LOCATION_DEVICE, .device = program->own
+	};
+
+	if (which != USVM_ATTRIBUTE_LOCATION || !program->own || op->number % 4 != 3 ||
+	    !program->world->common_vm)
+		return false;
+	(void)said(program, program->world->common_vm, op, which, &a);
+	return true;
+}
+
 void advise_run_op(struct program *program, const struct op *op)
 {
 	struct usvm_vm *vm = gpu_vm(program);
@@ -191,7 +217,7 @@ void advise_run_op(struct program *program, const struct op *op)
 	struct usvm_attributes a = attributes_of(op, &which);
 	int err;
 
-	if (!vm)
+	if (!vm || advise_all(program, op, which))
 		return;
 	/* Half of those that name a device name the common one to a vm of another. */
 	if (a.location == USVM_LOCATION_DEVICE && program->own && program->vm && op->number % 2)
@@ -203,10 +229,7 @@ void advise_run_op(struct program *program, const struct op *op)
 	if (is_known(program))
 		compare(program, op);
 	program->advice_count++;
-	err = usvm_advise(vm, (void *)(uintptr_t)op->addr, op->bytes, which, &a);
-	run_hash(program->world, (uint64_t)(int64_t)err);
-	if (err && !run_tolerates(program->world, err))
-		run_fail(program, "usvm_advise() gave %d", err);
+	err = said(program, vm, op, which, &a);
 	if (err || !is_known(program))
 		return;
 	note_said(program, op, which, &a, before);

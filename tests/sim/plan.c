@@ -18,6 +18,7 @@
 
 #include "base/prng.h"
 #include "model.h"
+#include "usvm/usvm.h"
 
 #define PAGES (PLAN_BLOCKS * (HUGE_BYTES / PAGE_BYTES))
 #define HOT_MAX 16
@@ -180,9 +181,10 @@ static const struct profile profiles[] = {
 			    [OP_MLOCK] = 1, [OP_PIN] = 2, [OP_FORK] = 2, [OP_KERNEL] = 100,
 			    [OP_BATCH] = 8, [OP_WAIT] = 8, [OP_PREFETCH] = 60,
 			    [OP_QUERY] = 3, [OP_VM] = 2, [OP_DEVICE] = 16,
-			    [OP_UNPLUG] = 3, [OP_ADVISE] = 10 },
+			    [OP_UNPLUG] = 8, [OP_ADVISE] = 40 },
 		.vram_blocks_max = 2,
 		.hot_pages = 6,
+		.peers = true,
 	},
 };
 
@@ -549,6 +551,11 @@ static void draw_call(struct drawer *d, struct op *op)
 		op->detail = one_in(d, 2) ? one_in(d, 2) ? 6 : 3 : (uint32_t)below(d, 9);
 		if (!one_in(d, 4))
 			op->bytes = MIN(op->bytes, 4 * PAGE_BYTES);
+		if (d->profile->peers && one_in(d, 2)) {
+			op->detail = USVM_LOCATION_DEVICE;
+			op->addr = ALIGN_DOWN(op->addr, HUGE_BYTES);
+			op->bytes = HUGE_BYTES;
+		}
 		break;
 	case OP_BIND:
 		op->addr = ALIGN_DOWN(op->addr, HUGE_BYTES);
@@ -638,6 +645,17 @@ static size_t first_count(const struct drawer *d)
 	return d->profile->tight ? 3 : d->sparse ? HOT_MAX : PLAN_BLOCKS - 1;
 }
 
+/* The next give most threads a device. */
+static bool draw_device(struct drawer *d, struct op *op, size_t number)
+{
+	if (!d->profile->peers || number >= d->threads || one_in(d, 4))
+		return false;
+	op->type = OP_DEVICE;
+	op->thread = (uint32_t)number;
+	op->flags = OP_OWN;
+	return true;
+}
+
 int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 		struct plan *plan)
 {
@@ -670,7 +688,7 @@ int plan_create(uint64_t seed, const struct profile *profile, size_t count,
 		op->number = (uint32_t)i;
 		if (i < first_count(d))
 			draw_first(d, op, i);
-		else
+		else if (!draw_device(d, op, i - first_count(d)))
 			draw_op(d, op);
 	}
 	free(d);

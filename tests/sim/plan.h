@@ -127,6 +127,7 @@ struct profile {
 	bool own;           /* each thread moves its own memory, and no other */
 	bool tight;         /* all of them in 64 KiB, and calls are of a few pages */
 	bool races;         /* and schedules that starve, always */
+	bool peers;         /* most threads begin with a device, and advice says where pages go */
 };
 
 struct plan {
