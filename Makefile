@@ -92,14 +92,16 @@ igt: deps-igt build
 	rm -f $(BUILD)/igt-$(profile).json
 	-scripts/igt.sh $(BUILD) --profile $(profile) --match '$(match)' \
 		--results $(BUILD)/igt-$(profile).json $(binaries)
-	scripts/igt.py --write docs/igt.md $(wildcard $(BUILD)/igt-bmg.json $(BUILD)/igt-cri.json)
+	$(PYTHON) scripts/igt.py --write docs/igt.md \
+		$$(ls $(BUILD)/igt-bmg.json $(BUILD)/igt-cri.json 2>/dev/null)
 
 igt-time: deps-igt build
 	rm -f $(BUILD)/igt-time.json $(BUILD)/igt-home.json
-	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt-time.json xe_exec_system_allocator
-	-scripts/igt.sh $(BUILD) --results $(BUILD)/igt-home.json --migrate never \
-		xe_exec_system_allocator
-	scripts/igt.py --time $(BUILD)/igt-time.json $(BUILD)/igt-home.json
+	-scripts/igt.sh $(BUILD) --again 0 --match '$(match)' \
+		--results $(BUILD)/igt-time.json xe_exec_system_allocator
+	-scripts/igt.sh $(BUILD) --again 0 --match '$(match)' --migrate never \
+		--results $(BUILD)/igt-home.json xe_exec_system_allocator
+	$(PYTHON) scripts/igt.py --time $(BUILD)/igt-time.json $(BUILD)/igt-home.json
 
 plants: build
 	@$(PYTHON) scripts/plants.py --sim $(BUILD)/tests/sim/usvm-sim $(names)

@@ -4,7 +4,8 @@
 
     igt.py --root DIR [--profile NAME] [--jobs N] [--limit SECONDS] [--match REGEX]
            [--every N] [--results FILE] [--rerun FILE] [--require-migration] [--poison]
-           [--placement device] [--migrate MODE] [--user UID] [--list FILE] BINARY...
+           [--placement device] [--migrate MODE] [--user UID] [--list FILE] [--again N]
+           BINARY...
     igt.py --write docs/igt.md RESULTS...
     igt.py --time RESULTS...
 
@@ -14,10 +15,11 @@ the number of huge pages of the system run alone, behind the others.
 --every N takes every N-th subtest. --list takes those of a file with a binary and a subtest
 on each line. --require-migration asks each subtest for what igt-expect.txt says of it; the
 others are those of `usvm run`. --user runs them as an ordinary user. --rerun takes those
-that did not pass in the results of an earlier run. A line of JSON for each subtest goes to
---results: binary, subtest, profile, result (pass, fail, skip, timeout, crash), seconds, and
-the line that tells why; before them one that tells what was run, behind them one with the
-time.
+that did not pass in the results of an earlier run. What neither passed nor was skipped is
+run N times more behind all others, by itself (3, unless --again says otherwise). A line of
+JSON for each subtest goes to --results: binary, subtest, profile, result (pass, fail, skip,
+timeout, crash), seconds, and the line that tells why; before them one that tells what was
+run, behind them one with the time.
 
 Without a BINARY it is all of those that use the compute side of a card. Each has the memory
 that it was written for, unless --vram says otherwise.
@@ -25,14 +27,16 @@ that it was written for, unless --vram says otherwise.
 --time tells how long each file's runs took, and adds up the seconds of the subtests that are
 in all of them.
 
---write makes the document out of such files, up to the line BY_HAND: what stands behind that is
-kept. Of a subtest that is in several, of one profile, the last line counts, and the document
-says how many were repeated.
+--write makes the document out of such files, up to the line BY_HAND: what stands behind
+that is kept. Of a subtest that is in several, of one profile, the last line counts, and the
+document says how many were repeated. What was run again by itself counts as it was at
+first, and the document says how often it passed then.
 """
 
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -212,6 +216,7 @@ def describe_run(options, count):
 
 def write_document(path, files):
     last, repeated, runs = {}, 0, []
+    again = collections.defaultdict(list)
     for name in files:
         with open(name, encoding='utf-8') as file:
             for line in map(json.loads, file):
@@ -222,8 +227,12 @@ def write_document(path, files):
                 if 'subtest' not in line:
                     continue
                 key = (line['profile'], line['binary'], line['subtest'])
+                if 'again' in line:
+                    again[key].append(line['result'])
+                    continue
                 repeated += key in last
                 last[key] = line
+                again.pop(key, None)
     rows = collections.defaultdict(collections.Counter)
     misses = collections.defaultdict(list)
     best = collections.defaultdict(set)
@@ -231,7 +240,11 @@ def write_document(path, files):
         rows[profile, binary][line['result']] += 1
         best[binary, subtest].add(line['result'])
         if line['result'] != 'pass':
-            misses[cause_of(line)].append((profile, binary, subtest, line['result']))
+            alone = again.get((profile, binary, subtest))
+            result = line['result']
+            if alone:
+                result += f'; by itself {alone.count("pass")} of {len(alone)}'
+            misses[cause_of(line)].append((profile, binary, subtest, result))
     passed = sum('pass' in results for results in best.values())
     text = ['# IGT on the virtual card', '',
             'Intel\'s GPU tests, `igt-gpu-tools-tests` of Debian sid, unmodified, one process',
@@ -277,6 +290,82 @@ def tell_times(files):
               f' {len(both)} subtests; x{wall / walls[-1]:.2f} of the last')
 
 
+HUGE_PAGES = '/proc/sys/vm/nr_hugepages'
+
+
+@contextlib.contextmanager
+def huge_pages_kept():
+    """Subtests change how many there are, and one that crashes leaves it so."""
+    with open(HUGE_PAGES, encoding='utf-8') as file:
+        before = file.read()
+    try:
+        yield
+    finally:
+        with open(HUGE_PAGES, 'r+', encoding='utf-8') as file:
+            if file.read() != before:
+                file.seek(0)
+                file.write(before)
+
+
+class Results:
+    """What became of each subtest: on the terminal, counted, and in a file if one is wanted."""
+
+    def __init__(self, options, picked):
+        self.total = len(picked)
+        self.counts = collections.Counter()
+        self.misses = []
+        self.start = time.monotonic()
+        self.output = open(options.results, 'a', encoding='utf-8') if options.results else None
+        self.write({'run': describe_run(options, len(picked))})
+
+    def write(self, line):
+        if self.output:
+            self.output.write(json.dumps(line) + '\n')
+            self.output.flush()
+
+    def seconds(self):
+        return time.monotonic() - self.start
+
+    def note(self, outcome):
+        self.counts[outcome['result']] += 1
+        if outcome['result'] not in ('pass', 'skip'):
+            self.misses.append((outcome['binary'], outcome['subtest']))
+        if not sum(self.counts.values()) % 100:
+            print(f'{sum(self.counts.values())} of {self.total} in {self.seconds():.0f} s',
+                  flush=True)
+        if outcome['result'] != 'pass':
+            print(f'{outcome["result"]:7} {outcome["binary"]} {outcome["subtest"]}'
+                  f' {outcome["seconds"]} s: {outcome["why"]}', flush=True)
+        self.write(outcome)
+
+    def note_again(self, outcomes):
+        for number, outcome in enumerate(outcomes):
+            self.write({**outcome, 'again': number + 1})
+        passed = sum(outcome['result'] == 'pass' for outcome in outcomes)
+        print(f'{outcomes[0]["binary"]} {outcomes[0]["subtest"]}: by itself {passed} of'
+              f' {len(outcomes)}', flush=True)
+
+
+def run_all(options):
+    options.expected = igt_expect.read_kept()
+    picked = pick(options)
+    beside = [p for p in picked if not ALONE.search(p[1])]
+    alone = [p for p in picked if ALONE.search(p[1])]
+    results = Results(options, picked)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda p: run_one(options, *p), beside):
+            results.note(outcome)
+    for p in alone:
+        results.note(run_one(options, *p))
+    results.write({'wall_seconds': round(results.seconds(), 1)})
+    print(', '.join(f'{results.counts[name]} {name}' for name in
+                    ('pass', 'fail', 'skip', 'timeout', 'crash')),
+          f'in {results.seconds():.0f} s', flush=True)
+    for p in results.misses if options.again else ():
+        results.note_again([run_one(options, *p) for _ in range(options.again)])
+    return 1 if results.misses else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description='run IGT on the virtual card')
     parser.add_argument('--root')
@@ -295,6 +384,7 @@ def main():
     parser.add_argument('--placement', default='')
     parser.add_argument('--migrate', default='')
     parser.add_argument('--user', default='')
+    parser.add_argument('--again', type=int, default=3)
     parser.add_argument('--time', action='store_true')
     parser.add_argument('--poison', action='store_true')
     parser.add_argument('binaries', nargs='*')
@@ -306,41 +396,8 @@ def main():
     if options.time:
         tell_times(options.binaries)
         return
-    options.expected = igt_expect.read_kept()
-    picked = pick(options)
-    beside = [p for p in picked if not ALONE.search(p[1])]
-    alone = [p for p in picked if ALONE.search(p[1])]
-    counts = collections.Counter()
-    start = time.monotonic()
-    output = None
-    if options.results:
-        output = open(options.results, 'a', encoding='utf-8')
-        output.write(json.dumps({'run': describe_run(options, len(picked))}) + '\n')
-
-    def note(outcome):
-        counts[outcome['result']] += 1
-        if not sum(counts.values()) % 100:
-            print(f'{sum(counts.values())} of {len(picked)} in'
-                  f' {time.monotonic() - start:.0f} s', flush=True)
-        if outcome['result'] != 'pass':
-            print(f'{outcome["result"]:7} {outcome["binary"]} {outcome["subtest"]}'
-                  f' {outcome["seconds"]} s: {outcome["why"]}', flush=True)
-        if output:
-            output.write(json.dumps(outcome) + '\n')
-            output.flush()
-
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(lambda p: run_one(options, *p), beside):
-            note(outcome)
-    for p in alone:
-        note(run_one(options, *p))
-    if output:
-        output.write(json.dumps({'wall_seconds': round(time.monotonic() - start, 1)}) + '\n')
-        output.close()
-    print(', '.join(f'{counts[name]} {name}' for name in
-                    ('pass', 'fail', 'skip', 'timeout', 'crash')),
-          f'in {time.monotonic() - start:.0f} s')
-    sys.exit(0 if counts['pass'] + counts['skip'] == len(picked) else 1)
+    with huge_pages_kept():
+        sys.exit(run_all(options))
 
 
 if __name__ == '__main__':
