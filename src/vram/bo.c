@@ -75,6 +75,14 @@ NO_LOCK_ANALYSIS void vram_destroy(struct vram *vram)
 	base_host->pages_free(vram, PAGE_BYTES);
 }
 
+void vram_share(struct vram *vram, const struct vram_share_ops *ops, void *user)
+{
+	lock_acquire(&vram->lock);
+	vram->share = ops;
+	vram->share_user = user;
+	lock_release(&vram->lock);
+}
+
 static uint64_t used_bytes(const struct vram *vram) MUST_HOLD(&vram->lock);
 static uint64_t used_bytes(const struct vram *vram)
 {
@@ -94,20 +102,58 @@ static uint64_t block_bytes_for(uint64_t bytes, uint64_t size_bytes)
 	return block_bytes <= size_bytes ? block_bytes : 0;
 }
 
+/* A block that the pool has room for, too. *@others: it has none, for others have it. */
+static int block_take(struct vram *vram, uint64_t bytes, uint64_t *offset, bool *others)
+	MUST_HOLD(&vram->lock);
+static int block_take(struct vram *vram, uint64_t bytes, uint64_t *offset, bool *others)
+{
+	int err = vram_buddy_alloc(vram->buddy, bytes, offset);
+
+	lock_assert_held(&vram->lock);
+	*others = !err && vram->share && !vram->share->take(vram->share_user, bytes);
+	if (!*others)
+		return err;
+	vram_buddy_free(vram->buddy, *offset, bytes);
+	return -ENOSPC;
+}
+
+/* Others have made room, as far as they say. The lock is dropped meanwhile. */
+static bool ask_others(struct vram *vram, uint64_t bytes, bool is_last) MUST_HOLD(&vram->lock);
+static bool ask_others(struct vram *vram, uint64_t bytes, bool is_last)
+{
+	const struct vram_share_ops *share = vram->share;
+	void *user = vram->share_user;
+	bool made_room;
+
+	lock_release(&vram->lock);
+	made_room = share->ask(user, bytes, is_last);
+	lock_acquire(&vram->lock);
+	return made_room;
+}
+
+/* What others make way with may be taken by a third: ask so often, at most. */
+#define ASKS_MAX 16u
+
 static int block_alloc(struct vram *vram, uint64_t bytes, bool evict, uint64_t *offset)
 	MUST_HOLD(&vram->lock);
 static int block_alloc(struct vram *vram, uint64_t bytes, bool evict, uint64_t *offset)
 {
 	uint64_t pass = evict ? vram_evict_begin(vram) : 0;
-	bool evicted;
-	int err;
+	uint32_t asks = 0;
+	bool evicted, others;
 
 	lock_assert_held(&vram->lock);
 	for (;;) {
-		err = vram_buddy_alloc(vram->buddy, bytes, offset);
+		int err = block_take(vram, bytes, offset, &others);
+
 		if (err != -ENOSPC || !evict)
 			return err;
+		if (others && !asks++ && ask_others(vram, bytes, false))
+			continue;
 		err = vram_evict_step(vram, pass, &evicted);
+		if (err == -ENOSPC && others && asks++ < ASKS_MAX &&
+		    ask_others(vram, bytes, true))
+			err = 0;
 		if (err)
 			return err;
 	}
@@ -202,6 +248,8 @@ void vram_bo_leave_end(struct vram *vram, struct vram_bo *bo, enum vram_bo_state
 	ASSERT(vram->leaving_count > 0);
 	if (state == VRAM_BO_EVICTED) {
 		vram_buddy_free(vram->buddy, bo->span.start, span_bytes(bo->span));
+		if (vram->share)
+			vram->share->give(vram->share_user, span_bytes(bo->span));
 		vram->stats.bo_count--;
 		vram->stats.allocated_bytes -= bo->asked_bytes;
 	} else {
@@ -291,6 +339,8 @@ void vram_bo_unpin(struct vram_bo *bo)
 	if (--bo->pin_count == 0) {
 		ASSERT(bo->ops->evict);
 		list_push_back(&vram->lru, &bo->lru_node);
+		if (vram->share)
+			vram->share->unpinned(vram->share_user);
 	}
 	INVARIANT(vram_check_locked(vram));
 	lock_release(&vram->lock);

@@ -65,6 +65,24 @@ struct vram_stats {
 
 MUST_CHECK int vram_create(uint64_t size_bytes, struct vram **vram);
 
+/* Device memory that other processes use too: its bytes are had from a common pool. */
+struct vram_share_ops {
+	/** take() - this process wants @bytes more. vram.lock is held. Return: false: no. */
+	bool (*take)(void *user, uint64_t bytes);
+	/** give() - it has @bytes less. vram.lock is held. */
+	void (*give)(void *user, uint64_t bytes);
+	/** ask() - [worker] have others make room for @bytes. No vram lock is held; it may
+	 * sleep for long. @is_last: nothing here can be evicted; else something may yet.
+	 * Return: true: try again. */
+	bool (*ask)(void *user, uint64_t bytes, bool is_last);
+	/** unpinned() - something can be evicted that could not. vram.lock is held. */
+	void (*unpinned)(void *user);
+};
+
+/** vram_share() - from now on it is shared; @ops NULL: no more. Nothing is allocated, but
+ * for what the caller knows to be lost (no give() comes for that). */
+void vram_share(struct vram *vram, const struct vram_share_ops *ops, void *user);
+
 /** vram_destroy() - every object is gone (asserted); NULL is accepted */
 void vram_destroy(struct vram *vram);
 

@@ -46,6 +46,8 @@ struct vram {
 	uint64_t pass GUARDED_BY(&lock); /* numbers the calls that evict */
 	/* But size_bytes, used_bytes, rounding_bytes, free_bytes. */
 	struct vram_stats stats GUARDED_BY(&lock);
+	const struct vram_share_ops *share GUARDED_BY(&lock); /* NULL: all is this process's */
+	void *share_user GUARDED_BY(&lock);
 };
 
 /** vram_bo_leave_begin() - take @bo off the LRU, for evict() or release() */

@@ -304,6 +304,117 @@ static void every_step_agrees_with_a_list(void **state)
 	vram_destroy(vram);
 }
 
+/* --- memory that others use as well ------------------------------------------------------ */
+
+struct others {
+	struct vram *vram;
+	uint64_t left;     /* that nobody has */
+	uint64_t they_can; /* give, when they are asked */
+	uint32_t asks, last_asks, unpins;
+};
+
+static bool others_take(void *user, uint64_t bytes)
+{
+	struct others *others = user;
+
+	if (bytes > others->left)
+		return false;
+	others->left -= bytes;
+	return true;
+}
+
+static void others_give(void *user, uint64_t bytes)
+{
+	((struct others *)user)->left += bytes;
+}
+
+static bool others_ask(void *user, uint64_t bytes, bool is_last)
+{
+	struct others *others = user;
+
+	used_bytes(others->vram); /* takes vram.lock */
+	others->asks += !is_last;
+	others->last_asks += is_last;
+	if (!is_last || others->they_can < bytes)
+		return false;
+	others->they_can -= bytes;
+	others->left += bytes;
+	return true;
+}
+
+static void others_unpinned(void *user)
+{
+	((struct others *)user)->unpins++;
+}
+
+static const struct vram_share_ops others_ops = {
+	.take = others_take,
+	.give = others_give,
+	.ask = others_ask,
+	.unpinned = others_unpinned,
+};
+
+static void others_make_room_when_nothing_here_can(void **state)
+{
+	struct others others = { .left = KIB(128), .they_can = KIB(64) };
+	struct owner owners[4];
+
+	(void)state;
+	assert_int_equal(vram_create(MIB(1), &others.vram), 0);
+	vram_share(others.vram, &others_ops, &others);
+	assert_int_equal(owner_create(others.vram, &owners[0], KIB(64), true), 0);
+	owner_create_idle(others.vram, &owners[1], KIB(64));
+	assert_int_equal(others.left, 0);
+	assert_int_equal(others.unpins, 1);
+	/* Without eviction nobody is asked. */
+	assert_int_equal(owner_create(others.vram, &owners[2], KIB(64), false), -ENOSPC);
+	assert_int_equal(others.asks + others.last_asks, 0);
+	/* Of what is here one can go; it is asked for room first. */
+	assert_int_equal(owner_create(others.vram, &owners[2], KIB(64), true), 0);
+	assert_int_equal(owners[1].evicts, 1);
+	assert_int_equal(others.asks, 1);
+	assert_int_equal(others.last_asks, 0);
+	/* All that is left is pinned. */
+	assert_int_equal(owner_create(others.vram, &owners[3], KIB(64), true), 0);
+	assert_int_equal(others.last_asks, 1);
+	assert_int_equal(others.they_can, 0);
+	vram_bo_put(owners[1].bo);
+	assert_int_equal(owner_create(others.vram, &owners[1], KIB(64), true), -ENOSPC);
+	/* What is put is given back. */
+	assert_int_equal(others.left, 0);
+	for (int i = 0; i < 4; i++) {
+		if (i != 1)
+			vram_bo_put(owners[i].bo);
+	}
+	assert_int_equal(others.left, KIB(192));
+	vram_destroy(others.vram);
+}
+
+/* They say that there is room, and a third has it at once. */
+static bool others_lose(void *user, uint64_t bytes, bool is_last)
+{
+	others_ask(user, bytes, is_last);
+	((struct others *)user)->left = 0;
+	return true;
+}
+
+static void room_that_others_have_at_once_is_asked_for_again(void **state)
+{
+	const struct vram_share_ops ops = {
+		.take = others_take, .give = others_give, .ask = others_lose,
+		.unpinned = others_unpinned,
+	};
+	struct others others = { .they_can = MIB(16) };
+	struct owner owner;
+
+	(void)state;
+	assert_int_equal(vram_create(MIB(1), &others.vram), 0);
+	vram_share(others.vram, &ops, &others);
+	assert_int_equal(owner_create(others.vram, &owner, KIB(64), true), -ENOSPC);
+	assert_in_range(others.last_asks, 2, 100);
+	vram_destroy(others.vram);
+}
+
 static int set_up_empty(void **state)
 {
 	(void)state;
@@ -330,6 +441,10 @@ int main(int argc, char **argv)
 		TEST(who_was_busy_counts_as_used),
 		TEST(each_is_tried_once_in_a_call),
 		TEST(evict_all_tries_each_thrice),
+		cmocka_unit_test_setup_teardown(others_make_room_when_nothing_here_can,
+						set_up_empty, tear_down),
+		cmocka_unit_test_setup_teardown(room_that_others_have_at_once_is_asked_for_again,
+						set_up_empty, tear_down),
 		cmocka_unit_test_setup_teardown(every_step_agrees_with_a_list,
 						set_up_empty, tear_down),
 	};
