@@ -111,6 +111,16 @@ static int make_pat(const char *root, unsigned int card)
 	return write_file(root, text, "/sys/kernel/debug/dri/%u/gt0/pat_sw_config", card);
 }
 
+/* What processes have of the card's memory they write there. One may be another user's. */
+static int make_pool(const char *root, unsigned int card)
+{
+	char path[4096];
+	int err = write_file(root, "", "/pool/card%u", card);
+
+	snprintf(path, sizeof(path), "%s/pool/card%u", root, card);
+	return err ? err : chmod(path, 0666) ? -errno : 0;
+}
+
 static const char info_text[] = "graphics_verx100 2001\n"
 				"is_dgfx yes\n"
 				"has_flat_ccs yes\n"
@@ -258,6 +268,8 @@ int run_tree_make(const char *root, unsigned int cards, const struct run_profile
 		err = write_file(root, "", "/dev/dri/card%u", card);
 		if (!err)
 			err = write_file(root, "", "/dev/dri/renderD%u", RENDER_MINOR + card);
+		if (!err)
+			err = make_pool(root, card);
 		if (!err)
 			err = make_debug(root, card, profile->has_groups);
 		if (!err)

@@ -156,11 +156,28 @@ static uint64_t vram_bytes(void)
 	return text ? strtoull(text, NULL, 10) : 0;
 }
 
+/* Where processes of a run count what they have of a card's memory. */
+static const char *pool_path(uint32_t index, char path[SHIM_PATH_MAX])
+{
+	const char *root = shim_environment("USVM_XE_ROOT");
+	struct text text;
+
+	if (!root)
+		return NULL;
+	text_init(&text, path, SHIM_PATH_MAX);
+	text_string(&text, root);
+	text_string(&text, "/pool/card");
+	text_number(&text, index);
+	return path;
+}
+
 static int open_card(uint32_t index)
 {
+	char pool[SHIM_PATH_MAX];
 	const struct xe_card_config config = {
 		.profile = shim_environment("USVM_XE_PROFILE"),
 		.vram_bytes = vram_bytes(),
+		.pool = pool_path(index, pool),
 		.index = index,
 		.place_on_device = shim_environment("USVM_XE_PLACEMENT") != NULL,
 		.migrate = shim_environment("USVM_XE_MIGRATE"),

@@ -107,8 +107,10 @@ int xe_card_open(const struct xe_card_config *config, struct xe_card **out)
 	lock_init(&card->memory_lock, LOCK_LEAF, "xe_card.memory_lock");
 	process_sys = card->sys;
 	process_cards++;
+	if (config->pool && xe_room_open(card, config->pool))
+		err = xe_refuse(card, 0, "its memory is not shared with other processes");
 	*out = card;
-	return 0;
+	return err;
 }
 
 void xe_card_close(struct xe_card *card)
@@ -120,6 +122,7 @@ void xe_card_close(struct xe_card *card)
 		return;
 	usvm = card->usvm;
 	xe_queues_bury(card);
+	xe_room_close(card);
 	xe_memory_fini(card);
 	base_host->pages_free(card, card_bytes());
 	if (--process_cards == 0)

@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vram/bo.h"
-
 #define CLOCK_HZ 19200000u
 #define CYCLES_WIDTH_BITS 36
 #define DSS_COUNT 20
@@ -67,19 +65,18 @@ static void answer_regions(struct xe_card *card, struct answer *a)
 		.min_page_bytes = PAGE_BYTES,
 		.total_bytes = xe_system_bytes(),
 	};
-	struct vram_stats vram;
+	uint64_t used_bytes = xe_room_used(card);
 
 	append_count(a, 2);
 	append(a, &region, sizeof(region));
-	vm_device_vram(card->device, &vram);
 	region = (struct xe_mem_region){
 		.memory_class = 1,
 		.instance = 1,
 		.min_page_bytes = PAGE_BYTES,
-		.total_bytes = vram.size_bytes,
-		.used_bytes = vram.used_bytes,
-		.cpu_visible_bytes = vram.size_bytes,
-		.cpu_visible_used_bytes = vram.used_bytes,
+		.total_bytes = card->vram_bytes,
+		.used_bytes = used_bytes,
+		.cpu_visible_bytes = card->vram_bytes,
+		.cpu_visible_used_bytes = used_bytes,
 	};
 	append(a, &region, sizeof(region));
 }

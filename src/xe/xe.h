@@ -30,6 +30,7 @@ struct xe_file;
 struct xe_card_config {
 	const char *profile;  /* "bmg" or "cri"; NULL: the first */
 	uint64_t vram_bytes;  /* a multiple of 2 MiB; 0: 256 MiB */
+	const char *pool;     /* a file: processes that name the same share those bytes; or NULL */
 	uint32_t index;       /* N of /dev/dri/cardN */
 	bool place_on_device; /* what can be in its memory is to be there */
 	const char *migrate;  /* as usvm_open()'s migrate=; NULL: as that by itself does */

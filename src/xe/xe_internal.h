@@ -14,6 +14,7 @@
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
  *     ufence.c    words in memory as fences    watchdog.c   jobs that do not end
+ *     pool.c      memory counted between processes    room.c   who makes way for others
  *     userptr.c   who waits before memory goes    reclaim.c   what leaves the caches
  *
  * Locks. xe_file.lock: the tables. xe_queue.lock: jobs that wait for their turn; held over
@@ -54,6 +55,7 @@
 struct xe_job;
 struct xe_bind;
 struct xe_queue;
+struct xe_room;
 
 struct xe_profile {
 	const char *name;
@@ -94,6 +96,7 @@ struct xe_card {
 	struct sys *sys;
 	struct gpu *gpu;
 	struct vm_device *device;
+	struct xe_room *room; /* NULL: its memory is this process's alone */
 
 	uint64_t reclaimed[XE_RECLAIM_COUNT]; /* atomic */
 	uint64_t job_count;           /* atomic: execs with commands that were accepted */
@@ -128,6 +131,16 @@ MUST_CHECK int xe_copy_out(struct xe_card *card, uint64_t to, const void *from, 
 
 /** xe_refuse() - say in the log why. Return: @err. */
 int xe_refuse(struct xe_card *card, int err, const char *why);
+
+/* --- room.c -------------------------------------------------------------------- */
+
+/** xe_room_open() - the card's memory is shared with all that open the pool @path.
+ * Context: the thread that opens the card. Return: 0 or -errno: it is not. */
+MUST_CHECK int xe_room_open(struct xe_card *card, const char *path);
+/** xe_room_close() - no object is left; where it is not shared nothing is done */
+void xe_room_close(struct xe_card *card);
+/** xe_room_used() - of the card's memory, by all processes. Context: a program's thread. */
+uint64_t xe_room_used(struct xe_card *card);
 
 /* --- fence.c ------------------------------------------------------------------- */
 
