@@ -87,6 +87,7 @@ void advise_unmapped(struct world *world, struct span span, uint32_t number, int
 		if (!u)
 			continue;
 		u->ended++;
+		u->last_end = now;
 		if (err || u->maybe != number || u->begun != u->ended)
 			continue;
 		u->heard = number;
@@ -125,7 +126,8 @@ static void note_said(struct program *program, const struct op *op, uint32_t whi
 		said->value[k] = (uint8_t)value;
 		said->before[k] = before;
 		said->after[k] = program->world->unmap_clock;
-		said->is_vague[k] = u->begun != u->ended || u->last > before;
+		said->is_vague[k] = u->begun != u->ended || u->last > before ||
+				    u->last_end > before;
 	}
 }
 

@@ -51,6 +51,7 @@ struct advice {
 struct unmaps {
 	uint32_t begun, ended; /* so many */
 	uint32_t last;         /* when the last began */
+	uint32_t last_end;     /* when one ended last */
 	uint32_t maybe;        /* when it began, if usvm is told of it; else 0 */
 	uint32_t heard, done;  /* when one began and ended that it was told of, and no other */
 };
