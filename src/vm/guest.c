@@ -39,6 +39,7 @@ struct vm_device *vm_guest_enter(struct vm *vm, const void *wanted)
 	if (found) {
 		device = CONTAINER_OF(found, struct vm_device, quiesce);
 		ATOMIC_ADD(&device->guests, 1u);
+		PLANTED_GAP(GUEST_UNWAITED, mm_event_lock(mm));
 	}
 	lock_release(mm_event_lock(mm));
 	if (!device || (is_there(device) && device->config.migrate != VM_MIGRATE_NEVER &&
