@@ -143,7 +143,6 @@ CAUSES = (
     (r'^long-shader', 'runs a shader: there are no execution units'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
     (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
-    (r'query-(oa-units|pxp-status)', 'the card has no such unit'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
     (r'overcommit|out-of-memory|massive', 'memory that is short is told by another errno,'

@@ -144,6 +144,14 @@ static void answer_topology(struct xe_card *card UNUSED, struct answer *a)
 	append_mask(a, XE_TOPOLOGY_SIMD16_EU_PER_DSS, 8, 0xff);
 }
 
+/* There is none: a list, as from any card, and nothing in it. */
+static void answer_observers(struct xe_card *card UNUSED, struct answer *a)
+{
+	const struct xe_oa_list list = { .count = 0 };
+
+	append(a, &list, sizeof(list));
+}
+
 /* --- queries with a question in the buffer ---------------------------------------------- */
 
 static int64_t clock_now_ns(clockid_t clock)
@@ -225,6 +233,16 @@ static int query_firmware(struct xe_file *file, struct xe_device_query *args)
 	return xe_copy_out(file->card, args->data, &v, sizeof(v));
 }
 
+/* How long the answer were is told by any card; then, that there are no such sessions. */
+static int query_protection(struct xe_device_query *args)
+{
+	if (!args->bytes) {
+		args->bytes = sizeof(struct xe_pxp_status);
+		return 0;
+	}
+	return args->bytes == sizeof(struct xe_pxp_status) ? -ENODEV : -EINVAL;
+}
+
 static int query_answer(struct xe_file *file, struct xe_device_query *args,
 			void (*fill)(struct xe_card *card, struct answer *a))
 {
@@ -264,7 +282,9 @@ int xe_ioctl_query(struct xe_file *file, void *argument)
 	case XE_QUERY_UC_FW_VERSION:
 		return query_firmware(file, args);
 	case XE_QUERY_OA_UNITS:
+		return query_answer(file, args, answer_observers);
 	case XE_QUERY_PXP_STATUS:
+		return query_protection(args);
 	case XE_QUERY_EU_STALL:
 		return -ENODEV;
 	default:

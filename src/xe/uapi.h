@@ -205,6 +205,15 @@ struct xe_list_head {
 	uint32_t count, pad;
 };
 
+struct xe_pxp_status {
+	uint32_t status, session_types;
+};
+
+struct xe_oa_list {
+	uint64_t extensions;
+	uint32_t count, pad;
+};
+
 struct xe_mem_region {
 	uint16_t memory_class; /* 0 system, 1 VRAM */
 	uint16_t instance;

@@ -40,6 +40,7 @@ static void parts(void *arg)
 		struct xe_list_head head;
 		struct xe_gt gts[1];
 	} gts;
+	struct xe_oa_list observers;
 	uint32_t keys[12];
 
 	(void)arg;
@@ -65,6 +66,8 @@ static void parts(void *arg)
 	CHECK(gts.head.count == 1 && gts.gts[0].reference_clock_hz == 19200000);
 	CHECK(gts.gts[0].near_regions == 1u << 1 && gts.gts[0].far_regions == 1u << 0);
 	CHECK(gts.gts[0].version_major == 20 && gts.gts[0].version_minor == 1);
+	CHECK(ask(XE_QUERY_OA_UNITS, &observers, sizeof(observers)) == sizeof(observers));
+	CHECK(!observers.count);
 	CHECK(ask(XE_QUERY_HWCONFIG, keys, sizeof(keys)) == sizeof(keys));
 	CHECK(keys[9] == 15 && keys[10] == 1); /* threads in an EU */
 	client_stop();
@@ -197,9 +200,12 @@ static void firmware(void *arg)
 	CHECK(ask_firmware(&v) == -EINVAL);
 	v = (struct xe_uc_fw_version){ .reserved = 1 };
 	CHECK(ask_firmware(&v) == -EINVAL);
-	args = (struct xe_device_query){ .query = XE_QUERY_OA_UNITS };
+	args = (struct xe_device_query){ .query = XE_QUERY_PXP_STATUS };
+	CHECK(!call(XE_DEVICE_QUERY, &args) && args.bytes == sizeof(struct xe_pxp_status));
 	CHECK(call(XE_DEVICE_QUERY, &args) == -ENODEV);
-	args.query = XE_QUERY_EU_STALL;
+	args.bytes++;
+	CHECK(call(XE_DEVICE_QUERY, &args) == -EINVAL);
+	args = (struct xe_device_query){ .query = XE_QUERY_EU_STALL };
 	CHECK(call(XE_DEVICE_QUERY, &args) == -ENODEV);
 	client_stop();
 }

@@ -262,7 +262,7 @@ static void queries(void *arg)
 	CHECK(call(XE_DEVICE_QUERY, &args) == -EINVAL);
 	args = (struct xe_device_query){ .query = XE_QUERY_EU_STALL + 1 };
 	CHECK(call(XE_DEVICE_QUERY, &args) == -EINVAL);
-	args = (struct xe_device_query){ .query = XE_QUERY_PXP_STATUS };
+	args = (struct xe_device_query){ .query = XE_QUERY_PXP_STATUS, .bytes = 8 };
 	CHECK(call(XE_DEVICE_QUERY, &args) == -ENODEV);
 	args = (struct xe_device_query){ .query = XE_QUERY_CONFIG, .reserved[0] = 1 };
 	CHECK(call(XE_DEVICE_QUERY, &args) == -EINVAL);
