@@ -320,6 +320,50 @@ static void more_objects_than_descriptors_can_be_had(void)
 	CHECK(!close(c.fd));
 }
 
+/* Its own file of the card behind the same descriptor: the bytes it has, the numbers not. */
+static void in_a_child(struct client *c, uint32_t object, volatile char *at)
+{
+	struct xe_gem_mmap_offset args = { .handle = object };
+	struct xe_device_query query = { .query = XE_QUERY_CONFIG };
+	int copy = dup(c->fd);
+
+	CHECK(at[0] == 1);
+	at[0] = 2;
+	CHECK(copy >= 0 && !close(c->fd));
+	CHECK(!ioctl(copy, REQUEST(XE_DEVICE_QUERY, struct xe_device_query), &query));
+	CHECK(ioctl(copy, REQUEST(XE_GEM_MMAP_OFFSET, struct xe_gem_mmap_offset), &args) &&
+	      errno == ENOENT);
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, copy, (off_t)object << 40) == MAP_FAILED &&
+	      errno == EINVAL);
+	c->fd = copy;
+	CHECK(client_exec(c, c->queue, 0, NULL) == -ENOENT);
+	CHECK(!close(copy) && at[0] == 2);
+	_exit(0);
+}
+
+static void a_child_has_the_bytes_of_objects_and_not_their_numbers(void)
+{
+	volatile char *at;
+	struct client c;
+	uint32_t object;
+	pid_t child;
+	int status;
+
+	client_open(&c);
+	object = make_object(&c);
+	at = map_object(&c, object);
+	at[0] = 1;
+	child = fork();
+	CHECK(child >= 0);
+	if (!child)
+		in_a_child(&c, object, at);
+	CHECK(waitpid(child, &status, 0) == child && !status);
+	CHECK(at[0] == 2);
+	/* Here all of it is as it was. */
+	CHECK(map_object(&c, object)[0] == 2);
+	CHECK(!close(c.fd));
+}
+
 static void *unbind_often(void *argument)
 {
 	struct client *c = argument;
@@ -360,6 +404,7 @@ int main(void)
 	what_the_gpu_uses_is_not_unbound_by_two_at_once();
 	who_touches_what_was_purged_gets_a_bus_error();
 	more_objects_than_descriptors_can_be_had();
+	a_child_has_the_bytes_of_objects_and_not_their_numbers();
 	what_is_unbound_is_counted_by_size();
 	a_bind_that_is_to_fail_changes_nothing();
 	two_that_need_all_memory_take_turns();
