@@ -231,6 +231,25 @@ static void frames_that_stay_dirty_are_not_used(void **state)
 	expect_tags(f, 0, 16);
 }
 
+static void frames_whose_pages_went_elsewhere_are_not_used(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(take_pages(f, 0, 16), 16);
+	assert_int_equal(hand_over(f, 0, 16), 16);
+	assert_int_equal(fake_mremap(f->fake, heap_span(4, 4), OTHER, true), 0);
+	settle(f);
+	for (uint64_t i = 4; i < 8; i++)
+		fake_set_tag(f->fake, heap(i), 50 + (uint32_t)i);
+	assert_int_equal(take_pages(f, 4, 4), 4);
+	assert_int_equal(hand_over(f, 4, 4), 0);
+	expect_first(f, 4, 4);
+	for (uint64_t i = 4; i < 8; i++) {
+		assert_int_equal(cpu_read(f, heap(i)), 50 + i);
+		assert_int_equal(cpu_read(f, OTHER + (i - 4) * PAGE_BYTES), tag_of(i));
+	}
+}
+
 /* --- what is on the way, or in doubt ---------------- */
 
 static struct mm_take *moving;
@@ -373,6 +392,7 @@ int main(void)
 		PEER_TEST(no_nodes_is_enomem),
 		PEER_TEST(while_a_fork_is_under_way_nothing_goes),
 		PEER_TEST(frames_that_stay_dirty_are_not_used),
+		PEER_TEST(frames_whose_pages_went_elsewhere_are_not_used),
 		PEER_TEST(what_is_moving_is_waited_for),
 		PEER_TEST(what_moves_for_ever_is_left),
 		PEER_TEST(who_has_it_does_not_change_how_it_came),
