@@ -145,8 +145,8 @@ CAUSES = (
     (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
-    (r'overcommit|out-of-memory|massive', 'memory that is short is told by another errno,'
-     ' or later'),
+    (r'overcommit', 'what does not fit on the card together is told at the job, not at the bind'),
+    (r'out-of-memory', 'more than the card has was bound, and no call failed'),
 )
 
 
