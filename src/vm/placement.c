@@ -18,13 +18,14 @@ const char *const vm_stay_names[VM_STAY_COUNT] = {
 	[VM_STAY_HUGETLB] = "huge pages",
 	[VM_STAY_STACK] = "a stack",
 	[VM_STAY_PROTECTED] = "its protection",
+	[VM_STAY_POLICY] = "nothing migrates (migrate=never, or the kernel cannot)",
 	[VM_STAY_KEPT] = "locked, a stack, or the library's own",
 	[VM_STAY_PINNED] = "pinned or shared with a child",
 	[VM_STAY_NO_ROOM] = "no room",
 	[VM_STAY_OTHER] = "unknown",
 };
 
-static enum vm_stay reason(const struct sys_vma *vma, int moved)
+static enum vm_stay reason(const struct vm *vm, const struct sys_vma *vma, int moved)
 {
 	const uint32_t rw = SYS_PROT_READ | SYS_PROT_WRITE;
 
@@ -45,6 +46,8 @@ static enum vm_stay reason(const struct sys_vma *vma, int moved)
 	}
 	if ((vma->prot & (rw | SYS_PROT_EXEC)) != rw)
 		return VM_STAY_PROTECTED;
+	if (vm->device->config.migrate == VM_MIGRATE_NEVER)
+		return VM_STAY_POLICY;
 	switch (moved) {
 	case 0:
 	case -EBUSY:
@@ -61,7 +64,7 @@ static enum vm_stay reason(const struct sys_vma *vma, int moved)
 void vm_placement_note(struct vm *vm, const struct sys_vma *vma, int moved)
 {
 	struct vm_device *device = vm->device;
-	enum vm_stay why = reason(vma, moved);
+	enum vm_stay why = reason(vm, vma, moved);
 	uint32_t i, known;
 
 	_Static_assert(VM_STAT_STAYED + VM_STAY_COUNT == VM_STAT_COUNT, "one for each");

@@ -56,8 +56,9 @@ const char *const vm_stat_names[VM_STAT_COUNT] = {
 	[VM_STAT_STAYED + 2] = "usvm_stayed_hugetlb",
 	[VM_STAT_STAYED + 3] = "usvm_stayed_stack",
 	[VM_STAT_STAYED + 4] = "usvm_stayed_protected",
-	[VM_STAT_STAYED + 5] = "usvm_stayed_kept",
-	[VM_STAT_STAYED + 6] = "usvm_stayed_pinned",
-	[VM_STAT_STAYED + 7] = "usvm_stayed_no_room",
-	[VM_STAT_STAYED + 8] = "usvm_stayed_other",
+	[VM_STAT_STAYED + 5] = "usvm_stayed_policy",
+	[VM_STAT_STAYED + 6] = "usvm_stayed_kept",
+	[VM_STAT_STAYED + 7] = "usvm_stayed_pinned",
+	[VM_STAT_STAYED + 8] = "usvm_stayed_no_room",
+	[VM_STAT_STAYED + 9] = "usvm_stayed_other",
 };

@@ -57,7 +57,7 @@ enum vm_stat {
 	VM_STAT_THRASH_LARGER,
 	VM_STAT_THRASH_IN_PLACE,
 	VM_STAT_STAYED, /* one for each enum vm_stay */
-	VM_STAT_COUNT = VM_STAT_STAYED + 9
+	VM_STAT_COUNT = VM_STAT_STAYED + 10
 };
 
 struct vm_stats {

@@ -62,6 +62,7 @@ enum vm_stay {
 	VM_STAY_HUGETLB,
 	VM_STAY_STACK,
 	VM_STAY_PROTECTED, /* no read-write memory, or executable */
+	VM_STAY_POLICY,    /* nothing migrates: as was asked for, or the kernel cannot */
 	VM_STAY_KEPT,      /* locked, a thread's stack, the library's own, too many mappings */
 	VM_STAY_PINNED,    /* pinned, or shared with a child */
 	VM_STAY_NO_ROOM,

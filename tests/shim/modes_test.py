@@ -110,6 +110,9 @@ def test_placement():
         stayed = re.search(r'0x\w+-0x\w+ stayed at home for (\d+) faults: ' + why, err)
         check(f'--placement=device: {word} is listed', status == 0 and stayed is not None
               and int(stayed.group(1)) > 0 and 'usvm_stayed_' in err, status, err)
+    _, _, err = run(['--placement=device', '--migrate=never'], 'anonymous')
+    check('--placement=device: nor can migrate, and that is the reason',
+          'faults: nothing migrates' in err and 'pinned' not in err, err)
     _, _, err = run(['--placement=device'], 'anonymous')
     check('--placement=device: of anonymous memory nothing is listed',
           len(re.findall('stayed', err)) == len(re.findall('shared memory', err)), err)

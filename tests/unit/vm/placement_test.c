@@ -66,6 +66,28 @@ static void each_reason_has_its_counter_and_its_line(void **state)
 	}
 }
 
+/* Memory that could not go in any case has its own reason. */
+static void where_nothing_migrates_that_is_the_reason(void **state)
+{
+	struct fixture *f = *state;
+	struct sys_vma anonymous = mapping(0, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	struct sys_vma shared = mapping(1, SYS_VMA_ANON_SHARED, READ_WRITE);
+	struct sys_vma code = mapping(2, SYS_VMA_ANON_PRIVATE,
+				      SYS_PROT_READ | SYS_PROT_EXEC);
+	struct vm_stayed stayed[3];
+	size_t count;
+
+	note(f, &anonymous, 0);
+	note(f, &shared, 0);
+	note(f, &code, 0);
+	assert_int_equal(vm_device_stayed(f->gpu.device, stayed, 3, &count), 3);
+	assert_int_equal(stayed[0].why, VM_STAY_POLICY);
+	assert_int_equal(stayed[1].why, VM_STAY_SHARED);
+	assert_int_equal(stayed[2].why, VM_STAY_PROTECTED);
+	assert_string_equal(vm_stat_names[VM_STAT_STAYED + VM_STAY_POLICY], "usvm_stayed_policy");
+	assert_string_equal(vm_stat_names[VM_STAT_STAYED + VM_STAY_OTHER], "usvm_stayed_other");
+}
+
 static void a_mapping_has_one_line_for_each_reason(void **state)
 {
 	struct fixture *f = *state;
@@ -108,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(each_reason_has_its_counter_and_its_line),
+		TEST_WITH(where_nothing_migrates_that_is_the_reason, set_up_never),
 		TEST(a_mapping_has_one_line_for_each_reason),
 		TEST(mappings_beyond_the_list_are_counted),
 	};
