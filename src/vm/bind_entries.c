@@ -130,12 +130,16 @@ int vm_bind_check_memory(struct vm *vm, struct span span, bool write)
 	return 0;
 }
 
-/* An atomic that only device memory can serve. */
+/* An atomic that only device memory can serve. Where there is nothing any more it is dropped, as
+ * stores are. */
 static int serve_device_atomic(struct vm_bind *bind)
 {
+	int err;
+
 	if (bind->kind != VM_BIND_BO || !(bind->bo->placement & VM_BO_DEVICE))
 		return -EACCES;
-	return vm_bo_move(bind->bo, VM_BO_DEVICE);
+	err = vm_bo_move(bind->bo, VM_BO_DEVICE);
+	return err == -ENODATA && bind->null_if_purged ? 0 : err;
 }
 
 int vm_bind_serve(struct vm_bind *bind, uint64_t addr, uint32_t access, uint64_t *end)

@@ -366,6 +366,38 @@ static void an_atomic_moves_an_object_that_may(void **state)
 	vm_bo_put(never);
 }
 
+/* As what is loaded and stored there. */
+static void an_atomic_on_what_was_purged_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_bo *bo = make_bo(f, MIB(2), VM_BO_DEVICE, VM_BO_PURGEABLE);
+	struct vm_bo *all = make_bo(f, VRAM_BYTES, VM_BO_DEVICE, 0);
+	struct vm_bind_args args = {
+		.kind = VM_BIND_BO,
+		.span = span_make(AT, MIB(2)),
+		.bo = bo,
+		.null_if_purged = true,
+	};
+	bool purged;
+
+	assert_int_equal(vm_bind(f->vm, &args), 0);
+	gpu_write(f, AT, 7);
+	assert_int_equal(vm_advise_need(f->vm, args.span, false, &purged), 0);
+	assert_false(purged);
+	assert_int_equal(vm_bo_validate(all), 0);
+	assert_int_equal(vm_bo_need(bo), VM_NEED_PURGED);
+	assert_int_equal(gpu_fault(f, AT, USVM_ACCESS_ATOMIC), 0);
+	assert_true(pte_of(f, AT)->flags & USVM_PTE_NULL);
+	assert_true(pte_of(f, AT)->flags & USVM_PTE_ATOMIC);
+	assert_int_equal(gpu_read(f, AT), 0);
+	/* A bind that did not ask for that fails. */
+	args.null_if_purged = false;
+	assert_int_equal(vm_bind(f->vm, &args), 0);
+	assert_int_equal(gpu_fault(f, AT, USVM_ACCESS_ATOMIC), -EACCES);
+	vm_bo_put(bo);
+	vm_bo_put(all);
+}
+
 /* --- the device goes ---------------- */
 
 static void an_unplugged_device_gives_no_place(void **state)
@@ -409,6 +441,7 @@ int main(void)
 		TEST_COPY(an_object_moves_when_it_is_asked_to),
 		TEST_WITH(a_copy_that_fails_leaves_it_where_it_was, set_up_copy),
 		TEST_WITH(an_atomic_moves_an_object_that_may, set_up_no_atomics),
+		TEST_WITH(an_atomic_on_what_was_purged_is_dropped, set_up_no_atomics),
 		TEST(an_unplugged_device_gives_no_place),
 		TEST_COPY(an_unplugged_device_gives_no_place),
 	};
