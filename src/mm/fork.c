@@ -24,8 +24,9 @@
  * reads there is published behind what it stands for, and may be found twice: an edit that
  * is made twice is as good. event_lock is the monitor's still, so nothing else has moved.
  *
- * The close is left to the collector: it walks the child's mappings. The gate waits
- * for it, and a child that opens usvm waits for the gate (sys).
+ * The close is left to the collector: it walks the child's mappings. The gate does it
+ * itself, whatever else the collector has to do, and a child that opens usvm waits for the
+ * gate (sys).
  */
 #include "mm/mm_internal.h"
 
@@ -68,6 +69,42 @@ struct push {
 static struct mm *fork_mm;
 static struct lock fork_lock = { .rank = LOCK_MM_GATE, .name = "mm.gate" };
 
+/* --- userfaultfds of children ---------------- */
+
+static void close_children(struct mm *mm)
+{
+	int child_uffd = -1;
+
+	do {
+		mm_lock(mm);
+		if (child_uffd >= 0)
+			ATOMIC_SUB(&mm->children_closing, 1u);
+		child_uffd = -1;
+		if (mm->child_uffd_count) {
+			child_uffd = mm->child_uffds[--mm->child_uffd_count];
+			ATOMIC_ADD(&mm->children_closing, 1u);
+		}
+		mm_unlock(mm, 0);
+		if (child_uffd >= 0)
+			mm->sys->ops->uffd_close(mm->sys, child_uffd);
+	} while (child_uffd >= 0);
+	wait_wake_all(&mm->children_closed);
+}
+
+/* By others. */
+static void wait_for_closes(struct mm *mm)
+{
+	for (;;) {
+		uint32_t ticket = wait_ticket(&mm->children_closed);
+
+		if (!ATOMIC_LOAD(&mm->children_closing))
+			return;
+		wait_sleep(&mm->children_closed, ticket, BASE_FOREVER);
+	}
+}
+
+/* --- fork() ---------------- */
+
 static int gate_close(void *argument)
 {
 	struct mm *mm = *(struct mm **)argument;
@@ -95,7 +132,8 @@ static int gate_open(void *argument)
 	mm_unlock(mm, 0);
 	/* The FORK message was read and handled in one: its userfaultfd waits to be closed, and
 	 * until it is the child can register nothing of what it inherited. */
-	mm_collector_flush(mm);
+	close_children(mm);
+	wait_for_closes(mm);
 	return 0;
 }
 
@@ -519,17 +557,5 @@ void mm_last_will(void *arg)
 
 void mm_fork_close_children(struct mm_work *work)
 {
-	struct mm *mm = CONTAINER_OF(work, struct mm, child_work);
-
-	for (;;) {
-		int child_uffd = -1;
-
-		mm_lock(mm);
-		if (mm->child_uffd_count)
-			child_uffd = mm->child_uffds[--mm->child_uffd_count];
-		mm_unlock(mm, 0);
-		if (child_uffd < 0)
-			return;
-		mm->sys->ops->uffd_close(mm->sys, child_uffd);
-	}
+	close_children(CONTAINER_OF(work, struct mm, child_work));
 }

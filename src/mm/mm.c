@@ -99,6 +99,7 @@ static void init_tables(struct mm *mm)
 	mm_work_list_init(&mm->request, "mm.request");
 	mm_work_list_init(&mm->collect, "mm.collect");
 	mm_work_init(&mm->child_work, mm_fork_close_children);
+	wait_init(&mm->children_closed);
 	mm_work_init(&mm->refill_work, mm_refill_run);
 	mm_work_init(&mm->idle_work, mm_idle_run);
 }

@@ -154,9 +154,11 @@ struct mm {
 	struct mm_work_list request; /* mm_call(): may wait for faults to be served */
 	struct mm_work_list collect;
 
-	/* Children of raw clones whose userfaultfd is to be closed by the collector. */
+	/* Children whose userfaultfd is to be closed, by the collector or the gate. */
 	int child_uffds[64];
 	uint32_t child_uffd_count; /* under event_lock */
+	uint32_t children_closing; /* atomic, written under event_lock: taken out, and still open */
+	struct wait children_closed;
 	struct mm_work child_work;
 	int stuck_uffds[MM_STUCK_MAX]; /* those that are never let go; under event_lock */
 	uint32_t stuck_count;

@@ -29,6 +29,40 @@ static void before_fork_everything_comes_home(void **state)
 	assert_int_equal(stats_of(f).forks_pushed_pages, 0);
 }
 
+struct backlog {
+	struct mm_work work;
+	bool has_run;
+};
+
+static void run_backlog(struct mm_work *work)
+{
+	CONTAINER_OF(work, struct backlog, work)->has_run = true;
+}
+
+static void a_fork_does_not_wait_for_what_the_collector_has_to_do(void **state)
+{
+	struct fixture *f = *state;
+	struct backlog backlog = { .has_run = false };
+	int child;
+
+	mm_work_init(&backlog.work, run_backlog);
+	take_first(f, 1); /* what is registered is told of */
+	f->fake->hooks.prepare();
+	child = fake_fork(f->fake, false);
+	assert_true(mm_work_queue_collector(f->mm, &backlog.work));
+	settle(f);
+	assert_int_equal(fake_calls(f->fake, "uffd_close"), 0);
+	f->fake->hooks.parent();
+	assert_int_equal(fake_calls(f->fake, "uffd_close"), 1);
+	assert_false(backlog.has_run);
+	fake_enter(f->fake, child);
+	assert_int_equal(fake_touch(f->fake, heap(20), true), 0);
+	fake_enter(f->fake, 0);
+	collect(f);
+	assert_true(backlog.has_run);
+	assert_int_equal(fake_calls(f->fake, "uffd_close"), 1);
+}
+
 static void nothing_is_taken_while_a_fork_is_under_way(void **state)
 {
 	struct fixture *f = *state;
@@ -535,6 +569,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(before_fork_everything_comes_home),
+		TEST(a_fork_does_not_wait_for_what_the_collector_has_to_do),
 		TEST(nothing_is_taken_while_a_fork_is_under_way),
 		TEST(a_take_that_began_before_the_fork_ends_without_pages),
 		TEST(the_process_lock_is_free_in_the_child),

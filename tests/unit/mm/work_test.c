@@ -345,6 +345,53 @@ static void an_eviction_waits_for_pages_that_move(void **state)
 	stop(b.mm);
 }
 
+/* The collector is about to close a child's userfaultfd. */
+struct closing {
+	struct mm *mm;
+	uint32_t began, over, forked; /* atomic */
+};
+
+static void close_slowly(void *arg, const char *op)
+{
+	struct closing *c = arg;
+
+	if (strcmp(op, "uffd_close") != 0)
+		return;
+	ATOMIC_STORE(&c->began, 1u);
+	while (!ATOMIC_LOAD(&c->mm->children_closed.waiters) && !ATOMIC_LOAD(&c->forked))
+		base_host->cpu_yield();
+	ATOMIC_STORE(&c->over, 1u);
+}
+
+static int watch_heap(void *argument)
+{
+	const struct sys_vma vma = { .span = HEAP_VMA, .kind = SYS_VMA_ANON_PRIVATE,
+				     .prot = READ_WRITE };
+
+	return mm_vma_watch(*(struct mm **)argument, &vma);
+}
+
+static void a_fork_waits_for_a_close_that_has_begun(void **state)
+{
+	struct closing c = { .mm = NULL };
+
+	(void)state;
+	assert_int_equal(start_threads(2, &c.mm), 0);
+	fake_map(fake, HEAP_VMA, SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	assert_int_equal(mm_call(c.mm, watch_heap, &c.mm, sizeof(c.mm)), 0);
+	fake->hooks.prepare();
+	fake->hook_arg = &c;
+	fake->op_hook = close_slowly;
+	fake_fork(fake, false);
+	while (!ATOMIC_LOAD(&c.began))
+		base_host->cpu_yield();
+	fake->hooks.parent();
+	assert_true(ATOMIC_LOAD(&c.over));
+	ATOMIC_STORE(&c.forked, 1u);
+	fake->op_hook = NULL;
+	stop(c.mm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +401,7 @@ int main(void)
 		cmocka_unit_test(calls_of_many_threads_are_each_answered),
 		cmocka_unit_test(no_count_is_lost_while_pages_go_and_come),
 		cmocka_unit_test(an_eviction_waits_for_pages_that_move),
+		cmocka_unit_test(a_fork_waits_for_a_close_that_has_begun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
