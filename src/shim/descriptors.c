@@ -61,7 +61,9 @@ static void put(struct open_file *f)
 
 	if (ATOMIC_LOAD(&f->references) == 1 && is_ours) {
 		f->file = NULL;
+		shim_card_enter();
 		xe_file_close(file);
+		shim_card_leave();
 	}
 	ATOMIC_SUB(&f->references, 1);
 }
@@ -168,15 +170,25 @@ static int find_file(int fd, struct xe_file **file)
 int shim_ioctl(int fd, unsigned long request, uint64_t argument)
 {
 	struct xe_file *file;
-	int err = find_file(fd, &file);
+	int err;
 
-	return err ? err : xe_ioctl(file, request, argument);
+	shim_card_enter();
+	err = find_file(fd, &file);
+	if (!err)
+		err = xe_ioctl(file, request, argument);
+	shim_card_leave();
+	return err;
 }
 
 int shim_map(int fd, uint64_t at, size_t bytes, bool writes, uint64_t offset, uint64_t *addr)
 {
 	struct xe_file *file;
-	int err = find_file(fd, &file);
+	int err;
 
-	return err ? err : xe_map(file, at, bytes, writes, offset, addr);
+	shim_card_enter();
+	err = find_file(fd, &file);
+	if (!err)
+		err = xe_map(file, at, bytes, writes, offset, addr);
+	shim_card_leave();
+	return err;
 }

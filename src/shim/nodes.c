@@ -236,8 +236,11 @@ void shim_before_unmap(uint64_t addr, size_t bytes)
 	for (uint32_t i = 0; i < SHIM_CARDS_MAX; i++) {
 		struct xe_card *card = ATOMIC_LOAD(&state.cards[i]);
 
-		if (card)
-			xe_before_unmap(card, addr, addr + bytes);
+		if (!card)
+			continue;
+		shim_card_enter();
+		xe_before_unmap(card, addr, addr + bytes);
+		shim_card_leave();
 	}
 }
 

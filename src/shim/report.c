@@ -9,7 +9,8 @@
  * The file stays empty where a signal ended the process, or another program took its place
  * (exec); where it became a user who may not write it; and where a handler of a signal ends
  * it on a thread of the library, or out of the report itself: such a thread may hold what the
- * report needs.
+ * report needs. A handler that interrupts a call to a card may end the process: the thread may
+ * hold a lock of the card then, and the report waits for nobody.
  */
 #include "shim/shim_internal.h"
 
@@ -29,6 +30,19 @@ static uint32_t owner;   /* atomic: the process that has a file; children inheri
 static uint32_t written; /* atomic: the process whose report is there, or in the making */
 static uint32_t ended;   /* atomic: the process whose report is over */
 static _Thread_local bool writes; /* this thread makes it */
+static _Thread_local uint32_t inside; /* calls to a card that it stands in */
+
+void shim_card_enter(void)
+{
+	inside++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+void shim_card_leave(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	inside--;
+}
 
 static int open_report(int flags)
 {
@@ -67,7 +81,8 @@ static void write_report(void)
 		struct xe_card *card = shim_opened_card(i);
 
 		if (card)
-			bytes += xe_report_text(card, text + bytes, sizeof(text) - bytes);
+			bytes += xe_report_text(card, inside > 0, text + bytes,
+						sizeof(text) - bytes);
 	}
 	fd = open_report(O_APPEND);
 	if (fd < 0)

@@ -156,6 +156,10 @@ void shim_log(const char *text);
 void shim_report_begin(void);
 /** shim_report_end() - this process ends now */
 void shim_report_end(void);
+/** shim_card_enter() - this thread calls a card, and may hold its locks until
+ * shim_card_leave(); calls nest */
+void shim_card_enter(void);
+void shim_card_leave(void);
 
 /* --- descriptors.c ------------------------------------------------------------------ */
 

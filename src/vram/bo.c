@@ -33,6 +33,48 @@
 #include "base/host.h"
 #include "base/plant.h"
 
+/* --- the accounts ---------------- */
+
+static uint64_t used_bytes(const struct vram *vram) MUST_HOLD(&vram->lock);
+static uint64_t used_bytes(const struct vram *vram)
+{
+	return vram->size_bytes - vram_buddy_free_bytes(vram->buddy);
+}
+
+/*
+ * Who reads them may be a signal handler that ends its process, in the middle of anything: so
+ * there is no lock. A writer fills the copy that nobody is sent to, then sends them there. The
+ * other is not touched before the next change, so that who reads waits for no writer that
+ * stands still, and reads again only behind two changes.
+ */
+static void copy_stats(struct vram_stats *to, const struct vram_stats *from)
+{
+	const uint64_t *in = (const uint64_t *)from;
+	uint64_t *out = (uint64_t *)to;
+
+	_Static_assert(sizeof(*to) % sizeof(*out) == 0, "words");
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*out); i++)
+		ATOMIC_STORE_RELEASE(&out[i], ATOMIC_LOAD_ACQUIRE(&in[i]));
+}
+
+static void stats_publish(struct vram *vram) MUST_HOLD(&vram->lock);
+static void stats_publish(struct vram *vram)
+{
+	uint64_t next = vram->published_count + 1;
+	struct vram_stats stats;
+
+	lock_assert_held(&vram->lock);
+	stats = vram->stats;
+	stats.size_bytes = vram->size_bytes;
+	stats.used_bytes = used_bytes(vram);
+	stats.free_bytes = vram->size_bytes - stats.used_bytes;
+	stats.rounding_bytes = stats.used_bytes - stats.allocated_bytes;
+	copy_stats(&vram->published[next % 2], &stats);
+	ATOMIC_STORE(&vram->published_count, next);
+}
+
+/* --- life ---------------- */
+
 NO_LOCK_ANALYSIS int vram_create(uint64_t size_bytes, struct vram **out)
 {
 	struct vram *vram;
@@ -53,6 +95,9 @@ NO_LOCK_ANALYSIS int vram_create(uint64_t size_bytes, struct vram **out)
 	list_init(&vram->lru);
 	list_init(&vram->objects);
 	vram->size_bytes = size_bytes;
+	lock_acquire(&vram->lock);
+	stats_publish(vram);
+	lock_release(&vram->lock);
 
 	*out = vram;
 	return 0;
@@ -81,12 +126,6 @@ void vram_share(struct vram *vram, const struct vram_share_ops *ops, void *user)
 	vram->share = ops;
 	vram->share_user = user;
 	lock_release(&vram->lock);
-}
-
-static uint64_t used_bytes(const struct vram *vram) MUST_HOLD(&vram->lock);
-static uint64_t used_bytes(const struct vram *vram)
-{
-	return vram->size_bytes - vram_buddy_free_bytes(vram->buddy);
 }
 
 /* Round up to what the buddy hands out; 0 if no block of any buddy of @size_bytes has
@@ -198,6 +237,7 @@ int vram_bo_create(struct vram *vram, uint64_t bytes, const struct vram_bo_ops *
 	vram->stats.bo_count++;
 	vram->stats.allocated_bytes += asked_bytes;
 	vram->stats.used_bytes_max = MAX(vram->stats.used_bytes_max, used_bytes(vram));
+	stats_publish(vram);
 	if (ops->created)
 		ops->created(owner);
 	INVARIANT(vram_check_locked(vram));
@@ -258,6 +298,7 @@ void vram_bo_leave_end(struct vram *vram, struct vram_bo *bo, enum vram_bo_state
 	}
 	ATOMIC_STORE(&bo->state, state);
 	vram->leaving_count--;
+	stats_publish(vram);
 	wait_wake_all(&vram->left);
 }
 
@@ -358,13 +399,12 @@ bool vram_bo_is_evicted(const struct vram_bo *bo)
 
 void vram_stats_read(struct vram *vram, struct vram_stats *stats)
 {
-	lock_acquire(&vram->lock);
-	*stats = vram->stats;
-	stats->size_bytes = vram->size_bytes;
-	stats->used_bytes = used_bytes(vram);
-	stats->free_bytes = vram->size_bytes - stats->used_bytes;
-	stats->rounding_bytes = stats->used_bytes - stats->allocated_bytes;
-	lock_release(&vram->lock);
+	uint64_t count;
+
+	do {
+		count = ATOMIC_LOAD(&vram->published_count);
+		copy_stats(stats, &vram->published[count % 2]);
+	} while (ATOMIC_LOAD(&vram->published_count) != count);
 }
 
 void vram_check_locked(struct vram *vram)

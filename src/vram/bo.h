@@ -130,6 +130,7 @@ MUST_CHECK int vram_evict_one(struct vram *vram);
  * with objects left after each was tried thrice. */
 MUST_CHECK int vram_evict_all(struct vram *vram);
 
+/** vram_stats_read() - all at one time. Context: any, also a signal handler: takes no lock. */
 void vram_stats_read(struct vram *vram, struct vram_stats *stats);
 
 /** vram_check() - assert the invariants of buddy, LRU and objects */

@@ -67,11 +67,11 @@ static int victim_evict(struct vram *vram, struct vram_bo *bo)
 		bo->ops->release(bo, bo->owner); /* F2 */
 
 	lock_acquire(&vram->lock);
-	vram_bo_leave_end(vram, bo, err ? VRAM_BO_RESIDENT : VRAM_BO_EVICTED);
 	if (err)
 		vram->stats.evictions_failed++;
 	else
 		vram->stats.evictions++;
+	vram_bo_leave_end(vram, bo, err ? VRAM_BO_RESIDENT : VRAM_BO_EVICTED);
 	return err;
 }
 

@@ -48,6 +48,9 @@ struct vram {
 	struct vram_stats stats GUARDED_BY(&lock);
 	const struct vram_share_ops *share GUARDED_BY(&lock); /* NULL: all is this process's */
 	void *share_user GUARDED_BY(&lock);
+	/* All of them, for who takes no lock: the last are in [published_count % 2]. */
+	struct vram_stats published[2]; /* atomic words */
+	uint64_t published_count;       /* atomic; written under the lock */
 };
 
 /** vram_bo_leave_begin() - take @bo off the LRU, for evict() or release() */

@@ -67,7 +67,7 @@ static int settle_counts(void *argument)
 	return 0;
 }
 
-size_t xe_report_text(struct xe_card *card, char *buffer, size_t bytes)
+size_t xe_report_text(struct xe_card *card, bool interrupted, char *buffer, size_t bytes)
 {
 	struct usvm_stat counters[COUNTERS_MAX];
 	struct mm *mm = card->device->mm;
@@ -77,7 +77,8 @@ size_t xe_report_text(struct xe_card *card, char *buffer, size_t bytes)
 
 	text_init(&text, buffer, bytes);
 	line(&text, "card", card->index);
-	mm_call(mm, settle_counts, &mm, sizeof(mm));
+	if (!interrupted)
+		mm_call(mm, settle_counts, &mm, sizeof(mm));
 	line(&text, "jobs", ATOMIC_LOAD(&card->job_count));
 	if (usvm_stats(card->usvm, counters, COUNTERS_MAX, &count))
 		return text.length_bytes;

@@ -101,8 +101,11 @@ size_t xe_stats_text(struct xe_card *card, char *text, size_t bytes);
  * Lines: "card N", "jobs N", "NAME VALUE" for each counter of usvm_stats(), and "stayed
  * START END FAULTS WHY" for each mapping that could not go to the device; "stayed_more N" for
  * those that are not listed.
+ * @interrupted: the thread stands in a call of this interface, which a signal handler has
+ * interrupted. It may hold what other threads wait for, and waits for none: a page that is on
+ * its way home may not be counted yet.
  * Context: a program's thread, at its end. Return: bytes written, at most @bytes.
  */
-size_t xe_report_text(struct xe_card *card, char *text, size_t bytes);
+size_t xe_report_text(struct xe_card *card, bool interrupted, char *text, size_t bytes);
 
 #endif

@@ -124,6 +124,9 @@ def test_ends():
     _, _, err = run(['--stats'], *['child-all-end'] * 50)
     check('threads that end it at once: each process left its report',
           len(counts(err)) == 51, len(counts(err)), err[-300:])
+    status, _, err = run(['--stats'], *['child-call-ends'] * 50)
+    check('a handler that ends it in a call: each process left its report', status == 0
+          and len(counts(err)) == 51, status, len(counts(err)), err[-300:])
     status, _, err = run(['--stats'], 'library-ends')
     check('a thread of the library that ends it leaves no report, and does not hang',
           status == 0 and 'left no report' in err, status, err)

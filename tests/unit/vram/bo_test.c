@@ -48,6 +48,29 @@ static void sizes_are_rounded_up_and_accounted_to_the_byte(void **state)
 	vram_destroy(NULL);
 }
 
+/* Who asks may have interrupted the thread that holds it. */
+static void the_accounts_are_read_without_the_lock(void **state)
+{
+	struct vram_stats stats;
+	struct vram *vram;
+	struct owner owner;
+
+	(void)state;
+	assert_int_equal(vram_create(MIB(4), &vram), 0);
+	vram_stats_read(vram, &stats);
+	assert_int_equal(stats.size_bytes, MIB(4));
+	assert_int_equal(stats.free_bytes, MIB(4));
+	assert_int_equal(owner_create(vram, &owner, KIB(12), false), 0);
+	lock_acquire(&vram->lock);
+	vram_stats_read(vram, &stats);
+	lock_release(&vram->lock);
+	assert_int_equal(stats.used_bytes, KIB(16));
+	assert_int_equal(stats.rounding_bytes, KIB(4));
+	assert_int_equal(stats.bo_count, 1);
+	vram_bo_put(owner.bo);
+	vram_destroy(vram);
+}
+
 /* What the accounts are to say of @count objects. */
 static void expect_accounts(struct vram *vram, const struct owner *owners,
 			    const uint64_t *asked, size_t count)
@@ -342,6 +365,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(sizes_are_rounded_up_and_accounted_to_the_byte),
+		TEST(the_accounts_are_read_without_the_lock),
 		TEST(every_byte_is_accounted_for_at_every_step),
 		TEST(what_never_fits_is_refused_without_a_look_at_others),
 		TEST(the_last_put_releases_once_and_only_it),

@@ -359,6 +359,55 @@ static void four_evictors_lose_no_byte_and_release_each_once(void **state)
 	vram_destroy(vram);
 }
 
+struct reader {
+	struct vram *vram;
+	uint32_t stop; /* atomic */
+	uint64_t reads; /* atomic */
+	uint64_t wrong;
+};
+
+static void run_reader(void *arg)
+{
+	struct reader *r = arg;
+	struct vram_stats stats;
+
+	while (!ATOMIC_LOAD(&r->stop)) {
+		vram_stats_read(r->vram, &stats);
+		r->wrong += stats.used_bytes + stats.free_bytes != stats.size_bytes ||
+			    stats.allocated_bytes + stats.rounding_bytes != stats.used_bytes ||
+			    stats.bo_count != stats.used_bytes / KIB(16);
+		ATOMIC_ADD(&r->reads, 1u);
+		base_host->cpu_yield();
+	}
+}
+
+static void who_reads_the_accounts_sees_one_time(void **state)
+{
+	struct reader reader = { .stop = 0 };
+	struct sys_thread *thread;
+	struct vram *vram;
+	struct owner owner[4];
+
+	(void)state;
+	assert_int_equal(vram_create(MIB(4), &vram), 0);
+	reader.vram = vram;
+	thread = start(run_reader, &reader);
+	while (!ATOMIC_LOAD(&reader.reads))
+		base_host->cpu_yield();
+	for (uint32_t round = 0; round < ROUNDS / 10; round++) {
+		for (uint32_t i = 0; i < 4; i++)
+			assert_int_equal(owner_create(vram, &owner[i], KIB(12), false), 0);
+		for (uint32_t i = 0; i < 4; i++)
+			vram_bo_put(owner[i].bo);
+		base_host->cpu_yield();
+	}
+	ATOMIC_STORE(&reader.stop, 1u);
+	join(thread);
+	assert_int_equal(reader.wrong, 0);
+	print_message("%llu reads\n", (unsigned long long)reader.reads);
+	vram_destroy(vram);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -383,6 +432,7 @@ int main(int argc, char **argv)
 		TEST(who_may_not_evict_does_not_wait_for_others),
 		TEST(an_object_in_its_last_put_is_waited_for),
 		TEST(four_evictors_lose_no_byte_and_release_each_once),
+		TEST(who_reads_the_accounts_sees_one_time),
 	};
 
 	seed = seed_from(argc, argv);

@@ -18,7 +18,7 @@
 #include "base/atomic.h"
 #include "base/prng.h"
 #include "fake_sys.h"
-#include "vram/bo.h"
+#include "vram/vram_internal.h"
 
 struct owner {
 	struct vram *vram;
@@ -31,12 +31,11 @@ struct owner {
 
 static uint32_t evict_calls; /* atomic */
 
-/* The library's call takes vram.lock: this dies if the caller holds it. */
+/* This dies if the caller holds vram.lock. */
 static void expect_unlocked(struct owner *owner)
 {
-	struct vram_stats stats;
-
-	vram_stats_read(owner->vram, &stats);
+	lock_acquire(&owner->vram->lock);
+	lock_release(&owner->vram->lock);
 }
 
 static int owner_evict(struct vram_bo *bo, void *data)

@@ -362,7 +362,7 @@ static void report(void *arg)
 	sync = user_fence(data + 512, 1);
 	CHECK(!exec_one(queue, memory, &sync, 1));
 	CHECK(!wait_user_fence(data + 512, 1, queue, FOREVER));
-	bytes = xe_report_text(client.card, text, sizeof(text) - 1);
+	bytes = xe_report_text(client.card, false, text, sizeof(text) - 1);
 	CHECK(bytes && bytes < sizeof(text) - 1 && text[bytes - 1] == '\n');
 	text[bytes] = 0;
 	CHECK(!strncmp(text, "card 0\njobs 5\n", 14));
@@ -372,7 +372,7 @@ static void report(void *arg)
 	CHECK(strstr(text, "\nusvm_stayed_file 2\n"));
 	CHECK(!strstr(text, "\nusvm_stayed_protected 0\n"));
 	CHECK(strstr(text, "\nusvm_stayed_other 0\n"));
-	CHECK(xe_report_text(client.card, text, 20) <= 20);
+	CHECK(xe_report_text(client.card, false, text, 20) <= 20);
 	client_stop();
 }
 
