@@ -151,11 +151,13 @@ void pagemap_poison(struct pagemap *pagemap, uint64_t addr, uint64_t bytes)
 	memset(sys->ops->pointer(sys, addr, bytes), PAGEMAP_POISON, bytes);
 }
 
+/* No lock: the block is its last owner's until the buddy has it again (F2), and copies of other
+ * parts of device memory may run beside. */
 static void poison_device(struct pagemap *pagemap, uint64_t vram_offset, uint64_t bytes)
 {
 	for (uint64_t at = 0; at < bytes; at += PAGE_BYTES) {
-		if (pagemap->config.ops->copy(pagemap->config.owner, vram_offset + at,
-					      pagemap->pattern, PAGE_BYTES, true))
+		if (pagemap->config.ops->write(pagemap->config.owner, vram_offset + at,
+					       pagemap->pattern, PAGE_BYTES))
 			return; /* it is gone, or broken: nothing is read there */
 	}
 }

@@ -36,6 +36,10 @@ struct pagemap_devmem_ops {
 	int (*copy)(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes,
 		    bool to_device);
 
+	/** write() - [worker] (copy mode with poison) the same to the device, where nothing
+	 * migrates: it is not counted. Nobody else uses this part of device memory. */
+	int (*write)(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes);
+
 	/** copies_to() - [any] (copy mode) can the device of @owner copy to that of @peer, by
 	 * copy_peer()? NULL: none can. */
 	bool (*copies_to)(void *owner, void *peer);

@@ -101,6 +101,13 @@ static int devmem_copy(void *owner, uint64_t vram_offset, void *memory, uint64_t
 	return err;
 }
 
+static int devmem_write(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes)
+{
+	const struct vm_device_config *config = &((struct vm_device *)owner)->config;
+
+	return config->ops->copy(config->device, vram_offset, memory, bytes, true);
+}
+
 static bool devmem_copies_to(void *owner, void *peer)
 {
 	const struct vm_device_config *a = &((struct vm_device *)owner)->config;
@@ -126,6 +133,7 @@ static int devmem_copy_peer(void *owner, uint64_t vram_offset, void *peer, uint6
 
 const struct pagemap_devmem_ops vm_devmem_ops = {
 	.copy = devmem_copy,
+	.write = devmem_write,
 	.copies_to = devmem_copies_to,
 	.copy_peer = devmem_copy_peer,
 	.release = devmem_release,

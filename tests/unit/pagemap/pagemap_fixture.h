@@ -66,6 +66,11 @@ static int fixture_copy(void *owner, uint64_t vram_offset, void *memory, uint64_
 	return 0;
 }
 
+static int fixture_write(void *owner, uint64_t vram_offset, void *memory, uint64_t bytes)
+{
+	return fixture_copy(owner, vram_offset, memory, bytes, true);
+}
+
 static void fixture_release(struct pagemap_devmem *devmem)
 {
 	lock_assert_may_sleep("release of a devmem");
@@ -74,6 +79,7 @@ static void fixture_release(struct pagemap_devmem *devmem)
 
 static const struct pagemap_devmem_ops devmem_ops = {
 	.copy = fixture_copy,
+	.write = fixture_write,
 	.release = fixture_release,
 };
 

@@ -123,6 +123,32 @@ static void copies_count_in_copy_mode_only(void **state)
 	assert_int_equal(stat(f, VM_STAT_CPU_COPY_US) > 0, copy);
 }
 
+static int set_up_poisoned(void **state)
+{
+	int err;
+
+	gpu_poison = true;
+	err = set_up_copy(state);
+	gpu_poison = false;
+	return err;
+}
+
+/* Nothing migrates by it. */
+static void what_poisons_is_no_copy_that_counts(void **state)
+{
+	struct fixture *f = *state;
+
+	heap_fill(f, 0, 512);
+	gpu_read(f, heap(0));
+	assert_int_equal(stat(f, VM_STAT_DEVICE_COPY_KB), 2048);
+	assert_int_equal(mm_bring_home(f->mm, heap_span(0, 512), NULL), 0);
+	run_all(f);
+	assert_int_equal(*(uint64_t *)(void *)f->gpu.memory,
+			 PAGEMAP_POISON * 0x0101010101010101u);
+	assert_int_equal(stat(f, VM_STAT_DEVICE_COPY_KB), 2048);
+	assert_int_equal(stat(f, VM_STAT_SIZED_DEVICE_COPY_KB + SIZE_4K), 0);
+}
+
 /* A copy of exactly a size is of it in KiB; its time is of the size that it fits into. */
 static void a_copy_counts_by_what_it_is_long(void **state)
 {
@@ -236,6 +262,7 @@ int main(void)
 		TEST(invalidations_count_and_flushes_count_what_was_there),
 		TEST(copies_count_in_copy_mode_only),
 		TEST_COPY(copies_count_in_copy_mode_only),
+		TEST_WITH(what_poisons_is_no_copy_that_counts, set_up_poisoned),
 		TEST_COPY(a_copy_counts_by_what_it_is_long),
 		TEST(times_of_pages_are_of_those_that_were_had),
 		TEST(migrations_that_fail_count),
