@@ -289,7 +289,7 @@ int pagemap_bring_home(struct mm_entry_owner *owner, struct span span, uint64_t 
 		err = bring_home_singly(devmem, span, frame, done, &dirty);
 	else
 		err = mm_return_locked(mm, span, source, done, &dirty);
-	if (huge)
+	if (huge && *done)
 		mend_staging(pagemap, span);
 	/* A huge page's staging has to be empty for the next one. */
 	if (*done && pagemap->config.poison && !huge)

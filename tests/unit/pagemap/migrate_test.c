@@ -553,6 +553,25 @@ static void huge_pages_stay_huge(void **state)
 	expect_tags(f, 0, HEAP_PAGES);
 }
 
+/* What did not come home has split nothing. */
+static void staging_is_made_anew_once_for_a_block_that_is_tried_twice(void **state)
+{
+	struct fixture *f = *state;
+	struct pagemap_devmem *devmem = devmem_start(f, 1, 0, HEAP_PAGES);
+	uint64_t before, moves;
+
+	heap_fill(f, 0, HEAP_PAGES);
+	assert_int_equal(populate(devmem, 0, HEAP_PAGES, nothing, NULL), 0);
+	before = fake_calls(f->fake, "uffd_unregister");
+	moves = fake_calls(f->fake, "uffd_move");
+	fake_fail(f->fake, "uffd_move", 1, EAGAIN);
+	assert_int_equal(pagemap_evict_to_ram(devmem), 0);
+	assert_true(fake_calls(f->fake, "uffd_move") >= moves + 2);
+	assert_int_equal(fake_calls(f->fake, "uffd_unregister"), before + 1);
+	pagemap_devmem_put(devmem);
+	expect_tags(f, 0, HEAP_PAGES);
+}
+
 #define BOTH(name) MOVE_TEST(name), COPY_TEST(name)
 
 int main(void)
@@ -584,6 +603,7 @@ int main(void)
 		COPY_TEST(a_kernel_without_poison_is_not_left_with_zeros),
 		COPY_TEST(a_clone_of_what_the_device_lost_is_poisoned),
 		BOTH(huge_pages_stay_huge),
+		COPY_TEST(staging_is_made_anew_once_for_a_block_that_is_tried_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
