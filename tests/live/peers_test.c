@@ -288,15 +288,21 @@ static void nothing_is_lost_while_the_program_forks_and_discards(void **state)
 
 /* --- devices that go ---------------- */
 
+/* Another like A, and memory that is on it. */
+static unsigned char *open_third(struct pair *pair, struct live *third, size_t bytes,
+				 unsigned int seed)
+{
+	live_open(third, &pair->param->a, pair->param->a.spec);
+	return live_on_device(third, bytes, seed);
+}
+
 static void a_device_that_is_closed_leaves_what_went_to_its_peer(void **state)
 {
 	struct pair *pair = *state;
 	size_t bytes = live_bytes(&pair->a);
 	struct live third;
-	unsigned char *at;
+	unsigned char *at = open_third(pair, &third, bytes, 13);
 
-	live_open(&third, &pair->param->a, pair->param->a.spec);
-	at = live_on_device(&third, bytes, 13);
 	live_take(&pair->b, at, bytes / 2);
 	live_close(&third);
 	assert_with(&pair->b, false, at, bytes / 2);
@@ -419,10 +425,8 @@ static void what_is_used_in_place_goes_with_its_device(void **state)
 	struct pair *pair = *state;
 	size_t bytes = live_bytes(&pair->a);
 	struct live third;
-	unsigned char *at;
+	unsigned char *at = open_third(pair, &third, bytes, 23);
 
-	live_open(&third, &pair->param->a, pair->param->a.spec);
-	at = live_on_device(&third, bytes, 23);
 	advise_device(&pair->b, at, bytes, third.gpu);
 	gpu_assert_filled(&pair->b, at, bytes, 23, 0);
 	assert_with(&third, false, at, bytes);

@@ -178,6 +178,15 @@ static void memory_that_is_unmapped_ends_the_job(void **state)
 	scene_close(&s);
 }
 
+/* From now on, to each page several times. */
+static void let_it_add(const struct scene *s)
+{
+	uint64_t before = __atomic_load_n(&s->count->added[PAGES - 1], __ATOMIC_SEQ_CST);
+
+	while (__atomic_load_n(&s->count->added[PAGES - 1], __ATOMIC_SEQ_CST) < before + 8)
+		sched_yield();
+}
+
 static void what_is_mapped_over_is_added_to_from_then_on(void **state)
 {
 	struct scene s;
@@ -186,13 +195,9 @@ static void what_is_mapped_over_is_added_to_from_then_on(void **state)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct usvm_queue *queue;
 		struct usvm_fence *fence = begin(&s, &queue);
-		uint64_t before;
 
 		map_at(s.at, BYTES, PROT_READ | PROT_WRITE);
-		before = __atomic_load_n(&s.count->added[PAGES - 1], __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(&s.count->added[PAGES - 1], __ATOMIC_SEQ_CST) <
-		       before + 8)
-			sched_yield();
+		let_it_add(&s);
 		end(&s, queue, fence, 0);
 		for (uint64_t page = 0; page < PAGES; page++) {
 			assert_true(first_word(s.at, page) > 0);
@@ -210,13 +215,9 @@ static void what_is_discarded_begins_at_nothing(void **state)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct usvm_queue *queue;
 		struct usvm_fence *fence = begin(&s, &queue);
-		uint64_t before;
 
 		assert_int_equal(madvise(s.at, BYTES, MADV_DONTNEED), 0);
-		before = __atomic_load_n(&s.count->added[PAGES - 1], __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(&s.count->added[PAGES - 1], __ATOMIC_SEQ_CST) <
-		       before + 8)
-			sched_yield();
+		let_it_add(&s);
 		end(&s, queue, fence, 0);
 		for (uint64_t page = 0; page < PAGES; page++)
 			assert_true(first_word(s.at, page) <= s.count->added[page] - 3);

@@ -167,16 +167,27 @@ static void what_stands_alone_is_not_touched(void **state)
 
 /* --- what does not ---------------- */
 
+/* The first device has all that is to be handed over. */
+static struct mm_hand_over take_all(struct fixture *f)
+{
+	assert_int_equal(take_pages(f, 0, 16), 16);
+	return hand_of(0, 16);
+}
+
+static void expect_untouched(struct fixture *f, const struct mm_hand_over *hand)
+{
+	assert_int_equal(hand->pages, 0);
+	expect_first(f, 0, 16);
+}
+
 static void what_fails_stays_and_what_came_before_came(void **state)
 {
 	struct fixture *f = *state;
-	struct mm_hand_over hand = hand_of(0, 16);
+	struct mm_hand_over hand = take_all(f);
 
-	assert_int_equal(take_pages(f, 0, 16), 16);
 	peer.error = -EIO;
 	assert_int_equal(mm_hand_over(f->mm, &hand), -EIO);
-	assert_int_equal(hand.pages, 0);
-	expect_first(f, 0, 16);
+	expect_untouched(f, &hand);
 	peer.done_max = 3 * PAGE_BYTES;
 	assert_int_equal(mm_hand_over(f->mm, &hand), -EIO);
 	assert_int_equal(hand.pages, 3);
@@ -189,9 +200,8 @@ static void what_fails_stays_and_what_came_before_came(void **state)
 static void no_nodes_is_enomem(void **state)
 {
 	struct fixture *f = *state;
-	struct mm_hand_over hand = hand_of(0, 16);
+	struct mm_hand_over hand = take_all(f);
 
-	assert_int_equal(take_pages(f, 0, 16), 16);
 	fake_fail_for_ever(f->fake, "pages_alloc", 1, ENOMEM);
 	(void)!mm_hand_over(f->mm, &hand); /* there may be enough */
 	fake_fail(f->fake, "pages_alloc", 1, 0);
@@ -202,9 +212,8 @@ static void no_nodes_is_enomem(void **state)
 static void while_a_fork_is_under_way_nothing_goes(void **state)
 {
 	struct fixture *f = *state;
-	struct mm_hand_over hand = hand_of(0, 16);
+	struct mm_hand_over hand = take_all(f);
 
-	assert_int_equal(take_pages(f, 0, 16), 16);
 	mm_lock(f->mm);
 	f->mm->gate_closed = 1;
 	mm_unlock(f->mm, 0);
@@ -212,17 +221,15 @@ static void while_a_fork_is_under_way_nothing_goes(void **state)
 	mm_lock(f->mm);
 	f->mm->gate_closed = 0;
 	mm_unlock(f->mm, 0);
-	assert_int_equal(hand.pages, 0);
-	expect_first(f, 0, 16);
+	expect_untouched(f, &hand);
 	expect_tags(f, 0, 16);
 }
 
 static void frames_that_stay_dirty_are_not_used(void **state)
 {
 	struct fixture *f = *state;
-	struct mm_hand_over hand = hand_of(0, 16);
+	struct mm_hand_over hand = take_all(f);
 
-	assert_int_equal(take_pages(f, 0, 16), 16);
 	fake_set_tag(f->fake, f->arena + MIB(2) + 5 * PAGE_BYTES, 99);
 	fake_fail_for_ever(f->fake, "empty", 1, ENOMEM);
 	assert_int_equal(mm_hand_over(f->mm, &hand), -EBUSY);

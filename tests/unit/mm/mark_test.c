@@ -218,6 +218,16 @@ static void pages_on_their_way_may_die_too(void **state)
 
 /* --- what does not ---------------- */
 
+/* Of eight pages three were moved to OTHER. */
+static void expect_nothing_died(struct fixture *f)
+{
+	assert_int_equal(stats_of(f).died_pages, 0);
+	for (uint64_t i = 0; i < 3; i++)
+		assert_int_equal(cpu_read(f, OTHER + i * PAGE_BYTES), tag_of(2 + i));
+	expect_tags(f, 0, 2);
+	expect_tags(f, 5, 3);
+}
+
 static void mremap_carries_marks(void **state)
 {
 	struct fixture *f = *state;
@@ -226,11 +236,7 @@ static void mremap_carries_marks(void **state)
 	assert_int_equal(fake_mremap(f->fake, heap_span(2, 3), OTHER, false), 0);
 	settle(f);
 	mm_marks_look(f->mm);
-	assert_int_equal(stats_of(f).died_pages, 0);
-	for (uint64_t i = 0; i < 3; i++)
-		assert_int_equal(cpu_read(f, OTHER + i * PAGE_BYTES), tag_of(2 + i));
-	expect_tags(f, 0, 2);
-	expect_tags(f, 5, 3);
+	expect_nothing_died(f);
 }
 
 /* The marks are elsewhere, and nobody has told. */
@@ -247,11 +253,7 @@ static void what_is_untold_is_not_dead(void **state)
 	fake_tell(f->fake);
 	settle(f);
 	mm_marks_look(f->mm);
-	assert_int_equal(stats_of(f).died_pages, 0);
-	for (uint64_t i = 0; i < 3; i++)
-		assert_int_equal(cpu_read(f, OTHER + i * PAGE_BYTES), tag_of(2 + i));
-	expect_tags(f, 0, 2);
-	expect_tags(f, 5, 3);
+	expect_nothing_died(f);
 }
 
 /* Who finds out whether it lives leaves its mark. */

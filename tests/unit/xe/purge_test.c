@@ -60,15 +60,23 @@ static void fill_memory(void)
 	CHECK(!call(DRM_GEM_CLOSE, &args));
 }
 
+/* A client whose *@vm has an object bound at A. */
+static uint32_t start_with_object(uint32_t *vm)
+{
+	uint32_t object;
+
+	client_start(NULL);
+	*vm = make_vm(0);
+	object = make_object_of(PAGES, VRAM_REGION, 0);
+	bind_at(*vm, object, A);
+	return object;
+}
+
 static void evict(void *arg)
 {
-	uint32_t vm, object;
+	uint32_t vm, object = start_with_object(&vm);
 
 	(void)arg;
-	client_start(NULL);
-	vm = make_vm(0);
-	object = make_object_of(PAGES, VRAM_REGION, 0);
-	bind_at(vm, object, A);
 	memory_of(object)[1] = 77;
 	fill_memory();
 	CHECK(advise(vm, A, XE_PURGEABLE_DONTNEED) == 1);
@@ -96,14 +104,10 @@ static void what_is_needed_by_one_bind_is_kept(void **state)
 
 static void purge(void *arg)
 {
-	uint32_t vm, object, kept;
+	uint32_t vm, object = start_with_object(&vm);
+	uint32_t kept = make_object_of(PAGES, VRAM_REGION, 0);
 
 	(void)arg;
-	client_start(NULL);
-	vm = make_vm(0);
-	object = make_object_of(PAGES, VRAM_REGION, 0);
-	kept = make_object_of(PAGES, VRAM_REGION, 0);
-	bind_at(vm, object, A);
 	bind_at(vm, kept, B);
 	memory_of(object)[1] = 77;
 	memory_of(kept)[1] = 78;
@@ -128,13 +132,9 @@ static void what_no_bind_needs_goes_with_its_place(void **state)
 static void rests(void *arg)
 {
 	struct xe_bind_op first = unmap_op(A, 1), rest = unmap_op(A, PAGES);
-	uint32_t vm, object;
+	uint32_t vm, object = start_with_object(&vm);
 
 	(void)arg;
-	client_start(NULL);
-	vm = make_vm(0);
-	object = make_object_of(PAGES, VRAM_REGION, 0);
-	bind_at(vm, object, A);
 	bind_at(vm, object, B);
 	CHECK(advise(vm, A, XE_PURGEABLE_DONTNEED) == 1 && !try_bind(vm, object));
 	CHECK(advise(vm, BATCH + MIB(1), XE_PURGEABLE_DONTNEED) == 1);
