@@ -60,7 +60,7 @@ class Tree:
             folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
             for name in sorted(names):
                 path = os.path.relpath(os.path.join(folder, name), root)
-                if name.endswith(CODE + ('.md', '.map', '.txt')) or \
+                if name.endswith(CODE + ('.md', '.map', '.txt', '.1')) or \
                         name in ('meson.build', 'Makefile', 'run'):
                     self.files[path] = File(root, path)
 
@@ -362,10 +362,42 @@ def public_contract(tree):
                        f'{names[0]}(): its comment has no {word}:')
 
 
+# --- manual pages ----------------------------------------------------------------
+
+STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"')
+OPTION = re.compile(r'--[a-z][a-z-]*')
+
+
+def options_of_help(tree, program):
+    """Of the strings from "Usage: usvm PROGRAM" to the end of the array or function."""
+    options = set()
+    for file in tree.c_files():
+        for found in re.finditer(rf'"Usage: usvm {program}\b.*?(?:\n}}|";\n|\Z)', file.text, re.S):
+            for text in STRING.findall(found.group(0)):
+                options.update(OPTION.findall(text))
+    return options
+
+
+def man_options(tree):
+    """A program's --help and its manual page have the same options."""
+    for page in tree.files.values():
+        found = re.fullmatch(r'docs/man/usvm(?:-(\w+))?\.1', page.path)
+        if not found:
+            continue
+        in_help = options_of_help(tree, found.group(1) or 'COMMAND')
+        # An option of another program stands behind the program's name.
+        in_page = {option for line in page.lines if re.match(r'\.[BI](?!.*usvm \w+ )', line)
+                   for option in OPTION.findall(line.replace('\\-', '-'))}
+        for option in sorted(in_help - in_page):
+            yield page.path, 1, f'it has no {option}, which --help has'
+        for option in sorted(in_page - in_help):
+            yield page.path, 1, f'{option} is not in --help'
+
+
 RULES = [
     banned_call, uffd_name, unfinished_word, trailing_blank, indentation, line_length,
     function_length, file_length, missing_spdx, header_guard, unknown_errno,
-    unknown_guarantee, unlisted_source, public_contract,
+    unknown_guarantee, unlisted_source, public_contract, man_options,
 ]
 
 
