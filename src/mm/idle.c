@@ -17,7 +17,8 @@
  *
  * The VMA is done whole, as the kernel has it now: it may have grown in place, which
  * is told by nothing, or two may be one by now. A part would be a VMA of its own, and
- * the program's mremap() over both would fail (T1).
+ * the program's mremap() over both would fail (T1). Nor does it wait while we look: what grew
+ * behind our back is looked for afterwards, and joined again (vma.c).
  *
  * What the kernel tells of the VMA in between is not heard: a range that is
  * unmapped then has system entries only, which alias the CPU's mapping.
@@ -99,11 +100,9 @@ static uint64_t take_back(struct mm *mm, uint64_t addr)
 		return r->node.span.end;
 	if (vma.kind != SYS_VMA_ANON_PRIVATE || !can_be_taken_back(mm, vma.span))
 		return vma.span.end;
-	mm_log_locked(mm, vma.span); /* R1 */
-	err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, vma.span);
-	if (!err)
-		err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, vma.span,
-						  SYS_REGISTER_WP);
+	err = mm_vma_take_back(mm, vma.span);
+	if (err == -EAGAIN)
+		return 0; /* another time */
 	if (err)
 		mm_registration_forget(mm, r->node.span);
 	else

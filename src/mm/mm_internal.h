@@ -249,6 +249,7 @@ void mm_notify(struct mm *mm, struct span span, enum mm_event_type type)
 /* vma.c */
 bool mm_span_excluded(struct mm *mm, struct span span);
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode);
+int mm_vma_take_back(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_vma_saw_huge(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 struct mm_registration *mm_registration_first(struct mm *mm, struct span span)
 	MUST_HOLD(&mm->event_lock);

@@ -309,6 +309,8 @@ struct beside {
 /* Borders that REGISTER may have made; 0: none. */
 struct borders {
 	uint64_t low, high;
+	uint32_t mode; /* of what is registered */
+	bool anew;     /* UNREGISTER before: what it has besides is taken back */
 };
 
 static struct sys_vma vma_at(struct mm *mm, uint64_t addr)
@@ -354,9 +356,21 @@ static void find_borders(struct mm *mm, struct span span, const struct beside *w
 		borders->high = span.end;
 }
 
+static int register_as(struct mm *mm, struct span span, const struct borders *how)
+{
+	int err = 0;
+
+	lock_assert_held(&mm->event_lock);
+	if (how->anew) {
+		mm_log_locked(mm, span); /* R1 */
+		err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
+	}
+	return err ? err : mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, how->mode);
+}
+
 /* REGISTER. What is @known to be registered, and of which no message is owed afterwards,
  * was that all the while: there was nothing to split. */
-static int register_looking(struct mm *mm, struct span span, uint32_t mode, bool known,
+static int register_looking(struct mm *mm, struct span span, bool known,
 			    struct borders *borders)
 {
 	struct beside was = { .low.prot = 0 };
@@ -370,7 +384,7 @@ static int register_looking(struct mm *mm, struct span span, uint32_t mode, bool
 			return -EAGAIN;
 		was = look_beside(mm, span);
 	}
-	err = mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, mode);
+	err = register_as(mm, span, borders);
 	if (!err && (!known || mm_message_is_owed(mm)))
 		find_borders(mm, span, &was, borders);
 	return err;
@@ -380,42 +394,45 @@ static int register_looking(struct mm *mm, struct span span, uint32_t mode, bool
  * Register what is at the other side of @border too: the kernel joins what it split. Return:
  * 0 it did, or it was no split, or there is another border now; -EAGAIN a message is owed.
  */
-static int mend_step(struct mm *mm, uint64_t *border, bool is_high, uint32_t mode)
+static int mend_step(struct mm *mm, struct borders *borders, bool is_high)
 {
+	struct borders next = { .mode = borders->mode, .anew = borders->anew };
+	uint64_t *border = is_high ? &borders->high : &borders->low;
 	struct sys_vma low = vma_at(mm, *border - 1);
 	struct sys_vma high = vma_at(mm, *border);
 	struct span part = is_high ? high.span : low.span;
-	struct borders next = { 0, 0 };
 	int err;
 
 	lock_assert_held(&mm->event_lock);
-	if (!is_border(&low, &high) || is_covered_locked(mm, part)) {
+	/* Who takes back gives nothing to the monitor, in the library's own memory either. */
+	if (!is_border(&low, &high) || (!borders->anew && is_covered_locked(mm, part))) {
 		*border = 0;
 		return 0;
 	}
-	if (mm_message_is_owed(mm)) /* U1 */
+	/* Nothing is on a device where it is taken back, so nobody doubts where it is. */
+	if (!borders->anew && mm_message_is_owed(mm)) /* U1 */
 		return -EAGAIN;
-	err = register_looking(mm, part, mode, false, &next);
+	err = register_looking(mm, part, false, &next);
 	if (err != -EAGAIN)
 		*border = is_high ? next.high : next.low;
 	return 0;
 }
 
 /* Return: 0 whatever was split is whole, or cannot be made so; -EAGAIN. */
-static int mend_locked(struct mm *mm, struct borders *borders, uint32_t mode)
+static int mend_locked(struct mm *mm, struct borders *borders)
 {
 	int err = 0;
 
 	lock_assert_held(&mm->event_lock);
 	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->high && !err; i++)
-		err = mend_step(mm, &borders->high, true, mode);
+		err = mend_step(mm, borders, true);
 	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->low && !err; i++)
-		err = mend_step(mm, &borders->low, false, mode);
+		err = mend_step(mm, borders, false);
 	return borders->low || borders->high ? -EAGAIN : 0;
 }
 
 /* A message was owed as we split something. */
-static void mend(struct mm *mm, struct borders *borders, uint32_t mode)
+static void mend(struct mm *mm, struct borders *borders)
 {
 	int err = -EAGAIN;
 
@@ -425,7 +442,7 @@ static void mend(struct mm *mm, struct borders *borders, uint32_t mode)
 		lock_acquire(&mm->exclusion_lock);
 		mm_lock(mm);
 		if (mm_remap_settle(mm))
-			err = mend_locked(mm, borders, mode);
+			err = mend_locked(mm, borders);
 		mm_unlock(mm, 0);
 		lock_release(&mm->exclusion_lock);
 		if (err)
@@ -434,9 +451,9 @@ static void mend(struct mm *mm, struct borders *borders, uint32_t mode)
 }
 
 /* As mm_vma_register(). @borders: where it split something, and could not mend that yet. */
-static int register_once(struct mm *mm, struct span span, uint32_t mode,
-			 struct borders *borders)
+static int register_once(struct mm *mm, struct span span, struct borders *borders)
 {
+	uint32_t mode = borders->mode;
 	bool dontfork = (mode & SYS_REGISTER_MISSING) &&
 			!sys_has(mm->sys, SYS_FEATURE_EVENT_FORK);
 	uint64_t seq;
@@ -463,9 +480,9 @@ static int register_once(struct mm *mm, struct span span, uint32_t mode,
 	if (!err && (!mm_remap_settle(mm) || mm_message_is_owed(mm))) /* U1 */
 		err = -EAGAIN;
 	if (!err)
-		err = register_looking(mm, span, mode, known, borders);
+		err = register_looking(mm, span, known, borders);
 	if (!err && (borders->low || borders->high)) {
-		(void)mend_locked(mm, borders, mode);
+		(void)mend_locked(mm, borders);
 		err = -EAGAIN;
 	}
 	if (!err && (!known || dontfork))
@@ -485,11 +502,30 @@ static int register_once(struct mm *mm, struct span span, uint32_t mode,
  */
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 {
-	struct borders borders = { 0, 0 };
-	int err = register_once(mm, vma->span, mode, &borders);
+	struct borders borders = { .mode = mode };
+	int err = register_once(mm, vma->span, &borders);
 
 	if (borders.low || borders.high)
-		mend(mm, &borders, mode);
+		mend(mm, &borders);
+	return err;
+}
+
+/*
+ * @span, a VMA a moment ago, and what has grown of it since, goes back to WP. No page is on a
+ * device, so none can have come here unseen.
+ * Return: 0; -EAGAIN it is another now, nothing was done; or of REGISTER.
+ */
+int mm_vma_take_back(struct mm *mm, struct span span)
+{
+	struct borders borders = { .mode = SYS_REGISTER_WP, .anew = true };
+	int err;
+
+	lock_assert_held(&mm->event_lock);
+	ASSERT(!mm->entry_pages);
+	err = register_looking(mm, span, false, &borders);
+	/* What goes on growing all the while is left as it is. */
+	if (!err && (borders.low || borders.high))
+		(void)mend_locked(mm, &borders);
 	return err;
 }
 

@@ -139,6 +139,39 @@ static void a_mapping_that_is_replaced_as_it_is_watched_is_whole(void **state)
 	}
 }
 
+/* Return: what takes MISSING back had an op of that number. */
+static bool take_back_and_change(struct fixture *f, uint64_t nth)
+{
+	while (mm_collector_step(f->mm))
+		;
+	map_small(f);
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	expect_tags(f, 0, 4);
+	f->mm->take_ns = 0;
+	f->fake->clock_ns += 2000000000;
+	set_change(f, nth);
+	mm_idle_run(&f->mm->idle_work);
+	f->fake->op_hook = NULL;
+	settle(f);
+	if (f->test[2])
+		expect_one_mapping(f);
+	return f->test[2];
+}
+
+static void a_mapping_that_changes_as_it_becomes_the_kernels_again_is_whole(void **state)
+{
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		uint64_t nth = 0;
+
+		change = &changes[i];
+		while (take_back_and_change(f, nth))
+			nth++;
+		assert_in_range(nth, 4, 1000);
+	}
+}
+
 /* One change after the other, each while the last is being mended: a heap that the C library
  * makes larger. (What grows so behind REGISTER is a mapping of its own.) */
 static void grow_hook(void *arg, const char *op)
@@ -187,6 +220,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_mapping_that_is_replaced_or_grows_during_a_take_is_whole),
 		TEST(a_mapping_that_is_replaced_as_it_is_watched_is_whole),
+		TEST(a_mapping_that_changes_as_it_becomes_the_kernels_again_is_whole),
 		TEST(a_mapping_that_goes_on_growing_is_whole),
 		TEST(a_neighbour_is_not_registered),
 	};
