@@ -311,6 +311,8 @@ struct borders {
 	uint64_t low, high;
 	uint32_t mode; /* of what is registered */
 	bool anew;     /* UNREGISTER before: what it has besides is taken back */
+	uint32_t part_count;
+	struct span parts[2 * MENDED_AT_ONCE]; /* what was registered besides in one step */
 };
 
 static struct sys_vma vma_at(struct mm *mm, uint64_t addr)
@@ -413,6 +415,8 @@ static int mend_step(struct mm *mm, struct borders *borders, bool is_high)
 	if (!borders->anew && mm_message_is_owed(mm)) /* U1 */
 		return -EAGAIN;
 	err = register_looking(mm, part, false, &next);
+	if (!err)
+		borders->parts[borders->part_count++] = part;
 	if (err != -EAGAIN)
 		*border = is_high ? next.high : next.low;
 	return 0;
@@ -424,11 +428,26 @@ static int mend_locked(struct mm *mm, struct borders *borders)
 	int err = 0;
 
 	lock_assert_held(&mm->event_lock);
+	borders->part_count = 0;
 	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->high && !err; i++)
 		err = mend_step(mm, borders, true);
 	for (uint32_t i = 0; i < MENDED_AT_ONCE && borders->low && !err; i++)
 		err = mend_step(mm, borders, false);
 	return borders->low || borders->high ? -EAGAIN : 0;
+}
+
+/* The list of what never migrates is older than what was just mended by it: memory of the
+ * library that is new beside a mapping of the program's looks like the rest of that. Who sleeps
+ * there already may hold event_lock: UNREGISTER goes without, and wakes him. */
+static void spare_own(struct mm *mm, const struct borders *borders)
+{
+	if (!borders->part_count || exclusions_refresh(mm, false))
+		return;
+	for (uint32_t i = 0; i < borders->part_count; i++) {
+		if (is_covered(mm, borders->parts[i]))
+			(void)mm->sys->ops->uffd_unregister(mm->sys, mm->uffd,
+							    borders->parts[i]);
+	}
 }
 
 /* A message was owed as we split something. */
@@ -445,6 +464,8 @@ static void mend(struct mm *mm, struct borders *borders)
 			err = mend_locked(mm, borders);
 		mm_unlock(mm, 0);
 		lock_release(&mm->exclusion_lock);
+		spare_own(mm, borders);
+		borders->part_count = 0;
 		if (err)
 			mm_event_wait(mm, ticket, tries);
 	}
@@ -505,6 +526,7 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	struct borders borders = { .mode = mode };
 	int err = register_once(mm, vma->span, &borders);
 
+	spare_own(mm, &borders);
 	if (borders.low || borders.high)
 		mend(mm, &borders);
 	return err;

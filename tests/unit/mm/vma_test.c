@@ -200,6 +200,34 @@ static void a_mapping_that_goes_on_growing_is_whole(void **state)
 	expect_one_mapping(f);
 }
 
+/* At REGISTER, when the list of what never migrates has been read. */
+static void map_own_hook(void *arg, const char *op)
+{
+	struct fixture *f = arg;
+
+	if (strcmp(op, "uffd_register") != 0)
+		return;
+	f->fake->op_hook = NULL;
+	fake_mprotect(f->fake, span_make(HEAP + MIB(1), MIB(1)), READ_WRITE);
+	f->fake->exclusions[0] = span_make(HEAP + MIB(1), MIB(1));
+	f->fake->exclusion_count = 1;
+}
+
+/* It looks like the rest of what is registered. A hole of it would be the monitor's to fill,
+ * also for who holds event_lock. */
+static void new_memory_of_the_library_is_not_registered(void **state)
+{
+	struct fixture *f = *state;
+
+	map_small(f);
+	f->fake->op_hook = map_own_hook;
+	assert_int_equal(take_pages(f, 0, 4), 4);
+	assert_null(f->fake->op_hook);
+	assert_int_equal(fake_registered(f->fake, HEAP), BOTH_MODES);
+	assert_int_equal(fake_registered(f->fake, HEAP + MIB(1)), 0);
+	expect_tags(f, 0, 4);
+}
+
 /* What is mapped beside it is none of it, and stays the kernel's. */
 static void a_neighbour_is_not_registered(void **state)
 {
@@ -222,6 +250,7 @@ int main(void)
 		TEST(a_mapping_that_is_replaced_as_it_is_watched_is_whole),
 		TEST(a_mapping_that_changes_as_it_becomes_the_kernels_again_is_whole),
 		TEST(a_mapping_that_goes_on_growing_is_whole),
+		TEST(new_memory_of_the_library_is_not_registered),
 		TEST(a_neighbour_is_not_registered),
 	};
 
