@@ -93,7 +93,9 @@ static uint64_t quiet_ns(const struct vm *vm, const struct vm_block *block)
 	return MAX(THRASH_QUIET_NS, 2 * quick_ns(vm, block)) << block->backoff;
 }
 
-/* Ranges of the block are made anew, in another size. */
+/* Ranges of the block are made anew, in another size, by the next faults. They may be live: what
+ * is mapped of them is revoked with the engines stopped, and pages stay where they are. Only who
+ * holds vm.lock has a pointer to one, and who comes from a fault looks for his range afterwards. */
 static void block_remake(struct vm *vm, const struct vm_block *block)
 {
 	struct gpusvm_range *range;

@@ -130,6 +130,24 @@ static void after_quiet_it_is_whole_again(void **state)
 }
 
 /* And if it was in vain, it is left alone for longer. */
+static void live_ranges_are_made_anew_without_a_loss(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t pages;
+
+	take_turns(f, 0, 256, ROUNDS, 0);
+	assert_int_equal(grain_of(f, 0), 1);
+	gpu_write(f, heap(300), 77);
+	assert_true(is_vram(f, heap(300)));
+	pages = mm_entry_pages(f->mm);
+	quiet(f, 200);
+	assert_int_equal(grain_of(f, 0), 0);
+	assert_int_equal(pte_of(f, heap(300))->flags, 0);
+	assert_int_equal(mm_entry_pages(f->mm), pages);
+	assert_int_equal(gpu_read(f, heap(300)), 77);
+	assert_int_equal(cpu_read(f, heap(300)), 77);
+}
+
 static void each_try_in_vain_is_followed_by_a_longer_quiet(void **state)
 {
 	struct fixture *f = *state;
@@ -264,6 +282,8 @@ int main(void)
 		THRASH(two_that_share_a_page_use_it_in_place),
 		THRASH_COPY(two_that_share_a_page_use_it_in_place),
 		THRASH(after_quiet_it_is_whole_again),
+		THRASH(live_ranges_are_made_anew_without_a_loss),
+		THRASH_COPY(live_ranges_are_made_anew_without_a_loss),
 		THRASH(each_try_in_vain_is_followed_by_a_longer_quiet),
 		THRASH(a_block_that_both_use_all_of_stays_whole),
 		THRASH_COPY(a_block_that_both_use_all_of_stays_whole),
