@@ -146,7 +146,7 @@ int main(int argc, char **argv)
 	struct bench_row *row;
 
 	bench_init(&bench, "queues", "Do two engines fault faster than one?", argc, argv);
-	halves.blocks = bench.smoke ? 4 : 48;
+	halves.blocks = 48;
 	row = bench_row(&bench, BENCH_FREE, "x", "two queues at once, to one after the other");
 	usvm = bench_side(row, "usvm", 5 * bench.rounds);
 	bare = bench_side(row, "two threads, bare MOVE", 5 * bench.rounds);
