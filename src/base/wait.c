@@ -35,7 +35,7 @@ int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns)
 	return err;
 }
 
-void wait_wake_all(struct wait *w)
+static void wake_some(struct wait *w, uint32_t count)
 {
 	if (PLANTED(WAKE_FIRST) && !ATOMIC_LOAD(&w->waiters)) {
 		ATOMIC_ADD(&w->seq, 1);
@@ -43,5 +43,15 @@ void wait_wake_all(struct wait *w)
 	}
 	ATOMIC_ADD(&w->seq, 1);
 	if (ATOMIC_LOAD(&w->waiters))
-		base_host->unpark(&w->seq, INT32_MAX);
+		base_host->unpark(&w->seq, count);
+}
+
+void wait_wake_all(struct wait *w)
+{
+	wake_some(w, INT32_MAX);
+}
+
+void wait_wake_one(struct wait *w)
+{
+	wake_some(w, 1);
 }

@@ -47,4 +47,8 @@ int wait_sleep(struct wait *w, uint32_t ticket, uint64_t timeout_ns);
 /** wait_wake_all() - wake all sleepers. Context: any; a system call only if one sleeps. */
 void wait_wake_all(struct wait *w);
 
+/** wait_wake_one() - the same of one sleeper, whichever: where each can do what is to be done,
+ * and who is awake looks again before it sleeps */
+void wait_wake_one(struct wait *w);
+
 #endif

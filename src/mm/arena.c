@@ -130,6 +130,7 @@ void mm_frames_fill_locked(struct mm *mm, uint64_t frames, uint64_t source, uint
 void mm_submit_fence(struct mm *mm)
 {
 	uint64_t idle = ATOMIC_LOAD(&mm->idle_count);
+	bool is_counted = false;
 	int err = 0;
 
 	if (mm->why_not)
@@ -143,10 +144,15 @@ void mm_submit_fence(struct mm *mm)
 						  &done);
 		mm_unlock(mm, 0);
 		if (err != -EAGAIN)
-			return;
+			break;
+		if (!is_counted)
+			ATOMIC_ADD(&mm->fence_count, 1);
+		is_counted = true;
 		/* Twice empty: what was queued when we came was read and handled. */
 		if (tries > MM_FENCE_TRIES && ATOMIC_LOAD(&mm->idle_count) - idle > 1)
-			return;
+			break;
 		base_host->cpu_yield();
 	}
+	if (is_counted)
+		ATOMIC_SUB(&mm->fence_count, 1);
 }

@@ -93,6 +93,14 @@ bool mm_work_queue(struct mm *mm, struct mm_work *work);
 /** mm_work_queue_collector() - the same, on the collector's thread */
 bool mm_work_queue_collector(struct mm *mm, struct mm_work *work);
 
+/** mm_work_queue_late(), mm_work_queue_collector_late() - the same, of what nobody waits for:
+ * from the monitor it may begin a millisecond later, with others (mm/late.c) */
+bool mm_work_queue_late(struct mm *mm, struct mm_work *work);
+bool mm_work_queue_collector_late(struct mm *mm, struct mm_work *work);
+
+/** mm_work_hurry() - the caller will wait for late work of the workers. Context: any. */
+void mm_work_hurry(struct mm *mm);
+
 /** mm_collector_flush() - wait until work queued on the collector before has run.
  * Context: [worker] but the collector itself. */
 void mm_collector_flush(struct mm *mm);

@@ -81,6 +81,14 @@ struct mm_reading {
 	struct sys_event event;
 };
 
+/* What waits until the monitor has time; its own (late.c). */
+struct mm_late {
+	uint32_t count;    /* pieces */
+	uint64_t since_ns; /* the first */
+	bool work, collect; /* the lists whose threads are to be woken */
+	bool settle;       /* a look is owed at what may be settled by now */
+};
+
 /* Children that wait for what nobody can tell; more are not kept when the program ends. */
 #define MM_STUCK_MAX 16
 
@@ -162,6 +170,12 @@ struct mm {
 	struct mm_work child_work;
 	int stuck_uffds[MM_STUCK_MAX]; /* those that are never let go; under event_lock */
 	uint32_t stuck_count;
+
+	/* The monitor's: what the last step left. */
+	struct mm_late late;
+	bool is_quiet;        /* no fault is remembered, nothing is in doubt */
+	uint64_t rest_ns;     /* until the first timer */
+	uint32_t fence_count; /* atomic: mm_submit_fence()s that wait for an empty queue */
 
 	uint64_t fence_page;  /* own, present, registered: mm_submit_fence() */
 
@@ -266,6 +280,7 @@ static inline void mm_stat_add(uint64_t *stat, uint64_t count)
 
 /* remap.c */
 bool mm_message_is_owed(struct mm *mm) MUST_HOLD(&mm->event_lock);
+bool mm_is_settled(struct mm *mm) MUST_HOLD(&mm->event_lock);
 bool mm_remap_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_remap_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 int mm_take_yield(struct mm *mm, uint64_t addr) MUST_HOLD(&mm->event_lock);
@@ -295,6 +310,11 @@ void mm_zeros_destroy(struct mm *mm);
 bool mm_zeros_prepare(struct mm *mm);
 void mm_fill_hole(struct mm *mm, uint64_t addr, bool write) MUST_HOLD(&mm->event_lock);
 
+/* late.c */
+void mm_late_settle(struct mm *mm) MUST_HOLD(&mm->event_lock);
+bool mm_late_run(struct mm *mm);
+uint64_t mm_late_timeout(struct mm *mm);
+
 /* idle.c */
 void mm_idle_hole(struct mm *mm) MUST_HOLD(&mm->event_lock);
 void mm_idle_run(struct mm_work *work);
@@ -320,6 +340,7 @@ void mm_monitor_release(struct mm *mm);
 void mm_wake(struct mm *mm, struct span span);
 
 /* work.c */
+bool mm_work_push(struct mm_work_list *list, struct mm_work *work);
 void mm_work_list_init(struct mm_work_list *list, const char *name);
 bool mm_work_list_step(struct mm_work_list *list);
 void mm_work_list_run(struct mm *mm, struct mm_work_list *list, uint32_t stopping);

@@ -164,8 +164,17 @@ static void handle_fault(struct mm *mm, uint64_t addr, bool write, uint32_t thre
 	mm_trace(mm, TRACE_CPU_FAULT, addr, span_bytes(span), 0, start);
 }
 
+/* Does anybody sleep in a fault whose message was read? One that is not read yet is answered
+ * when it is. */
+static bool has_sleepers(const struct mm *mm)
+{
+	return mm->stash_count || mm->held_count || mm->moving_pages;
+}
+
 static void handle_unmap(struct mm *mm, struct span span)
 {
+	bool wakes = has_sleepers(mm);
+
 	lock_assert_held(&mm->event_lock);
 	mm_stat_add(&mm->stats.events_unmap, 1);
 	mm_log_locked(mm, span);
@@ -174,12 +183,14 @@ static void handle_unmap(struct mm *mm, struct span span)
 	mm_entry_unmap(mm, span);
 	mm_quarantine_unmap(mm, span);
 	mm_left_unmap(mm, span);
-	if (!PLANTED(WAKE_GONE))
+	if (wakes && !PLANTED(WAKE_GONE))
 		mm_wake(mm, span); /* W1 */
 }
 
 static void handle_remove(struct mm *mm, struct span span)
 {
+	bool wakes = has_sleepers(mm);
+
 	lock_assert_held(&mm->event_lock);
 	mm_stat_add(&mm->stats.events_remove, 1);
 	mm_log_locked(mm, span);
@@ -187,7 +198,8 @@ static void handle_remove(struct mm *mm, struct span span)
 	if (!PLANTED(REMOVE_KEEPS))
 		mm_entry_drop_span(mm, span);
 	mm_quarantine_add(mm, span);
-	mm_wake(mm, span); /* W1 */
+	if (wakes)
+		mm_wake(mm, span); /* W1 */
 }
 
 static void handle_remap(struct mm *mm, struct span from, uint64_t to_addr)
@@ -284,11 +296,20 @@ static bool has_nodes(struct mm *mm)
 	return have >= need;
 }
 
+/* Nothing came: who waits for an empty queue is told, and what was announced may be over. */
+static void handle_none(struct mm *mm)
+{
+	lock_assert_held(&mm->event_lock);
+	ATOMIC_STORE_RELAXED(&mm->idle_count, mm->idle_count + 1);
+	mm_quarantine_settle(mm);
+}
+
 bool mm_monitor_step(struct mm *mm)
 {
 	struct sys_event event;
 	int err;
 
+	mm->is_quiet = false;
 	if (!has_nodes(mm)) {
 		/* No memory for a split now. Whoever waits, waits; nothing is lost. */
 		base_host->cpu_yield();
@@ -302,7 +323,6 @@ bool mm_monitor_step(struct mm *mm)
 	mm_quiesce_stop(mm);
 	/* What is still in doubt then is tried again at the next step. */
 	(void)mm_remap_settle(mm);
-	mm_quarantine_settle(mm);
 	err = mm_event_read(mm, mm->uffd, &event); /* Q1 */
 	if (PLANTED(RESUME_EARLY)) {
 		mm_quiesce_resume(mm);
@@ -314,12 +334,16 @@ bool mm_monitor_step(struct mm *mm)
 		handle_event(mm, &event);
 	mm_event_done(mm);
 	if (err)
-		ATOMIC_STORE_RELAXED(&mm->idle_count, mm->idle_count + 1);
+		handle_none(mm);
+	else
+		mm_late_settle(mm);
 	if (mm->stash_count)
 		retry_stash(mm);
 	mm_timers_run(mm, handle_held);
 	mm_quiesce_resume(mm);
 	INVARIANT(mm_entry_check(mm));
+	mm->is_quiet = !mm->stash_count && !mm->doubted_count;
+	mm->rest_ns = mm_timers_timeout(mm);
 	ATOMIC_SUB(&mm->monitor_nodes, mm->nodes_taken);
 	mm_unlock(mm, mm->nodes_taken);
 	if (!err)
@@ -327,16 +351,22 @@ bool mm_monitor_step(struct mm *mm)
 	return mm_zeros_prepare(mm) || err == 0;
 }
 
-/* No fault is remembered, and nothing in doubt: nothing but a message gives work, or time. */
-static bool is_idle(struct mm *mm, uint64_t *timeout_ns)
+/*
+ * Steps until nothing but a message gives work, or time. Mostly a message comes alone: to
+ * poll for the next costs less than to look for one with the engines stopped. But one who
+ * waits for an empty queue has to be shown it.
+ */
+static void monitor_turn(struct mm *mm)
 {
-	bool idle;
+	bool more = mm_monitor_step(mm);
 
-	mm_lock(mm);
-	idle = mm->stash_count == 0 && mm->doubted_count == 0;
-	*timeout_ns = mm_timers_timeout(mm);
-	mm_unlock(mm, 0);
-	return idle;
+	if (mm_late_run(mm) || (more && (!mm->is_quiet || ATOMIC_LOAD(&mm->fence_count))))
+		return;
+	if (!mm->is_quiet) {
+		base_host->cpu_yield();
+		return;
+	}
+	mm->sys->ops->uffd_wait(mm->sys, mm->uffd, MIN(mm->rest_ns, mm_late_timeout(mm)));
 }
 
 /* Return: 0, also where nothing can be taken; -EMFILE: it could with more descriptors. */
@@ -428,15 +458,10 @@ void mm_monitor_run(void *arg)
 
 	/* A collector that could not be made will not tell the monitor to end. */
 	while (!mm->start_error && ATOMIC_LOAD(&mm->stopping) < 3) {
-		uint64_t timeout_ns = BASE_FOREVER;
-
-		if (mm->uffd >= 0 && mm_monitor_step(mm))
-			continue;
-		if (mm->uffd >= 0 && !is_idle(mm, &timeout_ns)) {
-			base_host->cpu_yield();
-			continue;
-		}
-		mm->sys->ops->uffd_wait(mm->sys, mm->uffd, timeout_ns);
+		if (mm->uffd >= 0)
+			monitor_turn(mm);
+		else
+			mm->sys->ops->uffd_wait(mm->sys, mm->uffd, BASE_FOREVER);
 	}
 	if (mm->keeper)
 		mm->sys->ops->keeper_stop(mm->sys, mm->keeper);

@@ -123,6 +123,14 @@ static int settle_entry(struct mm *mm, struct mm_entry *entry)
 	return 0;
 }
 
+/* Is every message that was read known to be older than those that are not? */
+bool mm_is_settled(struct mm *mm)
+{
+	lock_assert_held(&mm->event_lock);
+	return mm->settled_count == mm->remap_count && !mm->doubted_count &&
+	       (!mm->quarantine.count || mm->remove_settled == mm->remove_count);
+}
+
 /*
  * Settle what is in doubt. Return: true: everything is, and whatever changes from now on is
  * told by messages that are not read yet; false: a message is owed, try again later.

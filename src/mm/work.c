@@ -6,7 +6,7 @@
  * Any thread may queue, the monitor included, and takes no lock for it: new work
  * is pushed on a stack by compare-and-swap; a worker takes the whole stack and
  * turns it round, so that work runs in the order it came. A piece of work that
- * waits already is not queued twice.
+ * waits already is not queued twice. Each piece wakes one of the threads that sleep.
  *
  * Faults and calls have threads of their own: a call may wait for an engine (the
  * end of a queue), and the engine for a fault.
@@ -39,7 +39,8 @@ void mm_work_list_init(struct mm_work_list *list, const char *name)
 	lock_init(&list->lock, LOCK_MM_WORK, name);
 }
 
-static bool work_push(struct mm_work_list *list, struct mm_work *work)
+/* Return: true if it was queued now; nobody is woken. */
+bool mm_work_push(struct mm_work_list *list, struct mm_work *work)
 {
 	struct mm_work *head;
 
@@ -53,7 +54,15 @@ static bool work_push(struct mm_work_list *list, struct mm_work *work)
 			break;
 		}
 	} while (!ATOMIC_COMPARE_EXCHANGE(&list->head, &head, work));
-	wait_wake_all(&list->wait);
+	return true;
+}
+
+/* One thread is woken for each piece: whoever wakes takes what is there. */
+static bool work_push(struct mm_work_list *list, struct mm_work *work)
+{
+	if (!mm_work_push(list, work))
+		return false;
+	wait_wake_one(&list->wait);
 	return true;
 }
 

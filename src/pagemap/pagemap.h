@@ -111,6 +111,10 @@ MUST_CHECK int pagemap_create(const struct pagemap_config *config, struct pagema
 /** pagemap_destroy() - no devmem is left (asserted). NULL is accepted. [worker] */
 void pagemap_destroy(struct pagemap *pagemap);
 
+/** pagemap_reuse() - release what is dead: the caller is about to take memory.
+ * Context: [worker]. */
+void pagemap_reuse(struct pagemap *pagemap);
+
 /** pagemap_flush() - wait until devmems without pages and references were released.
  * Context: [worker]. */
 void pagemap_flush(struct pagemap *pagemap);

@@ -46,7 +46,7 @@ static void zdd_empty(struct mm_entry_owner *owner)
 	if (!is_last(&devmem->zdd))
 		return;
 	list_push_back(&pagemap->dead, &devmem->dead_link);
-	mm_work_queue_collector(pagemap->config.mm, &pagemap->dead_work);
+	mm_work_queue_collector_late(pagemap->config.mm, &pagemap->dead_work);
 }
 
 static void zdd_drop(struct mm_entry_owner *owner UNUSED, uint64_t frame UNUSED,
@@ -131,6 +131,11 @@ void pagemap_release_dead(struct mm_work *work)
 			return;
 		release(LIST_ENTRY(node, struct pagemap_devmem, dead_link));
 	}
+}
+
+void pagemap_reuse(struct pagemap *pagemap)
+{
+	pagemap_release_dead(&pagemap->dead_work);
 }
 
 void pagemap_flush(struct pagemap *pagemap)

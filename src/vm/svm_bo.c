@@ -142,9 +142,12 @@ const struct pagemap_devmem_ops vm_devmem_ops = {
 /* Device memory for the pages of @span; pinned, with one reference to its devmem. */
 int vm_svm_bo_create(struct vm_device *device, struct span span, struct vm_svm_bo **out)
 {
-	struct vm_svm_bo *svm_bo = pool_alloc(&device->bo_pool);
+	struct vm_svm_bo *svm_bo;
 	int err;
 
+	/* What nothing is in any more goes first, before the collector comes to it. */
+	pagemap_reuse(device->pagemap);
+	svm_bo = pool_alloc(&device->bo_pool);
 	if (!svm_bo)
 		return -ENOMEM;
 	svm_bo->device = device;

@@ -57,7 +57,7 @@ static void svm_garbage(struct gpusvm *svm)
 	/* Among the faults: it waits for vm.lock, and what the collector's own thread does
 	 * the monitor may have to wait for. Counted, so that vm_destroy() waits for it. */
 	ATOMIC_ADD(&vm->pending_work, 1);
-	if (!mm_work_queue(svm->mm, &vm->collect_work))
+	if (!mm_work_queue_late(svm->mm, &vm->collect_work))
 		ATOMIC_SUB(&vm->pending_work, 1);
 }
 
@@ -191,6 +191,7 @@ static void wait_for_pending(struct vm *vm)
 
 		if (!ATOMIC_LOAD(&vm->pending_work))
 			break;
+		mm_work_hurry(device->mm);
 		wait_sleep(&device->pending_wait, ticket, BASE_FOREVER);
 	}
 	/* Whoever counted down last has left the lock, and so the vm, when we have it. */

@@ -7,6 +7,7 @@
 #define USVM_YIELD_POINTS
 #define wait_sleep steps_wait_sleep
 #define wait_wake_all steps_wait_wake_all
+#define wait_wake_one steps_wait_wake_one
 
 #include <errno.h>
 #include <setjmp.h>

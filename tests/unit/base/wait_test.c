@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/host.h"
 #include "base/lock.h"
 #include "base/wait.h"
 #include "host_posix.h"
@@ -133,6 +134,36 @@ static void one_wake_reaches_all_sleepers(void **state)
 	assert_int_equal(crowd.wait.waiters, 0);
 }
 
+static uint32_t unparked;
+
+static void count_unparked(uint32_t *word, uint32_t count)
+{
+	(void)word;
+	unparked = count;
+}
+
+static void a_wake_of_one_leaves_the_others_asleep(void **state)
+{
+	static struct base_host_ops counting;
+	const struct base_host_ops *before = base_host;
+	struct wait wait;
+
+	(void)state;
+	counting = *base_host;
+	counting.unpark = count_unparked;
+	base_host_install(NULL);
+	base_host_install(&counting);
+	wait_init(&wait);
+	wait.waiters = 3;
+	wait_wake_one(&wait);
+	assert_int_equal(unparked, 1);
+	assert_int_equal(wait_ticket(&wait), 1);
+	wait_wake_all(&wait);
+	assert_int_equal(unparked, INT32_MAX);
+	base_host_install(NULL);
+	base_host_install(before);
+}
+
 #if defined(USVM_LOCK_CHECK)
 static void a_sleep_with_a_monitor_lock_is_caught(void **state)
 {
@@ -159,6 +190,7 @@ int main(void)
 		cmocka_unit_test(a_wake_that_nobody_waits_for_makes_no_system_call),
 		cmocka_unit_test(a_sleep_without_a_wake_times_out),
 		cmocka_unit_test(one_wake_reaches_all_sleepers),
+		cmocka_unit_test(a_wake_of_one_leaves_the_others_asleep),
 #if defined(USVM_LOCK_CHECK)
 		cmocka_unit_test(a_sleep_with_a_monitor_lock_is_caught),
 #endif

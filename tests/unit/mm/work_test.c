@@ -28,6 +28,11 @@ static void run_numbered(struct mm_work *work)
 		mm_work_queue(n->f->mm, n->next);
 }
 
+static void run_nothing(struct mm_work *work)
+{
+	(void)work;
+}
+
 static void work_runs_in_the_order_it_came_and_once(void **state)
 {
 	struct fixture *f = *state;
@@ -57,6 +62,97 @@ static void work_runs_in_the_order_it_came_and_once(void **state)
 	assert_true(mm_collector_step(f->mm));
 	assert_false(mm_collector_step(f->mm));
 	assert_int_equal(order[4], 3);
+}
+
+/* What the monitor queues late is there at once, and nobody is woken for it. */
+static void late_work_wakes_nobody_until_its_time(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t work = wait_ticket(&f->mm->work.wait);
+	uint32_t collect = wait_ticket(&f->mm->collect.wait);
+	struct numbered n = { .number = 7, .f = f };
+	uint64_t start;
+
+	order_count = 0;
+	mm_work_init(&n.work, run_numbered);
+	assert_int_equal(mm_late_timeout(f->mm), BASE_FOREVER);
+	base_host->self()->is_monitor = true;
+	assert_true(mm_work_queue_collector_late(f->mm, &n.work));
+	assert_false(mm_work_queue_late(f->mm, &n.work));
+	assert_false(mm_late_run(f->mm));
+	assert_int_equal(wait_ticket(&f->mm->collect.wait), collect);
+	start = f->fake->clock_ns;
+	assert_in_range(mm_late_timeout(f->mm), 900000, 1000000);
+	while (mm_late_timeout(f->mm)) /* each look takes a microsecond */
+		assert_in_range(f->fake->clock_ns, start, start + 1100000);
+	assert_false(mm_late_run(f->mm));
+	base_host->self()->is_monitor = false;
+	assert_int_equal(wait_ticket(&f->mm->collect.wait), collect + 1);
+	assert_int_equal(wait_ticket(&f->mm->work.wait), work);
+	assert_int_equal(mm_late_timeout(f->mm), BASE_FOREVER);
+	assert_true(mm_collector_step(f->mm));
+	assert_int_equal(order[0], 7);
+}
+
+static void much_late_work_is_in_time(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t ticket = wait_ticket(&f->mm->work.wait);
+	struct mm_work work[64];
+
+	base_host->self()->is_monitor = true;
+	for (size_t i = 0; i < 64; i++) {
+		assert_false(mm_late_run(f->mm));
+		mm_work_init(&work[i], run_nothing);
+		assert_true(mm_work_queue_late(f->mm, &work[i]));
+	}
+	assert_int_equal(wait_ticket(&f->mm->work.wait), ticket);
+	mm_late_run(f->mm);
+	base_host->self()->is_monitor = false;
+	assert_int_equal(wait_ticket(&f->mm->work.wait), ticket + 1);
+	while (mm_worker_step(f->mm))
+		;
+}
+
+static void others_than_the_monitor_are_never_late(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t ticket = wait_ticket(&f->mm->work.wait);
+	struct mm_work work[2];
+
+	mm_work_init(&work[0], run_nothing);
+	mm_work_init(&work[1], run_nothing);
+	assert_true(mm_work_queue_late(f->mm, &work[0]));
+	assert_int_equal(wait_ticket(&f->mm->work.wait), ticket + 1);
+	ticket = wait_ticket(&f->mm->collect.wait);
+	assert_true(mm_work_queue_collector_late(f->mm, &work[1]));
+	assert_int_equal(wait_ticket(&f->mm->collect.wait), ticket + 1);
+	assert_int_equal(mm_late_timeout(f->mm), BASE_FOREVER);
+	while (mm_worker_step(f->mm) || mm_collector_step(f->mm))
+		;
+}
+
+/* A REMOVE is settled when the monitor finds nothing to read, and looks for that in time. */
+static void what_was_announced_is_settled_later(void **state)
+{
+	struct fixture *f = *state;
+
+	mm_lock(f->mm);
+	assert_true(mm_is_settled(f->mm));
+	mm_late_settle(f->mm);
+	assert_int_equal(mm_late_timeout(f->mm), BASE_FOREVER);
+	f->mm->remap_count++;
+	mm_late_settle(f->mm);
+	mm_unlock(f->mm, 0);
+	assert_false(mm_late_run(f->mm));
+	while (mm_late_timeout(f->mm))
+		;
+	assert_true(mm_late_run(f->mm));
+	assert_false(mm_monitor_step(f->mm));
+	mm_lock(f->mm);
+	assert_true(mm_is_settled(f->mm));
+	mm_unlock(f->mm, 0);
+	assert_false(mm_late_run(f->mm));
 }
 
 /* --- threads ---------------- */
@@ -396,6 +492,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(work_runs_in_the_order_it_came_and_once),
+		TEST(late_work_wakes_nobody_until_its_time),
+		TEST(much_late_work_is_in_time),
+		TEST(others_than_the_monitor_are_never_late),
+		TEST(what_was_announced_is_settled_later),
 		cmocka_unit_test(a_life_with_threads_ends),
 		cmocka_unit_test(a_thread_that_cannot_be_made_fails_the_create),
 		cmocka_unit_test(calls_of_many_threads_are_each_answered),
