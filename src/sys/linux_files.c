@@ -24,6 +24,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 
 #include "sys/linux_abi.h"
 #include "sys/linux_internal.h"
@@ -185,7 +187,12 @@ int linux_files_become_private(void)
 		return files->tasks;
 	files->kick = (int)linux_call(SYS_eventfd2, 0,
 				      EFD_CLOEXEC | EFD_NONBLOCK);
-	return files->kick < 0 ? files->kick : 0;
+	if (files->kick < 0)
+		return files->kick;
+	/* Without it uffd_wait() has a timer of its own each time. */
+	files->alarm = (int)linux_call(SYS_timerfd_create, CLOCK_MONOTONIC,
+				       TFD_CLOEXEC | TFD_NONBLOCK);
+	return 0;
 }
 
 int linux_files_borrow(int own, const char *path, int *fd)

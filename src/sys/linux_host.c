@@ -17,7 +17,7 @@
 #include "sys/linux_syscall.h"
 
 _Thread_local struct linux_tls linux_tls = {
-	.files = { .maps = -1, .pagemap = -1, .tasks = -1, .kick = -1, .smaps = -1 },
+	.files = { .maps = -1, .pagemap = -1, .tasks = -1, .kick = -1, .alarm = -1, .smaps = -1 },
 };
 
 int linux_park(uint32_t *word, uint32_t expected, uint64_t timeout_ns)

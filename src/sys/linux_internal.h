@@ -37,6 +37,7 @@ struct linux_files {
 	int pagemap;
 	int tasks; /* /proc/self/task; read under linux_sys.tasks_lock */
 	int kick;  /* an eventfd */
+	int alarm; /* a timerfd; of the thread that calls uffd_wait() */
 	int smaps; /* a keeper's, which may open nothing */
 };
 
@@ -46,6 +47,8 @@ struct linux_tls {
 	struct base_thread base;
 	struct linux_files files;
 	bool private_files;   /* files are those of a private table */
+	uint32_t thread_id;   /* of a thread of the library; 0: not known */
+	uint64_t alarm_ns;    /* when files.alarm is due; 0: it is not set */
 	uint32_t kicked;      /* set by a kick outside guarded code */
 	const struct sys_fork_hooks *fork_hooks; /* that fork() of this thread began with */
 	pthread_mutex_t *fork_lock; /* taken with them; NULL: none was free */

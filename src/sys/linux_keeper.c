@@ -171,7 +171,7 @@ static int keeper_main(void *arg)
 static void write_will(struct sys_keeper *keeper)
 {
 	linux_call(SYS_get_robust_list, 0, &keeper->list_before, &keeper->list_before_bytes);
-	keeper->will = linux_thread_id(NULL) | FUTEX_WAITERS;
+	keeper->will = (uint32_t)linux_call(SYS_gettid) | FUTEX_WAITERS;
 	keeper->place.next = &keeper->list.list;
 	keeper->list.list.next = &keeper->place;
 	keeper->list.futex_offset = (long)offsetof(struct sys_keeper, will) -

@@ -81,8 +81,11 @@ bool linux_thread_is_ours(const struct linux_sys *sys, uint32_t thread_id)
 	return false;
 }
 
+/* A thread of the library keeps its number; another may be one that a fork made of it. */
 uint32_t linux_thread_id(struct sys *sys UNUSED)
 {
+	if (linux_tls.thread_id)
+		return linux_tls.thread_id;
 	return (uint32_t)linux_call(SYS_gettid);
 }
 
@@ -106,6 +109,7 @@ static void *thread_main(void *arg)
 	struct linux_tls *tls = &linux_tls;
 	uint32_t id = linux_thread_id(NULL);
 
+	tls->thread_id = id;
 	tls->base.is_library = true;
 	tls->base.is_monitor = thread->attr.flags & SYS_THREAD_MONITOR;
 	linux_call(SYS_prctl, PR_SET_NAME, thread->name);

@@ -13,17 +13,25 @@
  * thread has another table and must post to one of them: a descriptor of ours
  * in the program's table is one that the program can close, and a signal would
  * have to be one that the program does not use.
+ *
+ * For a time it sleeps on a timer besides, which is left as it is when something
+ * else ends the wait: mostly the next wait is for the same time, and to set a timer
+ * for each costs a microsecond or two on a virtual machine.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "base/assert.h"
 #include "sys/linux_abi.h"
 #include "sys/linux_internal.h"
 #include "sys/linux_syscall.h"
+
+/* A wait may be longer than it was asked for, by so much. */
+#define ALARM_SLACK_NS 100000
 
 _Static_assert(SYS_MOVE_DONTWAKE == (int)ABI_UFFD_MOVE_DONTWAKE, "same bits");
 _Static_assert(SYS_MOVE_ALLOW_SRC_HOLES == (int)ABI_UFFD_MOVE_ALLOW_SRC_HOLES,
@@ -224,25 +232,54 @@ int linux_uffd_read(struct sys *sys, int uffd, struct sys_event *event)
 	return linux_uffd_salvage(sys, event);
 }
 
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){
+		.tv_sec = (int64_t)(ns / 1000000000u),
+		.tv_nsec = (int64_t)(ns % 1000000000u),
+	};
+}
+
+/* See to it that the alarm wakes at @due_ns, or before. Return: false: there is none. */
+static bool alarm_set(uint64_t due_ns)
+{
+	struct itimerspec time = { .it_value = timespec_of(due_ns) };
+	struct linux_tls *tls = &linux_tls;
+
+	if (tls->files.alarm < 0)
+		return false;
+	if (tls->alarm_ns && tls->alarm_ns <= due_ns + ALARM_SLACK_NS)
+		return true;
+	if (linux_call(SYS_timerfd_settime, tls->files.alarm, TFD_TIMER_ABSTIME, &time, NULL))
+		return false;
+	tls->alarm_ns = due_ns;
+	return true;
+}
+
+static void drain(int fd)
+{
+	uint64_t count;
+
+	linux_call(SYS_read, fd, &count, sizeof(count));
+}
+
 int linux_uffd_wait(struct sys *sys, int uffd, uint64_t timeout_ns)
 {
 	struct pollfd fds[] = {
 		{ .fd = uffd, .events = POLLIN },
 		{ .fd = linux_tls.files.kick, .events = POLLIN },
+		{ .fd = linux_tls.files.alarm, .events = POLLIN },
 	};
-	uint64_t start_ns = linux_clock_ns(sys);
+	uint64_t now_ns = linux_clock_ns(sys);
+	uint64_t due_ns = timeout_ns < BASE_FOREVER - now_ns ? now_ns + timeout_ns :
+							      BASE_FOREVER;
 
-	for (;;) {
-		uint64_t spent_ns = linux_clock_ns(sys) - start_ns;
-		uint64_t left_ns = timeout_ns - MIN(spent_ns, timeout_ns);
-		struct timespec left = {
-			.tv_sec = (int64_t)(left_ns / 1000000000u),
-			.tv_nsec = (int64_t)(left_ns % 1000000000u),
-		};
-		bool forever = timeout_ns == BASE_FOREVER;
-		int64_t got = linux_call(SYS_ppoll, fds, ARRAY_SIZE(fds),
-					 forever ? NULL : &left, NULL, 0);
-		uint64_t kicks;
+	for (;; now_ns = linux_clock_ns(sys)) {
+		struct timespec left = timespec_of(due_ns - MIN(now_ns, due_ns));
+		bool forever = due_ns == BASE_FOREVER;
+		bool alarm = !forever && now_ns < due_ns && alarm_set(due_ns);
+		int64_t got = linux_call(SYS_ppoll, fds, alarm ? 3 : 2,
+					 forever || alarm ? NULL : &left, NULL, 0);
 
 		if (got == -EINTR)
 			continue;
@@ -251,9 +288,12 @@ int linux_uffd_wait(struct sys *sys, int uffd, uint64_t timeout_ns)
 		if (got == 0)
 			return -ETIMEDOUT;
 		if (fds[1].revents)
-			linux_call(SYS_read, linux_tls.files.kick, &kicks,
-				   sizeof(kicks));
-		return 0;
+			drain(linux_tls.files.kick);
+		if (fds[0].revents || fds[1].revents)
+			return 0;
+		/* Perhaps one of before, and too early. */
+		drain(linux_tls.files.alarm);
+		linux_tls.alarm_ns = 0;
 	}
 }
 

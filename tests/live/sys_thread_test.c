@@ -255,7 +255,7 @@ static void check_private_table(void)
 	gate_open(&files.stop);
 	ops->thread_join(sys, thread);
 	CHECK(files.standard_are_read_only); /* maps, pagemap, tasks */
-	CHECK(files.open_count == 1); /* the kick */
+	CHECK(files.open_count == 2); /* the kick and the alarm */
 }
 
 static void a_private_table_keeps_nothing_of_the_programs_open(void **state)
