@@ -64,7 +64,7 @@ struct usvm {
 	uint32_t bo_count;        /* atomic: handles */
 	struct trace_ring *trace;
 	struct pool fence_pool;   /* workers only */
-	struct usvm_fence *free_fences; /* atomic stack: pushed by any thread */
+	struct usvm_fence *free_fences; /* atomic stack: of any thread */
 	uint64_t fence_count;     /* atomic: fences that are not back in the pool */
 };
 

@@ -3,9 +3,10 @@
  * DOC: Jobs and fences
  *
  * A fence and its job are one object with two references, the job's and the
- * caller's. It is made on a worker (pools are not for the program's threads) and
- * given back by whoever is last, onto a stack without a lock; the next submit's
- * worker takes from there.
+ * caller's. Whoever is last puts it onto a stack without a lock, and the next submit
+ * takes it from there: then the caller's thread submits by itself, holding no lock but
+ * the queues', which no monitor takes. Where the stack is empty a worker makes a fence:
+ * pools are not for the program's threads.
  */
 #include "api/api_internal.h"
 
@@ -30,18 +31,36 @@ struct submit_args {
 	uint64_t user_fence_value;
 };
 
+/* @first to @last, linked, onto the stack. */
+static void fences_push(struct usvm *usvm, struct usvm_fence *first, struct usvm_fence *last)
+{
+	struct usvm_fence *head = ATOMIC_LOAD_RELAXED(&usvm->free_fences);
+
+	do {
+		last->next = head;
+	} while (!ATOMIC_COMPARE_EXCHANGE(&usvm->free_fences, &head, first));
+}
+
+/* One from the stack, or NULL. All are taken and the others put back: whoever takes one
+ * alone may find another on top, whose next is the same and is not. */
+static struct usvm_fence *fence_pop(struct usvm *usvm)
+{
+	struct usvm_fence *fence = ATOMIC_EXCHANGE(&usvm->free_fences, NULL);
+	struct usvm_fence *last = fence ? fence->next : NULL;
+
+	while (last && last->next)
+		last = last->next;
+	if (last)
+		fences_push(usvm, fence->next, last);
+	return fence;
+}
+
 static void fence_put(struct usvm_fence *fence)
 {
-	struct usvm *usvm = fence->usvm;
-	struct usvm_fence *head;
-
 	if (ATOMIC_SUB(&fence->reference_count, 1) != 1)
 		return;
 	ATOMIC_STORE_RELAXED(&fence->magic, 0);
-	head = ATOMIC_LOAD_RELAXED(&usvm->free_fences);
-	do {
-		fence->next = head;
-	} while (!ATOMIC_COMPARE_EXCHANGE(&usvm->free_fences, &head, fence));
+	fences_push(fence->usvm, fence, fence);
 }
 
 /* On a worker: what was given back goes to the pool, all of it. */
@@ -81,19 +100,14 @@ static void job_done(struct gpu_job *job)
 	fence_put(fence);
 }
 
-static int submit(void *argument)
+static int submit_fence(struct submit_args *a, struct usvm_fence *fence)
 {
-	struct submit_args *a = argument;
-	struct usvm *usvm = a->queue->vm->usvm;
-	struct usvm_fence *fence;
 	int err;
 
-	reclaim(usvm);
-	fence = pool_alloc(&usvm->fence_pool);
-	if (!fence)
-		return -ENOMEM;
-	fence->usvm = usvm;
+	fence->usvm = a->queue->vm->usvm;
 	fence->queue = a->queue;
+	fence->error = 0;
+	ATOMIC_STORE_RELAXED(&fence->done, 0);
 	fence->reference_count = a->wanted ? 2 : 1;
 	wait_init(&fence->wait);
 	fence->job = (struct gpu_job){
@@ -108,7 +122,6 @@ static int submit(void *argument)
 	};
 	memcpy(fence->job.args, a->args, a->args_bytes);
 	fence->magic = API_MAGIC_FENCE;
-	ATOMIC_ADD(&usvm->fence_count, 1);
 	err = gpu_queue_submit(a->queue->queue, &fence->job);
 	if (err) {
 		fence->reference_count = 1;
@@ -119,9 +132,23 @@ static int submit(void *argument)
 	return 0;
 }
 
+/* On a worker: with a fence of its own. */
+static int submit(void *argument)
+{
+	struct submit_args *a = argument;
+	struct usvm *usvm = a->queue->vm->usvm;
+	struct usvm_fence *fence = pool_alloc(&usvm->fence_pool);
+
+	if (!fence)
+		return -ENOMEM;
+	ATOMIC_ADD(&usvm->fence_count, 1);
+	return submit_fence(a, fence);
+}
+
 static int submit_and_return(struct usvm_queue *queue, struct submit_args *a,
 			     struct usvm_fence **fence)
 {
+	struct usvm_fence *spare;
 	int err;
 
 	_Static_assert(sizeof(*a) <= MM_CALL_ARGUMENT_MAX, "fits a call");
@@ -131,7 +158,9 @@ static int submit_and_return(struct usvm_queue *queue, struct submit_args *a,
 		return -EINVAL;
 	if (vm_device_is_unplugged(queue->vm->usvm->device))
 		return -ENODEV;
-	err = mm_call(queue->vm->usvm->mm, submit, a, sizeof(*a));
+	spare = fence_pop(queue->vm->usvm);
+	err = spare ? submit_fence(a, spare) :
+		      mm_call(queue->vm->usvm->mm, submit, a, sizeof(*a));
 	if (!err && fence)
 		*fence = a->fence;
 	return err;
