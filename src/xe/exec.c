@@ -230,6 +230,8 @@ static void bind_work(struct mm_work *work)
 	int err = xe_bind_run(queue->vm, job->binds, job->bind_count);
 
 	if (!err && job->user_fence_addr)
+		err = xe_copy_check(card);
+	if (!err && job->user_fence_addr)
 		err = xe_copy_out(card, job->user_fence_addr, &value, sizeof(value));
 	xe_object_get(&queue->object);
 	xe_job_finish(job, err);

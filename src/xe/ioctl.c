@@ -147,7 +147,9 @@ int xe_ioctl(struct xe_file *file, uint64_t request, uint64_t argument)
 	if (!entry->serve)
 		return refuse_number(file->card, XE_IOCTL_NUMBER(request));
 	bytes = MIN(bytes, entry->bytes);
-	err = xe_copy_in(file->card, buffer, argument, bytes);
+	err = xe_copy_check(file->card);
+	if (!err)
+		err = xe_copy_in(file->card, buffer, argument, bytes);
 	if (err)
 		return err;
 	err = entry->serve(file, buffer);

@@ -8,7 +8,8 @@
  * whole pages. The first object of a page is the link to the next page of the card.
  *
  * A client's pointer may be wrong, or its page on the device: it is followed by the
- * guarded accessor only, with no lock held.
+ * guarded accessor only, with no lock held. It may have put a handler of its own in front
+ * of ours: that is looked at once in each ioctl, and before what is done for a job.
  */
 #include "xe/xe_internal.h"
 
@@ -112,9 +113,6 @@ static int copy(struct xe_card *card, enum sys_access_op op, uint64_t client, vo
 {
 	unsigned char *at = own;
 
-	/* The client may have put a handler of its own in front of ours. */
-	if (bytes && card->sys->ops->check_signal_handlers(card->sys))
-		return -EFAULT;
 	while (bytes) {
 		uint32_t part = (uint32_t)MIN(bytes, ACCESS_BYTES_MAX);
 		int err = card->sys->ops->access(card->sys, op, client, at, part);
@@ -128,6 +126,11 @@ static int copy(struct xe_card *card, enum sys_access_op op, uint64_t client, vo
 		bytes -= part;
 	}
 	return 0;
+}
+
+int xe_copy_check(struct xe_card *card)
+{
+	return card->sys->ops->check_signal_handlers(card->sys) ? -EFAULT : 0;
 }
 
 int xe_copy_in(struct xe_card *card, void *to, uint64_t from, size_t bytes)

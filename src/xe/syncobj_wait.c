@@ -107,6 +107,9 @@ static int wait_for(struct waiter *w, int64_t until_ns, uint32_t *first)
 		xe_watchdog_look(card);
 		wait_sleep(&card->changed, ticket,
 			   MIN((uint64_t)until_ns - now, (uint64_t)XE_WATCHDOG_NS));
+		over = xe_copy_check(card);
+		if (over)
+			return over;
 	}
 }
 

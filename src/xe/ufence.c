@@ -69,6 +69,9 @@ static int wait_for(struct xe_file *file, struct xe_queue *queue,
 			return -ETIME;
 		xe_watchdog_look(card);
 		wait_sleep(&card->changed, ticket, MIN(end - now, (uint64_t)SLEEP_NS_MAX));
+		err = xe_copy_check(card);
+		if (err)
+			return err;
 	}
 }
 

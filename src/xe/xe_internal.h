@@ -124,8 +124,13 @@ void xe_free(struct xe_card *card, void *memory, size_t bytes);
 /** xe_memory_fini() - every object was given back: the pages go */
 void xe_memory_fini(struct xe_card *card);
 
+/** xe_copy_check() - the client may have put a signal handler of its own in front of ours, which
+ * the copies below need. Context: a program's thread or a worker. Return: 0 or -EFAULT. */
+MUST_CHECK int xe_copy_check(struct xe_card *card);
+
 /** xe_copy_in() - from the client to library memory or this stack. Context: a program's
- * thread or a worker, no lock held. Return: 0 or -EFAULT. */
+ * thread or a worker, no lock held; behind xe_copy_check(), which xe_ioctl() has called.
+ * Return: 0 or -EFAULT. */
 MUST_CHECK int xe_copy_in(struct xe_card *card, void *to, uint64_t from, size_t bytes);
 MUST_CHECK int xe_copy_out(struct xe_card *card, uint64_t to, const void *from, size_t bytes);
 
