@@ -32,10 +32,12 @@ struct pt_table;
 struct page_table_pools {
 	struct pool tables;
 	struct pool directories;
+	struct pool parts;
 };
 
 struct page_table {
 	struct pt_table *root;
+	struct pt_table *spare; /* under the lock: given back, for the next prepare; or NULL */
 	struct page_table_pools *pools;
 	struct lock *lock; /* gpu.pt_lock: every store to a word of a table */
 };
@@ -59,7 +61,7 @@ MUST_CHECK int page_table_init(struct page_table *pt, struct page_table_pools *p
 void page_table_fini(struct page_table *pt);
 
 /**
- * page_table_prepare() - allocate every table that maps of @span could need
+ * page_table_prepare() - allocate all that the next maps of @span could need, and clears
  * @span: page-aligned, below PAGE_TABLE_ADDR_END
  *
  * Context: may allocate; takes the lock.
@@ -70,7 +72,7 @@ MUST_CHECK int page_table_prepare(struct page_table *pt, struct span span)
 
 /**
  * page_table_map() - write entries; what was there is replaced
- * @span: page-aligned; page_table_prepare() covered it
+ * @span: page-aligned; page_table_prepare() covered it, since a 2 MiB leaf was mapped there
  * @target: of span.start; contiguous
  * @flags: enum usvm_pte_flag
  *

@@ -257,12 +257,66 @@ static void maps_after_prepare_allocate_nothing(void **state)
 	assert_int_equal(page_table_prepare(&f.pt, span), 0);
 	bytes = host_posix_page_bytes();
 	host_posix_fail_pages(1);
-	map_locked(&f.pt, span, 0, 0);
 	map_locked(&f.pt, span, PAGE_BYTES, 0);
 	map_locked(&f.pt, span, 0, 0);
 	assert_true(clear_locked(&f.pt, span_make(span.start + PAGE_BYTES, PAGE_BYTES)));
 	host_posix_fail_pages(0);
 	assert_int_equal(host_posix_page_bytes(), bytes);
+	finish(&f);
+}
+
+/* Nor does one that is cut in pieces. */
+static void a_2m_leaf_has_no_table(void **state)
+{
+	static struct fixture f;
+	size_t before = 0;
+
+	(void)state;
+	start(&f);
+	for (uint64_t i = 0; i < 64; i++) {
+		struct span block = span_make(MIB(64) + i * HUGE_BYTES, HUGE_BYTES);
+		struct span hole = span_make(block.start + i * PAGE_BYTES, PAGE_BYTES);
+
+		assert_int_equal(page_table_prepare(&f.pt, block), 0);
+		map_locked(&f.pt, block, i * HUGE_BYTES, 0);
+		assert_true(clear_locked(&f.pt, hole));
+		assert_int_equal(page_table_walk(&f.pt, hole.start).leaf_bytes, 0);
+		assert_int_equal(page_table_walk(&f.pt, hole.end).target,
+				 i * HUGE_BYTES + (i + 1) * PAGE_BYTES);
+		if (!i)
+			before = f.pools.tables.live_count;
+	}
+	assert_int_equal(f.pools.tables.live_count, before);
+	finish(&f);
+}
+
+/* What is left of it is put into the table that a map of less needs. */
+static void a_leaf_in_pieces_gets_a_table(void **state)
+{
+	struct span block = span_make(MIB(64), HUGE_BYTES);
+	struct span half = span_make(MIB(65), MIB(1));
+	struct span page = span_make(MIB(64) + KIB(68), PAGE_BYTES);
+	static struct fixture f;
+
+	(void)state;
+	start(&f);
+	assert_int_equal(page_table_prepare(&f.pt, block), 0);
+	map_locked(&f.pt, block, MIB(2), 0);
+	assert_true(clear_locked(&f.pt, half));
+	assert_true(clear_locked(&f.pt, page));
+	assert_int_equal(page_table_prepare(&f.pt, page), 0);
+	map_locked(&f.pt, page, MIB(8), 0);
+	assert_int_equal(page_table_walk(&f.pt, page.start).target, MIB(8));
+	assert_int_equal(page_table_walk(&f.pt, page.end).target, MIB(2) + KIB(72));
+	assert_int_equal(page_table_walk(&f.pt, page.end).leaf_bytes, PAGE_BYTES);
+	assert_int_equal(page_table_walk(&f.pt, half.start - 1).leaf_bytes,
+			 PAGE_TABLE_64K_BYTES);
+	assert_int_equal(page_table_walk(&f.pt, half.start).leaf_bytes, 0);
+	/* In pieces until nothing is left. */
+	map_locked(&f.pt, block, MIB(4), 0);
+	assert_true(clear_locked(&f.pt, half));
+	assert_true(clear_locked(&f.pt, span_make(MIB(64), MIB(1))));
+	assert_false(clear_locked(&f.pt, block));
 	finish(&f);
 }
 
@@ -349,6 +403,7 @@ static void a_split_is_not_seen_by_walkers(void **state)
 
 		ATOMIC_STORE(&walker.target, 0);
 		map_locked(&f.pt, block, i * HUGE_BYTES, 0);
+		assert_int_equal(page_table_prepare(&f.pt, block), 0);
 		ATOMIC_STORE(&walker.target, i * HUGE_BYTES);
 		map_locked(&f.pt, span_make(block.start + page, PAGE_BYTES),
 			   i * HUGE_BYTES + page, USVM_PTE_WRITE);
@@ -366,6 +421,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(aligned_blocks_get_the_largest_leaf),
 		cmocka_unit_test(a_partial_clear_keeps_the_rest_of_a_2m_leaf),
 		cmocka_unit_test(maps_after_prepare_allocate_nothing),
+		cmocka_unit_test(a_2m_leaf_has_no_table),
+		cmocka_unit_test(a_leaf_in_pieces_gets_a_table),
 		cmocka_unit_test(a_failed_prepare_harms_nothing),
 		cmocka_unit_test(nothing_is_above_48_bits),
 		cmocka_unit_test(a_split_is_not_seen_by_walkers),
