@@ -31,7 +31,7 @@ help:
 	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000; then usvm oracle for an'
 	@echo '                 hour: seconds=3600'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
-	@echo 'make bench       the benchmarks, in full; json=FOLDER'
+	@echo 'make bench       the benchmarks, in full; json=FOLDER runs=3'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
 	@echo 'make deps        install what a build needs; deps-check, deps-chaos, deps-fuzz, ...'
@@ -113,7 +113,8 @@ coverage: deps-coverage
 	@$(PYTHON) scripts/coverage.py
 
 bench: build
-	$(if $(json),USVM_BENCH_JSON=$(abspath $(json))) $(NINJA) -C $(BUILD) bench
+	$(if $(json),USVM_BENCH_JSON=$(abspath $(json))) USVM_BENCH_RUNS=$(runs) \
+		$(NINJA) -C $(BUILD) bench
 
 install: deps $(BUILD)/build.ninja
 	meson configure $(BUILD) -Dprefix=$(or $(prefix),/usr/local)

@@ -119,8 +119,11 @@ static unsigned char *map_alone(size_t bytes)
 	return at;
 }
 
+/* Of what a program has by default. */
 static void want(struct bench_row *row, const struct game *game, enum bench_place place)
 {
+	if (!game->controlled)
+		return;
 	if (game->bytes == BENCH_PAGE)
 		bench_want(row, BENCH_RATIO, BENCH_MEDIAN, 2, 1.3);
 	else

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Print what `make bench json=FOLDER` wrote, as a table in Markdown.
 
-    bench-table.py FOLDER [FOLDER...]
+    bench-table.py [--verdict] FOLDER [FOLDER...]
 
-One line a row of a benchmark; with several folders, what each run measured,
+--verdict: one line for each target, of its figures and of how often it was
+met. Else one line a row of a benchmark; with several folders, what each run measured,
 in their order, and whether the targets were met in all of them.
 """
 
@@ -50,10 +51,27 @@ def targets(rows):
     return '; '.join(texts), verdict
 
 
+def print_verdict(runs):
+    counts = [0, 0]
+    for key in runs[0]:
+        rows = [run[key] for run in runs if key in run]
+        if not rows[0]['targets']:
+            continue
+        text, verdict = targets(rows)
+        counts[verdict == 'met'] += 1
+        print(f'{verdict:<14} {key[0]}: {key[1]} ({key[2]}): {text}')
+    print(f'{counts[1]} met in each of {len(runs)} runs, {counts[0]} not')
+
+
 def main():
-    if len(sys.argv) < 2:
+    words = sys.argv[1:]
+    is_verdict = words[:1] == ['--verdict']
+    runs = [load(folder) for folder in words[is_verdict:]]
+    if not runs:
         sys.exit(__doc__)
-    runs = [load(folder) for folder in sys.argv[1:]]
+    if is_verdict:
+        print_verdict(runs)
+        return
     print('| what | place | usvm | rivals | target: figure | |')
     print('|---|---|--:|---|---|---|')
     for key in runs[0]:

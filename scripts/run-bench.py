@@ -6,7 +6,8 @@
 
 Each prints its own table, with machine, commit and unit. A benchmark that
 says 77 could not run here and says why. With USVM_BENCH_JSON=FOLDER each
-writes FOLDER/NAME.json as well.
+writes FOLDER/NAME.json as well, and it is told which targets were met. With
+USVM_BENCH_RUNS=N all is done N times, into FOLDER/run-1 and so on.
 """
 
 import itertools
@@ -17,9 +18,9 @@ import sys
 EXIT_SKIPPED = 77
 
 
-def main():
+def run(folder):
+    """All of them once. Return: what failed."""
     failed = []
-    folder = os.environ.get('USVM_BENCH_JSON')
     if folder:
         os.makedirs(folder, exist_ok=True)
     for is_end, command in itertools.groupby(sys.argv[1:], lambda word: word == '--'):
@@ -32,6 +33,18 @@ def main():
         status = subprocess.run(command, check=False).returncode
         if status not in (0, EXIT_SKIPPED):
             failed.append(f'{" ".join(command)} (exit {status})')
+    return failed
+
+
+def main():
+    folder = os.environ.get('USVM_BENCH_JSON')
+    runs = int(os.environ.get('USVM_BENCH_RUNS') or 1)
+    folders = [os.path.join(folder, f'run-{i + 1}') if runs > 1 else folder
+               for i in range(runs)] if folder else [None] * runs
+    failed = sum((run(each) for each in folders), [])
+    if folder:
+        table = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'bench-table.py')
+        subprocess.run([table, '--verdict'] + folders, check=False)
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
     sys.exit(1 if failed else 0)
