@@ -328,13 +328,23 @@ static int bring_home_step(struct mm *mm, struct span span, const struct mm_entr
 	return mm_bring_home_locked(mm, step, owner);
 }
 
+/* What there was to wait for before a step. */
+struct home_wait {
+	uint32_t event, moving;
+};
+
+static struct home_wait home_ticket(struct mm *mm)
+{
+	return (struct home_wait){ mm_event_ticket(mm), wait_ticket(&mm->moving_wait) };
+}
+
 /* After a step that could not finish: let those run who can end it. */
-static void home_retry(struct mm *mm, int err, uint32_t moving_ticket)
+static void home_retry(struct mm *mm, int err, struct home_wait ticket, uint32_t tries)
 {
 	if (err == -EBUSY)
-		wait_sleep(&mm->moving_wait, moving_ticket, BASE_FOREVER);
+		wait_sleep(&mm->moving_wait, ticket.moving, BASE_FOREVER);
 	else
-		base_host->cpu_yield();
+		mm_event_wait(mm, ticket.event, tries);
 }
 
 int mm_bring_home(struct mm *mm, struct span span, const struct mm_entry_owner *owner)
@@ -349,7 +359,7 @@ int mm_bring_home_for(struct mm *mm, struct span span, const struct mm_entry_own
 	int err;
 
 	while (span.start < span.end) {
-		uint32_t ticket = wait_ticket(&mm->moving_wait);
+		struct home_wait ticket = home_ticket(mm);
 
 		err = mm_reserve(mm, 2);
 		if (err)
@@ -362,7 +372,7 @@ int mm_bring_home_for(struct mm *mm, struct span span, const struct mm_entry_own
 		if (err && tries++ > MM_RETRY_MAX)
 			return -EBUSY;
 		if (err)
-			home_retry(mm, err, ticket);
+			home_retry(mm, err, ticket, tries);
 	}
 	return 0;
 }
@@ -373,7 +383,7 @@ int mm_evict_owner(struct mm *mm, struct mm_entry_owner *owner)
 	int err;
 
 	for (;;) {
-		uint32_t ticket = wait_ticket(&mm->moving_wait);
+		struct home_wait ticket = home_ticket(mm);
 		uint64_t rest;
 
 		err = mm_reserve(mm, 2);
@@ -397,6 +407,6 @@ int mm_evict_owner(struct mm *mm, struct mm_entry_owner *owner)
 		if (err && tries++ > MM_RETRY_MAX)
 			return -EBUSY;
 		if (err)
-			home_retry(mm, err, ticket);
+			home_retry(mm, err, ticket, tries);
 	}
 }
