@@ -90,7 +90,7 @@ struct pagemap_devmem {
 struct pagemap_migration {
 	struct span span;      /* in: to migrate, inside of the devmem's addresses */
 	struct span fill;      /* in: holes in here become zeros on the device */
-	bool peers;            /* in: peers have some of it, which is to come too, */
+	bool peers;            /* in: peers have some of it, which is to come too */
 	bool wanted;           /* in: for an access, and not ahead of it */
 	uint64_t stay_ns;      /* in: what is in the devmem stays so long; 0: as it was */
 	uint64_t moved_pages;  /* out: taken with contents */

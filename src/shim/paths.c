@@ -6,8 +6,7 @@
  * a few folders of /sys, but not what is below them: they list the card's beside what the
  * kernel's list. A program that follows a path through descriptors of folders, as libudev
  * does from the root, comes into the tree and out of it as if it had named the whole path.
- * What comes back to the program
- * (readlink, realpath) has the tree's own path taken off.
+ * What comes back to the program (readlink, realpath) has the tree's own path taken off.
  */
 #include "shim/shim_internal.h"
 
