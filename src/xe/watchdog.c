@@ -48,11 +48,14 @@ void xe_watchdog_over(struct xe_job *job)
 }
 
 /* The queue of a job whose time is up, with a reference; NULL: none. */
-static struct xe_queue *find_late(struct xe_card *card, uint64_t now)
+static struct xe_queue *find_late(struct xe_card *card)
 {
 	struct xe_queue *queue = NULL;
+	uint64_t now;
 
 	lock_acquire(&card->fence_lock);
+	/* Under the lock: no job in the list has started later than that. */
+	now = card->sys->ops->clock_ns(card->sys);
 	LIST_FOR_EACH(node, &card->running) {
 		struct xe_job *job = LIST_ENTRY(node, struct xe_job, in_card);
 
@@ -68,8 +71,7 @@ static struct xe_queue *find_late(struct xe_card *card, uint64_t now)
 
 void xe_watchdog_look(struct xe_card *card)
 {
-	uint64_t now = card->sys->ops->clock_ns(card->sys);
-	struct xe_queue *queue = find_late(card, now);
+	struct xe_queue *queue = find_late(card);
 
 	if (!queue)
 		return;

@@ -216,6 +216,28 @@ static void behind_a_job_that_failed_none_runs(void **state)
 	run_client(banned, NULL);
 }
 
+/* Who waits looks for jobs whose time is up, while others end and begin. */
+static void watched(void *arg)
+{
+	struct xe_sync done;
+	uint32_t vm, object, queue;
+
+	(void)arg;
+	queue = start_storing(&vm, &object);
+	done = signal_to(make_syncobj(0));
+	for (int i = 0; i < 6; i++)
+		CHECK(!exec_one(queue, A, &done, 1));
+	CHECK(!wait_syncobj((uint32_t)done.handle, 0, 0, FOREVER));
+	CHECK(!is_banned(queue) && memory_of(object)[0] == 42);
+	client_stop();
+}
+
+static void no_job_is_late_that_begins_while_another_waits(void **state)
+{
+	(void)state;
+	run_client_often(watched, NULL);
+}
+
 /* --- user fences ------------------------------------------------------------------- */
 
 static int compare(uint64_t addr, uint16_t op, uint64_t value)
@@ -357,6 +379,7 @@ int main(void)
 		cmocka_unit_test(a_job_waits_for_all_its_fences_and_for_those_before_it),
 		cmocka_unit_test(jobs_that_wait_are_canceled_with_their_queue),
 		cmocka_unit_test(behind_a_job_that_failed_none_runs),
+		cmocka_unit_test(no_job_is_late_that_begins_while_another_waits),
 		cmocka_unit_test(a_word_is_compared_in_six_ways),
 		cmocka_unit_test(a_wait_has_a_time_and_tells_what_is_left),
 		cmocka_unit_test(faults_are_told_until_the_address_space_goes),

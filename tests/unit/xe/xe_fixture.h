@@ -26,9 +26,10 @@ struct client {
 static struct client client;
 
 /* As run_seed(), with whole pages: arguments and batches are longer than a word. */
-static inline void run_client_at(uint64_t step_ns, void (*run)(void *arg), void *arg)
+static inline void run_client_at(uint64_t seed, uint64_t step_ns, void (*run)(void *arg),
+				 void *arg)
 {
-	struct sim_config config = sim_config_default(1);
+	struct sim_config config = sim_config_default(seed);
 
 	config.frame_bytes = PAGE_BYTES;
 	config.step_ns = step_ns;
@@ -40,13 +41,20 @@ static inline void run_client_at(uint64_t step_ns, void (*run)(void *arg), void 
 
 static inline void run_client(void (*run)(void *arg), void *arg)
 {
-	run_client_at(50, run, arg);
+	run_client_at(1, 50, run, arg);
+}
+
+/* In many orders of what its threads do. */
+static inline void run_client_often(void (*run)(void *arg), void *arg)
+{
+	for (uint64_t seed = 1; seed <= 400; seed++)
+		run_client_at(seed, 50, run, arg);
 }
 
 /* Seconds pass in a few thousand steps. */
 static inline void run_quick_client(void (*run)(void *arg), void *arg)
 {
-	run_client_at(1000000, run, arg);
+	run_client_at(1, 1000000, run, arg);
 }
 
 static inline void count_refusal(const char *text)
