@@ -142,6 +142,8 @@ void xe_file_close(struct xe_file *file)
 
 			if (object && order[i] == XE_KIND_QUEUE)
 				xe_queue_kill(xe_queue_of(object));
+			if (object && order[i] == XE_KIND_VM)
+				xe_vm_close(xe_vm_of(object));
 			xe_object_put(object);
 		}
 		xe_free(file->card, table->slots, slots_bytes(table->size));

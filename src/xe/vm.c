@@ -46,6 +46,12 @@ static void free_bind_queue(struct xe_vm *vm)
 	xe_object_put(&vm->bind_queue->object);
 }
 
+void xe_vm_close(struct xe_vm *vm)
+{
+	ATOMIC_STORE(&vm->closed, 1);
+	xe_queue_kill(vm->bind_queue);
+}
+
 static void destroy(struct xe_object *object)
 {
 	struct xe_vm *vm = xe_vm_of(object);
@@ -138,7 +144,7 @@ int xe_ioctl_vm_destroy(struct xe_file *file, void *argument)
 	object = xe_file_remove(file, XE_KIND_VM, args->vm);
 	if (!object)
 		return -ENOENT;
-	ATOMIC_STORE(&vm->closed, 1);
+	xe_vm_close(vm);
 	xe_object_put(object);
 	xe_queues_bury(file->card);
 	return 0;

@@ -239,6 +239,9 @@ struct xe_vm {
 	struct list binds;  /* the same, of jobs that bind */
 };
 
+/** xe_vm_close() - its client has let go of it: what waits in its own queue of binds is canceled,
+ * what runs there is over on return. Queues, and jobs of theirs, may still know it. */
+void xe_vm_close(struct xe_vm *vm);
 /** xe_vm_scratch() - [worker] what is unbound in @span is a scratch page, if there is one */
 MUST_CHECK int xe_vm_scratch(struct xe_vm *vm, struct span span);
 /** xe_vm_wait_for_jobs() - @job waits for what runs in @vm at this moment.

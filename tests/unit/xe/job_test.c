@@ -187,6 +187,44 @@ static void jobs_that_wait_are_canceled_with_their_queue(void **state)
 	run_client(canceled, NULL);
 }
 
+/* A canceled job knows its queue, and that the address space, until the bind is over that it
+ * waited for. */
+static void left_behind(void *arg)
+{
+	struct xe_bind_op op;
+	struct xe_sync syncs[2];
+	struct gate gate;
+	uint32_t vm, object, queue;
+	bool is_destroyed = *(bool *)arg;
+
+	queue = start_storing(&vm, &object);
+	gate = make_gate();
+	op = map_op(object, A + MIB(8), 1);
+	syncs[0] = wait_for_gate(&gate);
+	syncs[1] = signal_to(make_syncobj(0));
+	CHECK(!bind_one(vm, &op, syncs, 2));
+	syncs[1].flags = 0;
+	CHECK(!exec_one(queue, A, &syncs[1], 1));
+	CHECK(!destroy_queue(queue));
+	if (is_destroyed) {
+		CHECK(!destroy_vm(vm));
+		CHECK(is_signaled((uint32_t)syncs[1].handle));
+	}
+	xe_file_close(client.file);
+	open_gate(&gate);
+	xe_card_close(client.card);
+}
+
+static void a_bind_does_not_outlive_what_it_is_in(void **state)
+{
+	bool is_destroyed = false;
+
+	(void)state;
+	run_client(left_behind, &is_destroyed);
+	is_destroyed = true;
+	run_client(left_behind, &is_destroyed);
+}
+
 /* A job that has failed while the next one waits for a gate. */
 static void banned(void *arg)
 {
@@ -378,6 +416,7 @@ int main(void)
 		cmocka_unit_test(an_exec_of_nothing_signals_in_its_turn),
 		cmocka_unit_test(a_job_waits_for_all_its_fences_and_for_those_before_it),
 		cmocka_unit_test(jobs_that_wait_are_canceled_with_their_queue),
+		cmocka_unit_test(a_bind_does_not_outlive_what_it_is_in),
 		cmocka_unit_test(behind_a_job_that_failed_none_runs),
 		cmocka_unit_test(no_job_is_late_that_begins_while_another_waits),
 		cmocka_unit_test(a_word_is_compared_in_six_ways),

@@ -3,7 +3,7 @@
  * xe_fixture.h - a client of a virtual card, which is one thread of a simulated program.
  *
  * A client's memory is the simulated process's: call() puts an ioctl's argument there, and
- * gets it back.
+ * gets it back. Each thread that calls has pages of its own for that.
  */
 #ifndef TESTS_UNIT_XE_XE_FIXTURE_H
 #define TESTS_UNIT_XE_XE_FIXTURE_H
@@ -16,24 +16,39 @@
 #define WB 2 /* page attributes: coherent */
 #define UC 3 /* not */
 
+#define THREADS_MAX 4
+
 struct client {
 	struct xe_card *card;
 	struct xe_file *file;
 	uint64_t page; /* for arguments */
 	uint32_t refusals;
+	/* Further threads, and theirs. */
+	struct {
+		const struct base_thread *thread;
+		uint64_t page;
+	} others[THREADS_MAX];
 };
 
 static struct client client;
 
-/* As run_seed(), with whole pages: arguments and batches are longer than a word. */
-static inline void run_client_at(uint64_t seed, uint64_t step_ns, void (*run)(void *arg),
-				 void *arg)
+/* Of the calling thread. */
+static inline uint64_t arguments(void)
 {
-	struct sim_config config = sim_config_default(seed);
+	const struct base_thread *self = base_host->self();
 
-	config.frame_bytes = PAGE_BYTES;
-	config.step_ns = step_ns;
-	if (run_config(&config, run, arg) != SIM_DONE)
+	for (int i = 0; i < THREADS_MAX; i++) {
+		if (client.others[i].thread == self)
+			return client.others[i].page;
+	}
+	return client.page;
+}
+
+/* As run_seed(), with whole pages: arguments and batches are longer than a word. */
+static inline void run_client_with(struct sim_config *config, void (*run)(void *arg), void *arg)
+{
+	config->frame_bytes = PAGE_BYTES;
+	if (run_config(config, run, arg) != SIM_DONE)
 		fail_msg("%s", sim_report(sim));
 	assert_int_equal(sim_own_bytes(sim), 0);
 	sim_close(sim);
@@ -41,20 +56,28 @@ static inline void run_client_at(uint64_t seed, uint64_t step_ns, void (*run)(vo
 
 static inline void run_client(void (*run)(void *arg), void *arg)
 {
-	run_client_at(1, 50, run, arg);
+	struct sim_config config = sim_config_default(1);
+
+	run_client_with(&config, run, arg);
 }
 
 /* In many orders of what its threads do. */
 static inline void run_client_often(void (*run)(void *arg), void *arg)
 {
-	for (uint64_t seed = 1; seed <= 400; seed++)
-		run_client_at(seed, 50, run, arg);
+	for (uint64_t seed = 1; seed <= 400; seed++) {
+		struct sim_config config = sim_config_default(seed);
+
+		run_client_with(&config, run, arg);
+	}
 }
 
 /* Seconds pass in a few thousand steps. */
 static inline void run_quick_client(void (*run)(void *arg), void *arg)
 {
-	run_client_at(1, 1000000, run, arg);
+	struct sim_config config = sim_config_default(1);
+
+	config.step_ns = 1000000;
+	run_client_with(&config, run, arg);
 }
 
 static inline void count_refusal(const char *text)
@@ -107,9 +130,9 @@ static inline int call_bytes(uint32_t number, void *argument, size_t bytes)
 	uint64_t request = (uint64_t)bytes << 16 | XE_IOCTL_TYPE << 8 | number;
 	int err;
 
-	write_words(client.page, argument, bytes);
-	err = xe_ioctl(client.file, request, client.page);
-	read_words(client.page, argument, bytes);
+	write_words(arguments(), argument, bytes);
+	err = xe_ioctl(client.file, request, arguments());
+	read_words(arguments(), argument, bytes);
 	return err;
 }
 
@@ -134,8 +157,8 @@ static inline int destroy_vm(uint32_t vm)
 /* Arrays that an argument points to lie behind it in the client's pages. */
 static inline uint64_t put_array(const void *array, size_t bytes)
 {
-	write_words(client.page + 1024, array, bytes);
-	return client.page + 1024;
+	write_words(arguments() + 1024, array, bytes);
+	return arguments() + 1024;
 }
 
 static inline uint32_t make_queue(uint32_t vm, uint16_t engine_class)
@@ -232,7 +255,7 @@ static inline int wait_syncobj(uint32_t handle, uint64_t point, uint32_t flags,
 	const uint64_t arrays[2] = { handle, point };
 	struct drm_syncobj_timeline_wait args = {
 		.handles = put_array(arrays, sizeof(arrays)),
-		.points = client.page + 1024 + 8,
+		.points = arguments() + 1024 + 8,
 		.count = 1,
 		.flags = flags,
 		.timeout_ns = timeout_ns,

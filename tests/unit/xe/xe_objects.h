@@ -177,7 +177,7 @@ static inline int bind_array(uint32_t vm, uint32_t queue, const struct xe_bind_o
 		.vm = vm,
 		.queue = queue,
 		.count = count,
-		.ops = client.page + PAGE_BYTES,
+		.ops = arguments() + PAGE_BYTES,
 		.sync_count = sync_count,
 	};
 
