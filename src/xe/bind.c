@@ -307,6 +307,11 @@ static bool has_to_wait_for_jobs(const struct bind_call *c)
 
 	if (xe_vm_is_lr(c->vm) || !xe_vm_has_jobs(c->vm))
 		return false;
+	/* First what will be there: a job may wait for it. */
+	for (uint32_t i = 0; i < c->count; i++) {
+		if (xe_vm_will_bind(c->vm, span_of(&c->binds[i].op)))
+			return true;
+	}
 	mm_call(c->file->card->mm, look_for_replaced, &a, sizeof(a));
 	return a.replaces;
 }

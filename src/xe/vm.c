@@ -237,6 +237,24 @@ static bool has_table(struct xe_vm *vm, struct span span)
 	return a.exists;
 }
 
+bool xe_vm_will_bind(struct xe_vm *vm, struct span span)
+{
+	bool will = false;
+
+	lock_acquire(&vm->card->fence_lock);
+	LIST_FOR_EACH(node, &vm->binds) {
+		const struct xe_job *job = LIST_ENTRY(node, struct xe_job, in_vm);
+
+		for (uint32_t i = 0; i < job->bind_count; i++) {
+			const struct xe_bind_op *op = &job->binds[i].op;
+
+			will |= span_overlaps(span, span_make(op->addr, op->bytes));
+		}
+	}
+	lock_release(&vm->card->fence_lock);
+	return will;
+}
+
 static bool meet(const struct xe_job *job, const struct xe_bind *bind, bool has_table)
 {
 	const struct span own = { bind->op.addr, bind->op.addr + bind->op.bytes };

@@ -248,6 +248,8 @@ MUST_CHECK int xe_vm_scratch(struct xe_vm *vm, struct span span);
  * Return: 0, -ENOMEM. */
 MUST_CHECK int xe_vm_wait_for_jobs(struct xe_vm *vm, struct xe_job *job);
 bool xe_vm_has_jobs(struct xe_vm *vm);
+/** xe_vm_will_bind() - a bind that is not over is about what lies in @span */
+bool xe_vm_will_bind(struct xe_vm *vm, struct span span);
 /** xe_vm_wait_for_binds() - @job waits for binds of other queues, of each for the last one, that
  * meet @binds: at an address, or in a page table that is not there yet and which both need.
  * @job NULL: only look. Return: 0; -ENOMEM; -EAGAIN there are such. */

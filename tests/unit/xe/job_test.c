@@ -225,6 +225,44 @@ static void a_bind_does_not_outlive_what_it_is_in(void **state)
 	run_client(left_behind, &is_destroyed);
 }
 
+/* What a job waits for is bound, and unbound at once. */
+static void unbound(void *arg)
+{
+	struct xe_bind_op map, unmap = unmap_op(A + MIB(8), 1);
+	struct xe_sync gated[2], syncs[2];
+	struct gate gate;
+	uint32_t vm, object, queue;
+
+	(void)arg;
+	queue = start_storing(&vm, &object);
+	gate = make_gate();
+	map = map_op(make_object(1), A + MIB(8), 1);
+	put_store(memory_of(map.object), B, 43);
+	gated[0] = wait_for_gate(&gate);
+	gated[1] = signal_to(make_syncobj(0));
+	CHECK(!bind_one(vm, &map, gated, 2));
+	syncs[0] = gated[1];
+	syncs[0].flags = 0;
+	syncs[1] = signal_to(make_syncobj(0));
+	CHECK(!exec_one(queue, A + MIB(8), syncs, 2));
+	gated[1] = signal_to(make_syncobj(0));
+	CHECK(!bind_one(vm, &unmap, &gated[1], 1));
+	open_gate(&gate);
+	CHECK(!wait_syncobj((uint32_t)syncs[1].handle, 0, 0, FOREVER));
+	CHECK(!is_banned(queue) && memory_of(object)[0] == 43);
+	CHECK(!wait_syncobj((uint32_t)gated[1].handle, 0, 0, FOREVER));
+	CHECK(!exec_one(queue, A + MIB(8), &syncs[1], 1));
+	CHECK(!wait_syncobj((uint32_t)syncs[1].handle, 0, 0, FOREVER));
+	CHECK(is_banned(queue));
+	client_stop();
+}
+
+static void what_is_unbound_was_bound_for_the_jobs_before_it(void **state)
+{
+	(void)state;
+	run_client_often(unbound, NULL);
+}
+
 /* A job that has failed while the next one waits for a gate. */
 static void banned(void *arg)
 {
@@ -417,6 +455,7 @@ int main(void)
 		cmocka_unit_test(a_job_waits_for_all_its_fences_and_for_those_before_it),
 		cmocka_unit_test(jobs_that_wait_are_canceled_with_their_queue),
 		cmocka_unit_test(a_bind_does_not_outlive_what_it_is_in),
+		cmocka_unit_test(what_is_unbound_was_bound_for_the_jobs_before_it),
 		cmocka_unit_test(behind_a_job_that_failed_none_runs),
 		cmocka_unit_test(no_job_is_late_that_begins_while_another_waits),
 		cmocka_unit_test(a_word_is_compared_in_six_ways),

@@ -18,8 +18,9 @@
 /* What the threads share. */
 struct plan {
 	uint64_t seed;
-	uint32_t vm;     /* 0: each has its own */
-	uint64_t pages;  /* of what each has on the card */
+	uint32_t vm;    /* 0: each has its own */
+	uint32_t queue; /* anyone's, who may replace it */
+	uint64_t pages; /* of what each has on the card */
 };
 
 /*
@@ -27,10 +28,10 @@ struct plan {
  * store. The other pages are weight.
  */
 struct worker {
-	const struct plan *plan;
+	struct plan *plan;
 	uint32_t index;
 	uint32_t vm, queue, bind_queue;
-	uint32_t object, bound, done;
+	uint32_t object, bound, done, poked;
 	bool timeline;    /* done is */
 	uint64_t point;
 	uint32_t *memory;
@@ -124,7 +125,8 @@ static void rebind(struct worker *w)
 	struct xe_bind_op op = unmap_op(w->at, w->plan->pages);
 	struct xe_sync syncs[2] = { signal_to(w->bound), last_job(w) };
 
-	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, syncs, w->pending ? 2 : 1));
+	/* They are waited for, told or not. */
+	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, syncs, w->pending && any(2) ? 2 : 1));
 	w->at += MIB(16);
 	op = map_op(w->object, w->at, w->plan->pages);
 	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, syncs, 1));
@@ -210,9 +212,28 @@ static void store_in_user_memory(struct worker *w)
 	CHECK(!sim_munmap(sim, span_make(memory, PAGE_BYTES)));
 }
 
+/* A job of nothing is over, also where its queue goes at this moment; its number may then be of
+ * a queue of binds. */
+static void poke(struct worker *w)
+{
+	struct xe_sync sync = signal_to(w->poked);
+	uint32_t queue;
+	int err;
+
+	if (!any(3)) {
+		queue = ATOMIC_EXCHANGE(&w->plan->queue, 0);
+		CHECK(!queue || !destroy_queue(queue));
+		ATOMIC_STORE(&w->plan->queue, make_queue(w->vm, XE_ENGINE_COPY));
+		return;
+	}
+	err = exec_one(ATOMIC_LOAD(&w->plan->queue), 0, &sync, 1);
+	CHECK(!err || err == -ENOENT || err == -ECANCELED || err == -EINVAL);
+	CHECK(err || !wait_syncobj(w->poked, 0, 0, FOREVER));
+}
+
 static void act(struct worker *w)
 {
-	switch (any(14)) {
+	switch (any(16)) {
 	case 0:
 	case 1:
 		settle(w);
@@ -236,6 +257,10 @@ static void act(struct worker *w)
 	case 8:
 		store_in_user_memory(w);
 		return;
+	case 9:
+	case 10:
+		poke(w);
+		return;
 	default:
 		store(w);
 		return;
@@ -257,6 +282,7 @@ static void start(struct worker *w)
 	w->memory = memory_of(w->object);
 	w->bound = make_syncobj(0);
 	w->done = make_syncobj(0);
+	w->poked = make_syncobj(0);
 	w->timeline = any(2);
 	w->at = OBJECTS + GIB(1) * w->index;
 	sync = signal_to(w->bound);
@@ -302,6 +328,7 @@ static void clients(void *arg)
 	bool share = any(2);
 
 	client_start(NULL);
+	plan->queue = make_queue(make_vm(0), XE_ENGINE_COPY);
 	plan->vm = share ? make_vm(0) : 0;
 	plan->pages = share ? MIB(4) / PAGE_BYTES : MIB(7) / PAGE_BYTES;
 	for (uint32_t i = 0; i < WORKERS; i++) {
