@@ -41,6 +41,8 @@ struct worker {
 	uint32_t before[SLOTS], expected[SLOTS];
 	uint32_t svm, svm_queue;
 	uint64_t data;    /* two pages of the process */
+	uint32_t lr, lr_queue, lr_object;
+	uint64_t fence;   /* of long running jobs: a word of the process's */
 };
 
 static uint64_t any(uint64_t limit)
@@ -117,6 +119,21 @@ static void store(struct worker *w)
 	syncs[0] = waits(w->bound);
 	syncs[1] = next_job(w);
 	CHECK(!exec_one(w->queue, w->at + 64 * (uint64_t)slot, syncs, 2));
+}
+
+/* A new object where the last one was, if there was one. */
+static void bind_object(struct worker *w)
+{
+	struct xe_sync sync = signal_to(w->bound);
+	struct drm_gem_close args = { .handle = w->object };
+	struct xe_bind_op op;
+
+	CHECK(!w->object || !call(DRM_GEM_CLOSE, &args));
+	w->object = make_object_of(w->plan->pages, VRAM_ONLY, 0);
+	w->memory = memory_of(w->object);
+	memset(w->expected, 0, sizeof(w->expected));
+	op = map_op(w->object, w->at, w->plan->pages);
+	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, &sync, 1));
 }
 
 /* Behind the jobs it goes elsewhere; later ones wait until it is there. */
@@ -212,6 +229,83 @@ static void store_in_user_memory(struct worker *w)
 	CHECK(!sim_munmap(sim, span_make(memory, PAGE_BYTES)));
 }
 
+/* A job that never ends, but with its queue. */
+static void spin(struct worker *w)
+{
+	const uint32_t loop[4] = { 0x18800101, (uint32_t)w->at + 1024, (uint32_t)(w->at >> 32), 0 };
+	struct xe_sync syncs[2];
+
+	settle(w);
+	memcpy(w->memory + 256, loop, sizeof(loop));
+	syncs[0] = waits(w->bound);
+	syncs[1] = next_job(w);
+	CHECK(!exec_one(w->queue, w->at + 1024, syncs, 2));
+	for (uint64_t i = any(30); i; i--)
+		base_host->cpu_yield();
+	replace_queue(w);
+	CHECK(!wait_syncobj(w->done, w->point, 0, 0));
+}
+
+/* Memory of the process that goes while a job may be at it: it is at home until the job is over,
+ * where the client asks first, as it does before an munmap(). */
+static void unmap_user_memory(struct worker *w)
+{
+	uint64_t memory = map_pages(1), at = NOWHERE + GIB(10) + GIB(1) * w->index;
+	struct xe_bind_op op = user_op(memory, at, 1);
+	struct xe_sync syncs[2] = { signal_to(w->bound), next_job(w) };
+
+	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, syncs, 1));
+	CHECK(!wait_syncobj(w->bound, 0, 0, FOREVER));
+	write_store(memory, at + 256, 78);
+	CHECK(!exec_one(w->queue, at, &syncs[1], 1));
+	w->pending |= 1u << SLOTS;
+	xe_before_unmap(client.card, memory, memory + PAGE_BYTES);
+	CHECK(!sim_munmap(sim, span_make(memory, PAGE_BYTES)));
+	settle(w);
+	op = unmap_op(at, 1);
+	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, NULL, 0));
+}
+
+/* Long running jobs do not fault either: what they use is there. */
+static void store_long_running(struct worker *w)
+{
+	uint32_t *memory = memory_of(w->lr_object);
+	uint64_t at = OBJECTS + GIB(20);
+	struct xe_sync sync = user_fence(at + MIB(1), ++w->value);
+
+	put_store(memory, at + 512, w->value);
+	CHECK(!exec_one(w->lr_queue, at, &sync, 1));
+	CHECK(!wait_user_fence(w->fence, sync.value, w->lr_queue, FOREVER));
+	CHECK(memory[128] == w->value);
+}
+
+/* Its bytes are not needed for a while, and may be gone. */
+static void lose_interest(struct worker *w)
+{
+	struct xe_madvise args = {
+		.vm = w->vm, .type = XE_ATTR_PURGEABLE, .start = w->at,
+		.bytes = w->plan->pages * PAGE_BYTES,
+	};
+	const uint64_t retained = arguments() + PAGE_BYTES;
+
+	settle(w);
+	CHECK(!wait_syncobj(w->bound, 0, 0, FOREVER));
+	args.number.value = 1;
+	args.number.retained = retained;
+	CHECK(!sim_store(sim, retained, 0));
+	CHECK(!call(XE_MADVISE, &args));
+	for (uint64_t i = any(60); i; i--)
+		base_host->cpu_yield();
+	args.number.value = 0;
+	CHECK(!sim_store(sim, retained, 0));
+	CHECK(!call(XE_MADVISE, &args));
+	/* An object that was purged is none any more. */
+	if (!(uint32_t)load(retained))
+		bind_object(w);
+	for (uint32_t slot = 0; slot < SLOTS; slot++)
+		CHECK(*target_of(w, slot) == w->expected[slot]);
+}
+
 /* A job of nothing is over, also where its queue goes at this moment; its number may then be of
  * a queue of binds. */
 static void poke(struct worker *w)
@@ -233,7 +327,7 @@ static void poke(struct worker *w)
 
 static void act(struct worker *w)
 {
-	switch (any(16)) {
+	switch (any(20)) {
 	case 0:
 	case 1:
 		settle(w);
@@ -261,6 +355,18 @@ static void act(struct worker *w)
 	case 10:
 		poke(w);
 		return;
+	case 11:
+		spin(w);
+		return;
+	case 12:
+		unmap_user_memory(w);
+		return;
+	case 13:
+		store_long_running(w);
+		return;
+	case 14:
+		lose_interest(w);
+		return;
 	default:
 		store(w);
 		return;
@@ -270,7 +376,6 @@ static void act(struct worker *w)
 static void start(struct worker *w)
 {
 	const struct xe_bind_op mirror = mirror_op();
-	struct xe_sync sync;
 	struct xe_bind_op op;
 
 	client.others[w->index].thread = base_host->self();
@@ -278,16 +383,20 @@ static void start(struct worker *w)
 	w->vm = w->plan->vm ? w->plan->vm : make_vm(0);
 	w->queue = make_queue(w->vm, XE_ENGINE_COPY);
 	w->bind_queue = any(2) ? make_queue(w->vm, XE_ENGINE_VM_BIND) : 0;
-	w->object = make_object_of(w->plan->pages, VRAM_ONLY, 0);
-	w->memory = memory_of(w->object);
 	w->bound = make_syncobj(0);
 	w->done = make_syncobj(0);
 	w->poked = make_syncobj(0);
 	w->timeline = any(2);
 	w->at = OBJECTS + GIB(1) * w->index;
-	sync = signal_to(w->bound);
-	op = map_op(w->object, w->at, w->plan->pages);
-	CHECK(!bind_array(w->vm, w->bind_queue, &op, 1, &sync, 1));
+	bind_object(w);
+	w->lr = make_vm(XE_VM_LR_MODE);
+	w->lr_queue = make_queue(w->lr, XE_ENGINE_COPY);
+	w->lr_object = make_object_of(16, VRAM_ONLY, 0);
+	w->fence = map_pages(1);
+	op = map_op(w->lr_object, OBJECTS + GIB(20), 16);
+	CHECK(!bind_one(w->lr, &op, NULL, 0));
+	op = user_op(w->fence, OBJECTS + GIB(20) + MIB(1), 1);
+	CHECK(!bind_one(w->lr, &op, NULL, 0));
 	w->svm = make_vm(SVM);
 	w->svm_queue = make_queue(w->svm, XE_ENGINE_COPY);
 	w->data = map_pages(2);
@@ -303,8 +412,9 @@ static void stop(struct worker *w)
 	if (any(2))
 		return;
 	CHECK(!call(DRM_GEM_CLOSE, &args));
-	CHECK(!destroy_queue(w->queue) && !destroy_queue(w->svm_queue));
-	CHECK(!destroy_vm(w->svm));
+	CHECK(!destroy_queue(w->queue) && !destroy_queue(w->svm_queue) &&
+	      !destroy_queue(w->lr_queue));
+	CHECK(!destroy_vm(w->svm) && !destroy_vm(w->lr));
 	if (!w->plan->vm)
 		CHECK(!destroy_vm(w->vm));
 }
@@ -330,7 +440,7 @@ static void clients(void *arg)
 	client_start(NULL);
 	plan->queue = make_queue(make_vm(0), XE_ENGINE_COPY);
 	plan->vm = share ? make_vm(0) : 0;
-	plan->pages = share ? MIB(4) / PAGE_BYTES : MIB(7) / PAGE_BYTES;
+	plan->pages = (share ? MIB(4) : MIB(7)) / PAGE_BYTES;
 	for (uint32_t i = 0; i < WORKERS; i++) {
 		workers[i] = (struct worker){ .plan = plan, .index = i };
 		threads[i] = sim_thread_start(sim, "client", work, &workers[i]);
