@@ -129,7 +129,6 @@ static void after_quiet_it_is_whole_again(void **state)
 	assert_int_equal(cpu_read(f, heap(7)), 9);
 }
 
-/* And if it was in vain, it is left alone for longer. */
 static void live_ranges_are_made_anew_without_a_loss(void **state)
 {
 	struct fixture *f = *state;
@@ -148,6 +147,7 @@ static void live_ranges_are_made_anew_without_a_loss(void **state)
 	assert_int_equal(cpu_read(f, heap(300)), 77);
 }
 
+/* And if it was in vain, it is left alone for longer. */
 static void each_try_in_vain_is_followed_by_a_longer_quiet(void **state)
 {
 	struct fixture *f = *state;

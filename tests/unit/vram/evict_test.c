@@ -332,7 +332,9 @@ static bool others_ask(void *user, uint64_t bytes, bool is_last)
 {
 	struct others *others = user;
 
-	used_bytes(others->vram); /* takes vram.lock */
+	/* Nobody holds it who asks. */
+	lock_acquire(&others->vram->lock);
+	lock_release(&others->vram->lock);
 	others->asks += !is_last;
 	others->last_asks += is_last;
 	if (!is_last || others->they_can < bytes)
