@@ -142,7 +142,6 @@ CAUSES = (
     (r'^(compute|eu-fault-.*)$', 'runs a shader: there are no execution units'),
     (r'^long-shader', 'runs a shader: there are no execution units'),
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
-    (r'pagefault-prefetch', 'a prefetch that brings pages home maps nothing'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
     (r'overcommit', 'what does not fit on the card together is told at the job, not at the bind'),

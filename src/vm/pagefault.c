@@ -54,6 +54,7 @@ struct service {
 	uint32_t watch_tries;
 	uint64_t end;   /* of what was mapped */
 	uint32_t migrations; /* tried */
+	bool is_counted; /* as a fault of the device, once; a prefetch never is */
 	int moved;      /* what came of the last */
 };
 
@@ -334,6 +335,9 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 		return -EFAULT;
 	if (s->bind->kind != VM_BIND_MIRROR)
 		return vm_bind_serve(s->bind, s->addr, s->access, &s->end);
+	if (!s->is_counted)
+		vm_stat_add(stats, VM_STAT_PAGEFAULT_COUNT, 1);
+	s->is_counted = true;
 	err = find_memory(s);
 	if (err)
 		return err;
@@ -375,13 +379,19 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 }
 
 /*
- * Map the page of @addr for @access. *@handled_end (may be NULL): where the range that
- * was mapped ends. Return: 0; -EFAULT, -EPERM, -EACCES, -ECANCELED, -ENODEV, -ENOMEM; -EBUSY after
+ * Map the page of @addr for @access. *@handled_end: where the range that was mapped ends;
+ * NULL: a fault of the device, and counted as one.
+ * Return: 0; -EFAULT, -EPERM, -EACCES, -ECANCELED, -ENODEV, -ENOMEM; -EBUSY after
  * VM_FAULT_TRIES.
  */
 int vm_service(struct vm *vm, uint64_t addr, uint32_t access, uint64_t *handled_end)
 {
-	struct service s = { .vm = vm, .addr = addr, .access = access };
+	struct service s = {
+		.vm = vm,
+		.addr = addr,
+		.access = access,
+		.is_counted = handled_end != NULL,
+	};
 	bool insists_all = vm->device->config.place_on_device;
 	uint32_t migrate_tries = needs_device(&s) || insists_all ? VM_MIGRATE_TRIES : 1;
 	uint64_t start = vm_now_ns(vm->device);
@@ -440,7 +450,6 @@ static void fault_run(struct mm_work *work)
 	uint32_t access = fault->access;
 	int err;
 
-	vm_stat_add(&device->stats, VM_STAT_PAGEFAULT_COUNT, 1);
 	lock_acquire(&vm->lock);
 	err = vm_service(vm, addr, access, NULL);
 	lock_release(&vm->lock);

@@ -75,6 +75,7 @@ static void an_object_has_a_place_when_it_is_used(void **state)
 	assert_int_equal(stat(f, VM_STAT_VMA_PAGEFAULT_COUNT), 1);
 	assert_int_equal(stat(f, VM_STAT_VMA_PAGEFAULT_KB), 2048);
 	assert_int_equal(stat(f, VM_STAT_SIZED_PAGEFAULT_COUNT + 2), 0); /* no mirror */
+	assert_int_equal(stat(f, VM_STAT_PAGEFAULT_COUNT), 0);
 	vm_bo_put(bo);
 	assert_int_equal(used(f), MIB(2)); /* the bind has it */
 	assert_int_equal(vm_unmap(f->vm, span_make(AT, MIB(2))), 0);
