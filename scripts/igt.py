@@ -144,8 +144,6 @@ CAUSES = (
     (r'huge', 'its threads set the number of huge pages of the system against each other'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
-    (r'overcommit', 'what does not fit on the card together is told at the job, not at the bind'),
-    (r'out-of-memory', 'more than the card has was bound, and no call failed'),
 )
 
 

@@ -13,6 +13,10 @@
  * Binds of two queues are in no order, but for those that meet: at an address, or in a page
  * table that both need and none has built. The later one waits for all that it meets.
  *
+ * Where memory may not fault and jobs run for long no job's submission comes in time to find a
+ * place for what was bound behind it: all objects that are bound fit on the card together, or
+ * the bind that is one too many fails.
+ *
  * In an address space with a scratch page nothing is nowhere: what is unbound gives zeros
  * and swallows writes.
  *
@@ -163,20 +167,48 @@ static int run_op(struct xe_vm *vm, const struct xe_bind *bind, struct vm_undo *
 	}
 }
 
+/* Is an object bound where all that is bound has to have a place at the same time? */
+static bool has_to_fit(const struct xe_vm *vm, const struct xe_bind *binds, uint32_t count)
+{
+	if (!xe_vm_is_lr(vm) || xe_vm_faults(vm))
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		if (binds[i].op.op == XE_BIND_MAP && binds[i].bo)
+			return true;
+	}
+	return false;
+}
+
+/* A user pointer whose memory is gone is no question of room. */
+static int fit(struct xe_vm *vm)
+{
+	int err = vm_validate(vm->vm);
+
+	return err == -EFAULT || err == -EPERM ? 0 : err;
+}
+
 int xe_bind_run(struct xe_vm *vm, const struct xe_bind *binds, uint32_t count)
 {
+	bool fits = !has_to_fit(vm, binds, count);
 	/* One that fails has changed nothing, where it is one. */
-	bool keeps = count > 1 || (vm->flags & XE_VM_SCRATCH_PAGE) ||
+	bool keeps = count > 1 || !fits || (vm->flags & XE_VM_SCRATCH_PAGE) ||
 		     (count && binds->op.op == XE_BIND_UNMAP_ALL);
 	struct vm_undo *undo = NULL;
 	int err = 0;
 
 	for (uint32_t i = 0; i < count && !err; i++)
 		err = run_op(vm, &binds[i], keeps ? &undo : NULL);
-	if (err)
-		vm_undo_run(vm->vm, undo);
-	else
+	if (!err && !fits)
+		err = fit(vm);
+	if (!err) {
 		vm_undo_drop(vm->vm, undo);
+		return 0;
+	}
+	vm_undo_run(vm->vm, undo);
+	/* What had to make way for it, in vain, comes back. What does not is looked for again
+	 * before the next job. */
+	if (!fits)
+		fit(vm);
 	return err;
 }
 

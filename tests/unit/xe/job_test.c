@@ -447,6 +447,134 @@ static void faults_are_told_until_the_address_space_goes(void **state)
 	run_client(told, NULL);
 }
 
+/* --- what fits on the card --------------------------------------------------------- */
+
+#define LARGE_PAGES (MIB(4) / PAGE_BYTES) /* four of them are the card's memory */
+#define LARGE_AT(i) (OBJECTS + GIB(1) + (uint64_t)(i) * MIB(4))
+
+static uint64_t objects_faulted(void)
+{
+	return ATOMIC_LOAD(&client.card->device->stats.value[VM_STAT_VMA_PAGEFAULT_COUNT]);
+}
+
+static struct xe_bind_op large_op(uint32_t object, int i)
+{
+	return map_op(object, LARGE_AT(i), LARGE_PAGES);
+}
+
+/* Five objects, and four of them are bound; what the bind of the fifth gives. */
+static int bind_too_many(uint32_t vm, uint32_t objects[5])
+{
+	struct xe_bind_op op;
+
+	for (int i = 0; i < 5; i++)
+		objects[i] = make_object_of(LARGE_PAGES, 1u << 1, 0);
+	for (int i = 0; i < 4; i++) {
+		op = large_op(objects[i], i);
+		CHECK(!bind_one(vm, &op, NULL, 0));
+	}
+	op = large_op(objects[4], 4);
+	return bind_one(vm, &op, NULL, 0);
+}
+
+struct place_args {
+	struct vm_bo *bo;
+	struct vm_bo_info info;
+};
+
+static int look_at_place(void *argument)
+{
+	struct place_args *a = argument;
+
+	vm_bo_info(a->bo, &a->info);
+	return 0;
+}
+
+static bool has_place(uint32_t handle)
+{
+	struct xe_object *object = xe_file_find(client.file, XE_KIND_BO, handle);
+	struct place_args a = { 0 };
+
+	CHECK(object);
+	a.bo = xe_bo_of(object)->bo;
+	CHECK(!mm_call(client.card->mm, look_at_place, &a, sizeof(a)));
+	xe_object_put(object);
+	return a.info.place;
+}
+
+/* A job that stores into each object at @first and behind, and ends. */
+static void store_in_four(uint32_t vm, uint32_t queue, int first, uint32_t value)
+{
+	uint64_t memory = map_pages(1);
+	struct xe_sync sync = user_fence(memory + 2048, value);
+	struct xe_bind_op op = user_op(memory, memory, 1);
+
+	CHECK(!bind_one(vm, &op, NULL, 0));
+	for (int i = 0; i < 4; i++)
+		write_store(memory + (uint64_t)i * 16, LARGE_AT(first + i), value);
+	CHECK(!exec_one(queue, memory, &sync, 1));
+	CHECK(!wait_user_fence(memory + 2048, value, queue, FOREVER));
+}
+
+static void crowd(void *arg)
+{
+	uint32_t vm, queue, objects[5];
+	struct xe_bind_op ops[2];
+
+	(void)arg;
+	client_start(NULL);
+	vm = make_vm(XE_VM_LR_MODE);
+	queue = make_queue(vm, XE_ENGINE_COPY);
+	CHECK(bind_too_many(vm, objects) == -ENOSPC);
+	CHECK(is_bound(vm, LARGE_AT(3)) && !is_bound(vm, LARGE_AT(4)));
+	store_in_four(vm, queue, 0, 42);
+	for (int i = 0; i < 4; i++)
+		CHECK(*memory_of(objects[i]) == 42);
+	/* One goes, another comes. */
+	ops[0] = unmap_op(LARGE_AT(0), LARGE_PAGES);
+	ops[1] = large_op(objects[4], 4);
+	CHECK(!bind_array(vm, 0, ops, 2, NULL, 0));
+	store_in_four(vm, queue, 1, 43);
+	CHECK(*memory_of(objects[4]) == 43 && *memory_of(objects[0]) == 42);
+	/* What stood before the one too many is undone with it. */
+	ops[0] = null_op(LARGE_AT(6), 1);
+	ops[1] = large_op(objects[0], 0);
+	CHECK(bind_array(vm, 0, ops, 2, NULL, 0) == -ENOSPC);
+	CHECK(!is_bound(vm, LARGE_AT(0)) && !is_bound(vm, LARGE_AT(6)));
+	/* Who had to make way for it in vain is back, also for a job that runs already. */
+	for (int i = 1; i < 5; i++)
+		CHECK(has_place(objects[i]));
+	store_in_four(vm, queue, 1, 44);
+	CHECK(!objects_faulted());
+	client_stop();
+}
+
+static void what_runs_for_long_has_all_that_is_bound_on_the_card(void **state)
+{
+	(void)state;
+	run_client(crowd, NULL);
+}
+
+static void crowd_for_short(void *arg)
+{
+	uint32_t vm, objects[5];
+
+	(void)arg;
+	client_start(NULL);
+	vm = make_vm(0);
+	CHECK(!bind_too_many(vm, objects));
+	CHECK(exec_one(make_queue(vm, XE_ENGINE_COPY), 0, NULL, 0) == -ENOSPC);
+	CHECK(!destroy_vm(vm));
+	CHECK(!bind_too_many(make_vm(SVM), objects));
+	client_stop();
+}
+
+static void others_hear_of_it_at_the_job_or_take_turns(void **state)
+{
+	(void)state;
+	run_client(crowd_for_short, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +589,8 @@ int main(void)
 		cmocka_unit_test(a_word_is_compared_in_six_ways),
 		cmocka_unit_test(a_wait_has_a_time_and_tells_what_is_left),
 		cmocka_unit_test(faults_are_told_until_the_address_space_goes),
+		cmocka_unit_test(what_runs_for_long_has_all_that_is_bound_on_the_card),
+		cmocka_unit_test(others_hear_of_it_at_the_job_or_take_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
