@@ -119,7 +119,7 @@ int gpusvm_init(struct gpusvm *svm, struct mm *mm, uint64_t notifier_bytes,
 	svm->notifier_bytes = notifier_bytes;
 	memcpy(svm->chunk_bytes, chunks, sizeof(chunks));
 	lock_init(&svm->notifier_lock, LOCK_GPUSVM_NOTIFIER, "gpusvm.notifier_lock");
-	list_init(&svm->notifiers);
+	interval_tree_init(&svm->notifiers);
 	list_init(&svm->garbage);
 	pool_init(&svm->range_pool, sizeof(struct gpusvm_range), "gpusvm.ranges");
 	pool_init(&svm->notifier_pool, sizeof(struct gpusvm_notifier), "gpusvm.notifiers");
@@ -129,22 +129,15 @@ int gpusvm_init(struct gpusvm *svm, struct mm *mm, uint64_t notifier_bytes,
 
 void gpusvm_fini(struct gpusvm *svm)
 {
-	ASSERT(list_is_empty(&svm->notifiers));
+	ASSERT(!svm->notifiers.root);
 	ASSERT(list_is_empty(&svm->garbage));
 	pool_fini(&svm->range_pool);
 	pool_fini(&svm->notifier_pool);
 }
 
-/* Blocks are few: 512 MiB each. */
-static struct gpusvm_notifier *notifier_find(struct gpusvm *svm, uint64_t addr)
+static struct gpusvm_notifier *notifier_of(struct interval_node *node)
 {
-	LIST_FOR_EACH(node, &svm->notifiers) {
-		struct gpusvm_notifier *n = LIST_ENTRY(node, struct gpusvm_notifier, link);
-
-		if (span_contains(n->mm_notifier.node.span, addr))
-			return n;
-	}
-	return NULL;
+	return node ? CONTAINER_OF(node, struct gpusvm_notifier, node) : NULL;
 }
 
 static struct gpusvm_notifier *notifier_create(struct gpusvm *svm, uint64_t addr)
@@ -155,9 +148,9 @@ static struct gpusvm_notifier *notifier_create(struct gpusvm *svm, uint64_t addr
 		return NULL;
 	n->svm = svm;
 	interval_tree_init(&n->ranges);
-	list_push_back(&svm->notifiers, &n->link);
-	mm_notifier_insert(svm->mm, &n->mm_notifier, span_block(addr, svm->notifier_bytes),
-			   &notifier_ops);
+	n->node.span = span_block(addr, svm->notifier_bytes);
+	interval_tree_insert(&svm->notifiers, &n->node);
+	mm_notifier_insert(svm->mm, &n->mm_notifier, n->node.span, &notifier_ops);
 	return n;
 }
 
@@ -166,25 +159,23 @@ static void notifier_put(struct gpusvm *svm, struct gpusvm_notifier *n)
 	if (n->ranges.root)
 		return;
 	mm_notifier_remove(svm->mm, &n->mm_notifier);
-	list_remove(&n->link);
+	interval_tree_remove(&svm->notifiers, &n->node);
 	pool_put(&svm->notifier_pool, n);
 }
 
 struct gpusvm_range *gpusvm_range_first(struct gpusvm *svm, struct span span)
 {
-	struct gpusvm_range *first = NULL;
+	struct interval_node *node = interval_tree_first(&svm->notifiers, span);
 
-	LIST_FOR_EACH(node, &svm->notifiers) {
-		struct gpusvm_notifier *n = LIST_ENTRY(node, struct gpusvm_notifier, link);
-		struct gpusvm_range *range;
+	/* One whose ranges are all outside of @span says nothing of the next. */
+	for (; node; node = interval_tree_next(node, span)) {
+		struct gpusvm_range *range =
+			range_of(interval_tree_first(&notifier_of(node)->ranges, span));
 
-		if (!span_overlaps(n->mm_notifier.node.span, span))
-			continue;
-		range = range_of(interval_tree_first(&n->ranges, span));
-		if (range && (!first || range->node.span.start < first->node.span.start))
-			first = range;
+		if (range)
+			return range;
 	}
-	return first;
+	return NULL;
 }
 
 struct gpusvm_range *gpusvm_range_find(struct gpusvm *svm, uint64_t addr)
@@ -246,7 +237,7 @@ int gpusvm_range_find_or_insert(struct gpusvm *svm, uint64_t addr, const struct 
 	if (range)
 		gpusvm_range_remove(svm, range);
 
-	n = notifier_find(svm, addr);
+	n = notifier_of(interval_tree_find(&svm->notifiers, addr));
 	if (!n)
 		n = notifier_create(svm, addr);
 	if (!n)

@@ -62,7 +62,7 @@ struct gpusvm_notifier {
 	struct mm_notifier mm_notifier;
 	struct gpusvm *svm;
 	struct interval_tree ranges;     /* under notifier_lock */
-	struct list link;
+	struct interval_node node;       /* in gpusvm.notifiers, the same span */
 };
 
 struct gpusvm_ops {
@@ -80,7 +80,7 @@ struct gpusvm {
 	uint64_t notifier_bytes;
 	uint64_t chunk_bytes[3];         /* descending */
 	struct lock notifier_lock;
-	struct list notifiers;           /* under the driver lock */
+	struct interval_tree notifiers;  /* under the driver lock */
 	struct list garbage;             /* under notifier_lock */
 	struct pool range_pool;
 	struct pool notifier_pool;

@@ -304,9 +304,12 @@ static void check_ranges(struct walk *walk)
 {
 	const struct gpusvm *svm = &walk->vm->vm->svm;
 
-	LIST_FOR_EACH(node, &svm->notifiers) {
+	struct interval_node *node = interval_tree_first(&svm->notifiers, everything);
+
+	interval_tree_check(&svm->notifiers);
+	for (; node; node = interval_tree_next(node, everything)) {
 		const struct gpusvm_notifier *notifier =
-			LIST_ENTRY(node, struct gpusvm_notifier, link);
+			CONTAINER_OF(node, struct gpusvm_notifier, node);
 		struct interval_node *at = interval_tree_first(&notifier->ranges, everything);
 		uint64_t end = 0;
 

@@ -92,13 +92,10 @@ static void init_takes_powers_of_two(void **state)
 	gpusvm_fini(&svm);
 }
 
-static size_t notifiers(struct fixture *f)
+static size_t notifiers(const struct fixture *f)
 {
-	size_t count = 0;
-
-	LIST_FOR_EACH(node, &f->svm.notifiers)
-		count++;
-	return count;
+	interval_tree_check(&f->svm.notifiers);
+	return f->svm.notifiers.count;
 }
 
 static void a_notifier_lives_as_long_as_it_has_ranges(void **state)
@@ -135,6 +132,10 @@ static void ranges_are_found_in_order_of_address(void **state)
 	expect_span(
 		gpusvm_range_first(&f->svm, span_make(HEAP + MIB(2), GIB(1)))->node.span,
 		span_make(HEAP + MIB(2), MIB(2)));
+	/* The first notifier meets this, and none of its ranges does. */
+	expect_span(gpusvm_range_first(&f->svm, (struct span){ HEAP + MIB(4), UINT64_MAX })
+			    ->node.span,
+		    span_make(OTHER, MIB(2)));
 	expect_span(gpusvm_range_find(&f->svm, OTHER + MIB(1))->node.span,
 		    span_make(OTHER, MIB(2)));
 	assert_null(gpusvm_range_find(&f->svm, OTHER + MIB(2)));
