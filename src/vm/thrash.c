@@ -81,16 +81,23 @@ static struct vm_block *block_get(struct vm *vm, uint64_t addr)
 	return block;
 }
 
-static uint64_t quick_ns(const struct vm *vm, const struct vm_block *block)
+/* The finest grain that gives ranges of @bytes. */
+static uint32_t grain_of(uint64_t bytes)
 {
-	uint64_t ns = 2 * THRASH_SHARE * vm->thrash.move_ns[block->grain];
+	return (bytes < HUGE_BYTES) + (bytes < KIB(64));
+}
+
+/* For what moves in pieces of that grain. */
+static uint64_t quick_ns(const struct vm *vm, uint32_t grain)
+{
+	uint64_t ns = 2 * THRASH_SHARE * vm->thrash.move_ns[grain];
 
 	return MIN(MAX(ns, THRASH_NS_MIN), THRASH_NS_MAX);
 }
 
 static uint64_t quiet_ns(const struct vm *vm, const struct vm_block *block)
 {
-	return MAX(THRASH_QUIET_NS, 2 * quick_ns(vm, block)) << block->backoff;
+	return MAX(THRASH_QUIET_NS, 2 * quick_ns(vm, block->grain)) << block->backoff;
 }
 
 /* Ranges of the block are made anew, in another size, by the next faults. They may be live: what
@@ -144,7 +151,7 @@ static void bounced(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
 {
 	uint64_t now = vm_now_ns(vm->device);
 	struct vm_block *block = block_get(vm, addr);
-	uint32_t pieces;
+	uint32_t grain, pieces;
 	uint64_t since;
 
 	count(vm, VM_STAT_BOUNCES);
@@ -154,7 +161,9 @@ static void bounced(struct vm *vm, struct gpusvm_range *range, uint64_t addr)
 	block->bounce_ns = now;
 	if (since > 4 * quiet_ns(vm, block))
 		block->backoff = 0;
-	if (since > quick_ns(vm, block) || now < block->calm_until_ns) {
+	/* A mapping can be smaller than the pieces of its block. */
+	grain = grain_of(span_bytes(range->node.span));
+	if (since > quick_ns(vm, grain) || now < block->calm_until_ns) {
 		block->bounces = 0;
 		block->pieces = 0;
 		return;
@@ -195,7 +204,7 @@ struct span vm_thrash_look(struct vm *vm, uint64_t addr, bool by_name)
 /* What a migration of @bytes took. */
 void vm_thrash_moved(struct vm *vm, uint64_t bytes, uint64_t ns)
 {
-	uint64_t *move_ns = &vm->thrash.move_ns[(bytes < HUGE_BYTES) + (bytes < KIB(64))];
+	uint64_t *move_ns = &vm->thrash.move_ns[grain_of(bytes)];
 
 	lock_assert_held(&vm->lock);
 	/* One that was preempted tells nothing. */

@@ -205,6 +205,26 @@ static void turns_that_are_long_are_no_thrash(void **state)
 	assert_int_equal(stat(f, VM_STAT_THRASH_SMALLER), 0);
 }
 
+/* What its block would take has never been seen: it is alone in there. */
+static void a_small_mapping_is_asked_what_it_takes_itself(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t move_ns = 20000, pause_ns = 200000;
+
+	fake_map(f->fake, span_make(OTHER, PAGE_BYTES), SYS_VMA_ANON_PRIVATE, READ_WRITE);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		gpu_write(f, OTHER, i);
+		/* The clock of the fake stands still in a move. */
+		f->vm->thrash.move_ns[2] = move_ns;
+		f->fake->clock_ns += pause_ns;
+		assert_int_equal(cpu_read(f, OTHER), i);
+		f->fake->clock_ns += pause_ns;
+	}
+	assert_true(moved(f) < 16);
+	assert_true(stat(f, VM_STAT_THRASH_IN_PLACE) > 0);
+	assert_false(is_vram(f, OTHER));
+}
+
 /* Evictions and homecomings by name are not the CPU's doing. */
 static void only_cpu_faults_count(void **state)
 {
@@ -288,6 +308,7 @@ int main(void)
 		THRASH(a_block_that_both_use_all_of_stays_whole),
 		THRASH_COPY(a_block_that_both_use_all_of_stays_whole),
 		THRASH(turns_that_are_long_are_no_thrash),
+		THRASH(a_small_mapping_is_asked_what_it_takes_itself),
 		THRASH(only_cpu_faults_count),
 		THRASH(what_is_asked_for_by_name_is_not_held_back),
 		THRASH(what_should_be_on_the_device_is_not_left_at_home),
