@@ -101,11 +101,12 @@ static void advise_in_place(const struct growth *growth, const void *at, size_t 
 		   "advise");
 }
 
-/* One mapping, and the numbers in turn. Side i is the i-th largest. */
-static void one_mapping(struct growth *growth, size_t number_count)
+/* One mapping, and the numbers in turn. Side i is the i-th largest; the last is measured
+ * so many @times. */
+static void one_mapping(struct growth *growth, size_t number_count, unsigned int times)
 {
 	size_t most = growth->numbers[number_count - 1];
-	size_t blocks = most + number_count * MEASURED;
+	size_t blocks = most + (number_count - 1 + times) * MEASURED;
 	size_t bytes = blocks * BENCH_HUGE, done = 0;
 	unsigned char *at = bench_map(bytes, false);
 
@@ -116,9 +117,11 @@ static void one_mapping(struct growth *growth, size_t number_count)
 
 		bench_run(&growth->device, walk_kernel, 1, &args, sizeof(args));
 		done = growth->numbers[i];
-		blocks -= MEASURED;
-		measure_blocks(growth, at + blocks * BENCH_HUGE, BENCH_HUGE,
-			       growth->number_count - 1 - i);
+		for (unsigned int j = 0; j < (i + 1 < number_count ? 1 : times); j++) {
+			blocks -= MEASURED;
+			measure_blocks(growth, at + blocks * BENCH_HUGE, BENCH_HUGE,
+				       growth->number_count - 1 - i);
+		}
 	}
 	munmap(at, bytes);
 }
@@ -182,11 +185,12 @@ static void grow_in_one(struct bench *bench, struct growth *growth)
 	};
 	add_rows(bench, growth, "ranges");
 	for (unsigned int i = 0; i < bench->rounds; i++) {
-		/* The largest number takes a minute: once, at the end. */
-		bool all = i + 1 == bench->rounds || !million;
+		/* The largest number takes a minute: once, at the end, with as many samples. */
+		bool last = i + 1 == bench->rounds;
 
 		growth_open(growth);
-		one_mapping(growth, growth->number_count - !all);
+		one_mapping(growth, growth->number_count - (million && !last),
+			    million && last ? bench->rounds : 1);
 		bench_device_close(&growth->device);
 	}
 }
