@@ -141,7 +141,8 @@ def pick(options):
 CAUSES = (
     (r'^(compute|eu-fault-.*)$', 'runs a shader: there are no execution units'),
     (r'^long-shader', 'runs a shader: there are no execution units'),
-    (r'huge', 'its threads set the number of huge pages of the system against each other'),
+    (r'huge', 'its threads or children set the number of huge pages of the system against each'
+     ' other; a child that finds none aborts, for IGT lets none skip'),
     (r'pci-membarrier', 'the barrier page is ordinary memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
 )
