@@ -192,3 +192,15 @@ int shim_map(int fd, uint64_t at, size_t bytes, bool writes, uint64_t offset, ui
 	shim_card_leave();
 	return err;
 }
+
+size_t shim_fdinfo_text(int fd, char *text, size_t bytes)
+{
+	struct xe_file *file;
+	size_t written = 0;
+
+	shim_card_enter();
+	if (!find_file(fd, &file))
+		written = xe_fdinfo_text(file, text, bytes);
+	shim_card_leave();
+	return written;
+}

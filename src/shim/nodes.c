@@ -277,6 +277,18 @@ static int card_of_stats(const char *path)
 	return strcmp(rest, "/gt0/stats") ? -1 : *at - '0';
 }
 
+int shim_memory_file(const char *name, const char *text, size_t bytes, int flags)
+{
+	int fd = memfd_create(name, flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
+
+	if (fd < 0)
+		return -1;
+	if (write(fd, text, bytes) == (ssize_t)bytes && !lseek(fd, 0, SEEK_SET))
+		return fd;
+	shim_real()->close(fd);
+	return -1;
+}
+
 int shim_text_file(const char *path, int flags)
 {
 	static char text[TEXT_BYTES_MAX];
@@ -287,15 +299,9 @@ int shim_text_file(const char *path, int flags)
 
 	if (index < 0 || (flags & O_ACCMODE) != O_RDONLY || shim_card((uint32_t)index, &card))
 		return -1;
-	fd = memfd_create("stats", flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
-	if (fd < 0)
-		return -1;
 	lock(&state.opening);
 	bytes = xe_stats_text(card, text, sizeof(text));
-	if (write(fd, text, bytes) != (ssize_t)bytes || lseek(fd, 0, SEEK_SET)) {
-		shim_real()->close(fd);
-		fd = -1;
-	}
+	fd = shim_memory_file("stats", text, bytes, flags);
 	unlock(&state.opening);
 	return fd;
 }

@@ -41,6 +41,11 @@ static int open_any(const char *path, int flags, mode_t mode)
 	const char *real = shim_path(path, buffer);
 	int fd;
 
+	if (real == path) {
+		fd = shim_fdinfo_file(AT_FDCWD, path, flags);
+		if (fd >= 0)
+			return fd;
+	}
 	if (real == path && !is_own_card(path))
 		return shim_opened(shim_real()->open(path, flags, mode));
 	fd = shim_text_file(real, flags);
@@ -53,8 +58,10 @@ static int openat_any(int dir, const char *path, int flags, mode_t mode)
 {
 	char buffer[SHIM_PATH_MAX];
 	const char *real = shim_path_at(dir, path, buffer);
-	int fd;
+	int fd = real ? -1 : shim_fdinfo_file(dir, path, flags);
 
+	if (fd >= 0)
+		return fd;
 	if (!real)
 		return shim_opened(shim_real()->openat(dir, path, flags, mode));
 	if (!shim_is_in_tree(real))
@@ -131,8 +138,12 @@ static FILE *fopen_any(const char *path, const char *mode)
 {
 	char buffer[SHIM_PATH_MAX];
 	const char *real = shim_path(path, buffer);
-	int fd = real == path ? -1 : shim_text_file(real, O_RDONLY);
+	int fd = -1;
 
+	if (real != path)
+		fd = shim_text_file(real, O_RDONLY);
+	else if (mode && mode[0] == 'r' && !strchr(mode, '+'))
+		fd = shim_fdinfo_file(AT_FDCWD, path, O_RDONLY);
 	return fd >= 0 ? fdopen(fd, "r") : shim_real()->fopen(real, mode);
 }
 

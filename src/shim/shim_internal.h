@@ -6,6 +6,7 @@
  *     paths.c          which paths lead into the shadow tree
  *     nodes.c          cards: opened when first used, again in a child of fork
  *     descriptors.c    which descriptor is a file of a card
+ *     fdinfo.c         /proc/self/fdinfo of a card's descriptor
  *     report.c         what a process did, for who started it
  *     preload_*.c      the functions that a program calls instead of the C library's
  *
@@ -147,8 +148,17 @@ uint32_t shim_epoch(void);
 /** shim_text_file() - a descriptor of a file whose text is made now; -1: @path is none */
 int shim_text_file(const char *path, int flags);
 
+/** shim_memory_file() - a descriptor of a file of @text, at its begin; -1: it cannot be had */
+int shim_memory_file(const char *name, const char *text, size_t bytes, int flags);
+
 /** shim_log() - one line, to where USVM_LOG says; nowhere without it */
 void shim_log(const char *text);
+
+/* --- fdinfo.c ----------------------------------------------------------------------- */
+
+/** shim_fdinfo_file() - a descriptor of what is to be told of a card's descriptor;
+ * -1: @path, in @dir, is no fdinfo of one */
+int shim_fdinfo_file(int dir, const char *path, int flags);
 
 /* --- report.c ---------------------------------------------------------------------- */
 
@@ -176,6 +186,9 @@ bool shim_is_card(int fd);
 struct xe_card *shim_card_of(int fd);
 /** shim_ioctl() - Return: -errno or 0; -ENXIO: @fd is no file of a card. */
 int shim_ioctl(int fd, unsigned long request, uint64_t argument);
+
+/** shim_fdinfo_text() - what its card tells of @fd. Return: bytes; 0: nothing. */
+size_t shim_fdinfo_text(int fd, char *text, size_t bytes);
 
 /** shim_map() - mmap() of @fd, a file of a card. Return: 0; -errno. */
 int shim_map(int fd, uint64_t at, size_t bytes, bool writes, uint64_t offset, uint64_t *addr);

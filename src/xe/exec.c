@@ -175,6 +175,7 @@ void xe_job_finish(struct xe_job *job, int error)
 	struct xe_card *card = job->card;
 
 	xe_watchdog_over(job);
+	xe_client_end(job);
 	/* Out of the list first: who looks there looks at the binds. */
 	lock_acquire(&card->fence_lock);
 	list_remove(&job->in_vm);
@@ -260,6 +261,7 @@ int xe_job_start(struct xe_job *job)
 	/* With its last lane handed over the job may be gone. */
 	count = job->batch_count;
 	ATOMIC_STORE(&job->lanes_running, count);
+	xe_client_begin(job);
 	xe_watchdog_start(job);
 	for (uint32_t i = 0; i < count; i++) {
 		struct gpu_job *lane = &job->lanes[i];

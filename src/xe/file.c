@@ -27,6 +27,11 @@ int xe_file_open(struct xe_card *card, struct xe_file **out)
 	if (!file)
 		return -ENOMEM;
 	file->card = card;
+	file->client = xe_client_create(card);
+	if (!file->client) {
+		xe_free(card, file, sizeof(*file));
+		return -ENOMEM;
+	}
 	lock_init(&file->lock, LOCK_API_DEVICE, "xe_file.lock");
 	*out = file;
 	return 0;
@@ -107,6 +112,20 @@ struct xe_object *xe_file_find(struct xe_file *file, enum xe_kind kind, uint32_t
 	return object;
 }
 
+struct xe_object *xe_file_next(struct xe_file *file, enum xe_kind kind, uint32_t *number)
+{
+	struct xe_table *table = &file->tables[kind];
+	struct xe_object *object = NULL;
+
+	lock_acquire(&file->lock);
+	while (!object && *number < table->size)
+		object = table->slots[(*number)++];
+	if (object)
+		xe_object_get(object);
+	lock_release(&file->lock);
+	return object;
+}
+
 struct xe_object *xe_file_remove(struct xe_file *file, enum xe_kind kind, uint32_t number)
 {
 	struct xe_table *table = &file->tables[kind];
@@ -149,5 +168,6 @@ void xe_file_close(struct xe_file *file)
 		xe_free(file->card, table->slots, slots_bytes(table->size));
 	}
 	xe_queues_bury(file->card);
+	xe_client_put(file->client);
 	xe_free(file->card, file, sizeof(*file));
 }

@@ -14,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLOCK_HZ 19200000u
 #define CYCLES_WIDTH_BITS 36
 #define DSS_COUNT 20
 #define ANSWER_BYTES_MAX 1024
@@ -101,7 +100,7 @@ static void answer_config(struct xe_card *card, struct answer *a)
 static void answer_gts(struct xe_card *card, struct answer *a)
 {
 	struct xe_gt gt = {
-		.reference_clock_hz = CLOCK_HZ,
+		.reference_clock_hz = XE_CLOCK_HZ,
 		.near_regions = 1u << 1,
 		.far_regions = 1u << 0,
 		.version_major = card->profile->version_major,
@@ -182,8 +181,7 @@ static int fill_cycles(struct xe_card *card, struct xe_engine_cycles *c)
 		return -EINVAL;
 	cpu = clock_now_ns(c->clock_id);
 	start = clock_now_ns(CLOCK_MONOTONIC);
-	/* 19.2 cycles a microsecond: 12 in 625 ns. */
-	c->cycles = (uint64_t)start / 625 * 12 & ((1ull << CYCLES_WIDTH_BITS) - 1);
+	c->cycles = xe_cycles((uint64_t)start) & ((1ull << CYCLES_WIDTH_BITS) - 1);
 	end = clock_now_ns(CLOCK_MONOTONIC);
 	c->width_bits = CYCLES_WIDTH_BITS;
 	c->cpu_timestamp_ns = (uint64_t)cpu;

@@ -54,6 +54,7 @@ static void free_queue(struct xe_queue *queue)
 {
 	struct xe_vm *vm = queue->vm;
 
+	xe_client_put(queue->client);
 	xe_free(queue->card, queue, sizeof(*queue));
 	xe_object_put(&vm->object);
 }
@@ -110,6 +111,8 @@ int xe_queue_make(struct xe_card *card, struct xe_vm *vm, uint16_t engine_class,
 		xe_free(card, queue, sizeof(*queue));
 		return err;
 	}
+	if (!queue->is_bind)
+		queue->client = xe_client_get(vm->file->client);
 	*out = queue;
 	return 0;
 }

@@ -91,6 +91,12 @@ void xe_before_unmap(struct xe_card *card, uint64_t start, uint64_t end);
 /** xe_is_barrier() - the offset is of the page whose writes order others: any page will do */
 bool xe_is_barrier(uint64_t offset);
 
+/**
+ * xe_fdinfo_text() - what the driver adds to /proc/PID/fdinfo/N of a file: lines "drm-KEY:\tVALUE"
+ * Context: as xe_ioctl(). Return: bytes written, at most @bytes.
+ */
+size_t xe_fdinfo_text(struct xe_file *file, char *text, size_t bytes);
+
 /** xe_stats_text() - gtN/stats: lines "name: value". Context: any.
  * Return: bytes written, at most @bytes. */
 size_t xe_stats_text(struct xe_card *card, char *text, size_t bytes);

@@ -14,6 +14,7 @@
  *     fence.c     something will be over  sync.c   what an ioctl waits for and signals
  *     syncobj.c   handles of fences       syncobj_wait.c
  *     ufence.c    words in memory as fences    watchdog.c   jobs that do not end
+ *     client.c    what fdinfo tells of a file
  *     pool.c      memory counted between processes    room.c   who makes way for others
  *     userptr.c   who waits before memory goes    reclaim.c   what leaves the caches
  *
@@ -47,13 +48,16 @@
 #define XE_MIRROR_END ((1ull << 47) - PAGE_BYTES)
 #define XE_WIDTH_MAX 8
 #define XE_ENGINE_THREADS 16
+#define XE_ENGINE_CLASSES (XE_ENGINE_COMPUTE + 1)
+#define XE_CLOCK_HZ 19200000u
 /* Chains are short; a longer one is a loop. */
 #define XE_EXTENSIONS_MAX 16
 
 /* --- the card ------------------------------------------------------------------ */
 
-struct xe_job;
 struct xe_bind;
+struct xe_client;
+struct xe_job;
 struct xe_queue;
 struct xe_room;
 
@@ -204,6 +208,7 @@ struct xe_table {
 
 struct xe_file {
 	struct xe_card *card;
+	struct xe_client *client; /* with a reference */
 	struct lock lock;
 	struct xe_table tables[XE_KIND_COUNT] GUARDED_BY(&lock);
 };
@@ -214,6 +219,9 @@ MUST_CHECK int xe_file_insert(struct xe_file *file, enum xe_kind kind,
 			      struct xe_object *object, uint32_t *number);
 /** xe_file_find() - with a reference; NULL: no such */
 struct xe_object *xe_file_find(struct xe_file *file, enum xe_kind kind, uint32_t number);
+/** xe_file_next() - the object of the lowest number above *@number, with a reference; NULL: there
+ * is none */
+struct xe_object *xe_file_next(struct xe_file *file, enum xe_kind kind, uint32_t *number);
 /** xe_file_remove() - the number is free again; the table's reference is the caller's */
 struct xe_object *xe_file_remove(struct xe_file *file, enum xe_kind kind, uint32_t number);
 
@@ -296,6 +304,8 @@ struct xe_queue {
 	struct xe_object object;
 	struct xe_card *card;
 	struct xe_vm *vm;    /* with a reference, but for a vm's own bind queue */
+	struct xe_client *client; /* with a reference; of binds: NULL */
+	uint32_t jobs_running;    /* that the GPU has; under card->fence_lock */
 	bool is_bind;
 	bool is_own;         /* the vm's own; its number is 0 */
 	bool is_primary;     /* the first of a group */
@@ -369,6 +379,7 @@ struct xe_job {
 	struct list in_card;       /* in xe_card.running */
 	uint64_t started_ns;       /* its time; under card->fence_lock */
 	uint64_t submitted_ns;
+	bool is_counted;           /* by xe_client_begin() */
 	struct xe_card *card;
 	struct xe_queue *queue;    /* with a reference */
 	struct xe_fence *fence;    /* signaled at its end */
@@ -413,6 +424,23 @@ void xe_watchdog_over(struct xe_job *job);
 void xe_watchdog_look(struct xe_card *card);
 /* How long a sleep may be between two looks. */
 #define XE_WATCHDOG_NS 200000000u
+
+/* --- client.c ------------------------------------------------------------------- */
+
+/* Whose fdinfo it is; counted. */
+struct xe_client *xe_client_create(struct xe_card *card); /* NULL: no memory */
+struct xe_client *xe_client_get(struct xe_client *client);
+void xe_client_put(struct xe_client *client); /* NULL is accepted */
+/** xe_client_begin() - the GPU gets this job; under queue->lock */
+void xe_client_begin(struct xe_job *job);
+/** xe_client_end() - it is over, or never began */
+void xe_client_end(struct xe_job *job);
+
+/* Of the card's clock: 19.2 a microsecond, 12 in 625 ns. */
+static inline uint64_t xe_cycles(uint64_t ns)
+{
+	return ns / 625 * 12;
+}
 
 /* --- userptr.c ----------------------------------------------------------------- */
 

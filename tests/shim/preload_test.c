@@ -360,6 +360,74 @@ static void too_many_files_are_refused(void)
 	CHECK((count = open(CARD, O_RDWR)) >= 0 && make_vm(count) == 1 && !close(count));
 }
 
+static void read_all(int fd, char *text, size_t bytes)
+{
+	ssize_t length;
+
+	CHECK(fd >= 0);
+	length = read(fd, text, bytes - 1);
+	CHECK(length >= 0 && !close(fd));
+	text[length] = 0;
+}
+
+static uint64_t client_id(const char *text)
+{
+	const char *at = strstr(text, "drm-client-id:\t");
+
+	CHECK(at);
+	return strtoull(at + strlen("drm-client-id:\t"), NULL, 10);
+}
+
+static void expect_client(const char *text)
+{
+	CHECK(!strncmp(text, "pos:\t", 5) && strstr(text, "\nflags:\t"));
+	CHECK(strstr(text, "\ndrm-driver:\txe\n"));
+	CHECK(strstr(text, "\ndrm-pdev:\t0000:e0:04.0\n"));
+	CHECK(strstr(text, "\ndrm-total-vram0:\t64 KiB\n"));
+	CHECK(strstr(text, "\ndrm-resident-vram0:\t64 KiB\n"));
+	CHECK(strstr(text, "\ndrm-total-cycles-ccs:\t"));
+}
+
+static void what_the_kernel_tells_of_a_descriptor_goes_on_with_the_card(void)
+{
+	struct xe_gem_create object = {
+		.bytes = 65536, .placement = 1u << 1, .cpu_caching = XE_GEM_CACHING_WC,
+	};
+	int fd = open(CARD, O_RDWR), other = open(CARD, O_RDWR), copy = dup(fd);
+	int folder = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY), info;
+	char path[64], number[16], text[4096], other_text[4096];
+	FILE *stream;
+
+	CHECK(fd >= 0 && other >= 0 && copy >= 0 && folder >= 0);
+	CHECK(!ioctl(fd, REQUEST(XE_GEM_CREATE, struct xe_gem_create), &object));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	read_all(open(path, O_RDONLY), text, sizeof(text));
+	expect_client(text);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)getpid(), copy);
+	read_all(openat64(AT_FDCWD, path, O_RDONLY), other_text, sizeof(other_text));
+	expect_client(other_text);
+	CHECK(client_id(text) == client_id(other_text)); /* one file */
+	snprintf(number, sizeof(number), "%d", fd);
+	info = openat(folder, number, O_RDONLY | O_CLOEXEC);
+	CHECK(fcntl(info, F_GETFD) == FD_CLOEXEC);
+	read_all(info, other_text, sizeof(other_text));
+	expect_client(other_text);
+	stream = fopen(path, "r");
+	CHECK(stream && fread(other_text, 1, sizeof(other_text), stream) > 256);
+	CHECK(!strncmp(other_text, "pos:", 4) && !fclose(stream));
+	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", other);
+	read_all(open64(path, O_RDONLY), other_text, sizeof(other_text));
+	CHECK(client_id(text) != client_id(other_text));
+	CHECK(strstr(other_text, "\ndrm-total-vram0:\t0\n"));
+	/* Of others the kernel alone tells. */
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", folder);
+	read_all(open(path, O_RDONLY), text, sizeof(text));
+	CHECK(!strncmp(text, "pos:\t", 5) && !strstr(text, "drm-"));
+	CHECK(open("/proc/self/fdinfo/99999", O_RDONLY) < 0 && errno == ENOENT);
+	CHECK(open("/proc/self/fdinfo/x", O_RDONLY) < 0 && errno == ENOENT);
+	CHECK(!close(fd) && !close(other) && !close(copy) && !close(folder));
+}
+
 int main(int argc, char **argv)
 {
 	program = argv[0];
@@ -372,6 +440,7 @@ int main(int argc, char **argv)
 	nothing_of_a_card_has_attributes();
 	links_do_not_tell_of_the_tree();
 	texts_can_be_read();
+	what_the_kernel_tells_of_a_descriptor_goes_on_with_the_card();
 	objects_are_mapped_shared_and_can_be_read();
 	what_is_refused_is_in_the_log();
 	too_many_files_are_refused();
