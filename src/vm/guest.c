@@ -26,6 +26,11 @@ static bool is_there(struct vm_device *device)
 	return there;
 }
 
+bool vm_device_reaches(const struct vm_device *device, const struct vm_device *other)
+{
+	return pagemap_reaches(device->pagemap, other->pagemap);
+}
+
 struct vm_device *vm_guest_enter(struct vm *vm, const void *wanted)
 {
 	struct mm *mm = vm->device->mm;

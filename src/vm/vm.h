@@ -135,6 +135,10 @@ void vm_device_quiesce_on(struct vm_device *device);
  * Return: 0; -EBUSY something would not come home. */
 MUST_CHECK int vm_device_unplug(struct vm_device *device);
 
+/** vm_device_reaches() - can @device use the memory of @other in place? Context: any; neither
+ * goes meanwhile. */
+bool vm_device_reaches(const struct vm_device *device, const struct vm_device *other);
+
 /** vm_device_is_unplugged() - Context: any */
 static inline bool vm_device_is_unplugged(const struct vm_device *device)
 {

@@ -4,8 +4,8 @@
  *
  * What a client says about spans of an address space, and the question what holds where.
  * The pages of a place are told as the driver does, by a descriptor: 0 is the card's own
- * memory, -1 the system's, another that of the card that it is a file of. What should be on
- * another card this one uses at home: cards do not reach into each other's memory.
+ * memory, -1 the system's, another that of the card that it is a file of: pages go there, and
+ * are used in place, if this card reaches that one's memory; else who asks is told ENOLINK.
  *
  * Upstream: xe_vm_madvise_ioctl(), xe_vm_query_vmas_attrs_ioctl().
  */
@@ -68,6 +68,10 @@ static int check_preferred(struct xe_card *card, const struct xe_madvise *args,
 			return -ENOENT;
 		if (args->preferred.region > 1)
 			return -EINVAL;
+		if (vm_device_is_unplugged(other->device))
+			return -ENODEV;
+		if (other != card && !vm_device_reaches(card->device, other->device))
+			return -ENOLINK;
 	}
 	a->attr.location = fd < 0 ? VM_LOCATION_SYSTEM : VM_LOCATION_DEVICE;
 	a->attr.device = fd < 0 ? NULL : other->device;

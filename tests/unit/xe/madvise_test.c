@@ -2,6 +2,8 @@
 /* madvise_test.c - advice on spans of an address space, and what it is told to be. */
 #include "xe_objects.h"
 
+#include "pagemap/pagemap_internal.h"
+
 #define ENTRIES (client.page + PAGE_BYTES)
 #define ENTRIES_MAX 16u
 #define START 0x10000000ull
@@ -250,6 +252,60 @@ static void an_atomic_where_the_cpu_alone_has_them_bans_its_queue(void **state)
 	run_client(cpu_only, NULL);
 }
 
+/* --- other cards ------------------------------------------------------------------- */
+
+static struct xe_card *other_card;
+
+static struct xe_card *card_of_descriptor(int fd)
+{
+	return fd == 7 ? other_card : fd == 8 ? client.card : NULL;
+}
+
+static int unplug(void *argument)
+{
+	return vm_device_unplug(*(struct vm_device **)argument);
+}
+
+static int prefer_region(uint32_t device_fd, uint16_t region)
+{
+	struct xe_madvise args = advice(XE_ATTR_PREFERRED, 0, 1);
+
+	args.preferred.device_fd = device_fd;
+	args.preferred.region = region;
+	return call(XE_MADVISE, &args);
+}
+
+static void cards(void *arg)
+{
+	const struct xe_card_config config = {
+		.vram_bytes = MIB(16), .card_of = card_of_descriptor,
+	};
+	struct xe_bind_op op = mirror_op();
+
+	(void)arg;
+	memset(&client, 0, sizeof(client));
+	CHECK(!xe_card_open(&config, &other_card) && !xe_card_open(&config, &client.card));
+	CHECK(!xe_file_open(client.card, &client.file));
+	client.page = map_pages(2);
+	vm = make_vm(SVM);
+	CHECK(!bind_one(vm, &op, NULL, 0));
+	CHECK(prefer_region(9, 1) == -ENOENT);
+	CHECK(prefer_region(7, 2) == -EINVAL);
+	CHECK(!prefer_region(7, 1) && !prefer_region(8, 1));
+	other_card->device->pagemap->config.peers = NULL;
+	CHECK(prefer_region(7, 1) == -ENOLINK && !prefer_region(8, 1));
+	CHECK(!mm_call(client.card->mm, unplug, &other_card->device, sizeof(other_card->device)));
+	CHECK(prefer_region(7, 1) == -ENODEV);
+	client_stop();
+	xe_card_close(other_card);
+}
+
+static void a_card_that_is_preferred_is_there_and_is_reached(void **state)
+{
+	(void)state;
+	run_client(cards, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +313,7 @@ int main(void)
 		cmocka_unit_test(wrong_advice_is_refused),
 		cmocka_unit_test(who_asks_has_room_for_the_answer),
 		cmocka_unit_test(an_atomic_where_the_cpu_alone_has_them_bans_its_queue),
+		cmocka_unit_test(a_card_that_is_preferred_is_there_and_is_reached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
