@@ -298,10 +298,18 @@ void mm_event_wait(struct mm *mm, uint32_t ticket, uint32_t tries);
 
 /* --- taking and giving back ----------------------------------------------------------- */
 
+/* What was mapped at some address when the event sequence was @seq: sampled before. */
+struct mm_look {
+	struct sys_vma vma;
+	uint64_t seq;
+};
+
 /* The result of one mm_take(), and what it was asked. */
 struct mm_take {
 	struct span span;             /* in: inside one VMA, at most 2 MiB */
 	struct span fill;             /* in: holes in here are taken as zeros; may be empty */
+	bool fill_empty;              /* in: all of them if the span is one hole */
+	const struct mm_look *look;   /* in: at the span, for the first attempt; may be NULL */
 	struct mm_entry_owner *owner; /* in */
 	uint64_t frame;               /* in: of span.start, in the owner's allocation */
 	uint64_t destination;         /* in: arena address for span.start */
@@ -310,7 +318,7 @@ struct mm_take {
 	uint64_t taken_pages;         /* out: had contents and were moved */
 	uint64_t filled_pages;        /* out: were holes */
 	uint64_t busy_pages;          /* out: stayed: pinned or shared */
-	bool huge;                    /* out: a huge page was among them */
+	bool huge;                    /* out: the kernel makes huge pages there */
 
 	struct mm_take *next;         /* of mm.breaking */
 };
@@ -419,6 +427,10 @@ enum mm_vma_flag {
  * Context: [worker]. Return: 0, -ENOENT. @flags: enum mm_vma_flag; may be NULL. */
 MUST_CHECK int mm_vma_find(struct mm *mm, uint64_t addr, bool or_next, struct sys_vma *vma,
 			   uint32_t *flags);
+
+/** mm_look() - mm_vma_find() at @addr, to be kept for an mm_take()
+ * Context: [worker]. Return: 0, -ENOENT. */
+MUST_CHECK int mm_look(struct mm *mm, uint64_t addr, struct mm_look *look, uint32_t *flags);
 
 /** mm_vma_watch() - be told of changes of the private anonymous VMA @vma, without touching
  * its faults. Context: [worker]. Return: 0 also where nothing can be told of; -EAGAIN a

@@ -7,19 +7,22 @@
  * it learnt may have become untrue (law 4):
  *
  *     seq = event sequence
- *     VMA query, REGISTER of the whole VMA, VMA query again: the same?
- *     lock
+ *     VMA query
+ *     unless the table is sure of it: REGISTER of the whole VMA, VMA query again: the same?
+ *     lock: is the table sure still?
  *     event of this span since seq? a fork under way? start again, or give up
  *     MOVE ... look ... insert entries
  *     unlock
  *
  * The second query closes the window in which a part of the VMA was unmapped
  * before REGISTER and mapped anew after it: the new part is a VMA of its own,
- * not registered, and the two answers differ.
+ * not registered, and the two answers differ. Where the table is sure (vma.c) there is no
+ * such window; and who asks for the take can bring the first answer along.
  *
  * What was taken is what the frames hold afterwards, whatever MOVE answered: it
- * can move a page and say -EEXIST (A4). The frames were empty before. Pages that
- * MOVE passed over as holes, inside of @fill, get an entry too: registered as
+ * can move a page and say -EEXIST (A4). The frames were empty before. Only where MOVE had
+ * nothing to say, and was not allowed to pass over holes, all is there without a look. Pages
+ * that MOVE passed over as holes, inside of @fill, get an entry too: registered as
  * MISSING, a hole can only be filled by the monitor, which needs event_lock
  * (law 5). Their frames are holes as well and read as zeros.
  *
@@ -53,6 +56,12 @@ struct take_map {
 	uint64_t unsure[PAGES_PER_HUGE / 64]; /* MOVE did not say "hole" */
 	uint64_t busy[PAGES_PER_HUGE / 64];
 	uint64_t used[PAGES_PER_HUGE / 64];   /* the frame has a page that moved away */
+};
+
+/* What it began with. */
+struct attempt {
+	struct mm_look look;
+	bool sure; /* the table was, so there was no REGISTER */
 };
 
 static void bit_set(uint64_t *bits, uint64_t i)
@@ -151,15 +160,18 @@ static bool remove_old_mark(struct mm *mm, uint64_t addr)
 }
 
 /*
- * MOVE one piece, past what it refuses. Return: 0 the whole piece was looked at;
- * -EAGAIN an event is in flight; -EOPNOTSUPP this memory does not move.
+ * MOVE one piece, past what it refuses. *@whole: every page of it was moved, and MOVE said so.
+ * Return: 0 the whole piece was looked at; -EAGAIN an event is in flight; -EOPNOTSUPP this
+ * memory does not move.
  */
 static int move_piece(struct mm *mm, const struct mm_take *take, struct span piece,
-		      struct take_map *map)
+		      struct take_map *map, bool *whole)
 {
+	uint32_t flags = SYS_MOVE_DONTWAKE;
 	uint64_t offset = piece.start - take->span.start;
 	uint64_t end = piece.end - take->span.start;
 
+	*whole = true;
 	while (offset < end) {
 		uint64_t page = offset >> PAGE_SHIFT;
 		uint64_t moved = 0;
@@ -167,11 +179,15 @@ static int move_piece(struct mm *mm, const struct mm_take *take, struct span pie
 
 		err = mm->sys->ops->uffd_move(mm->sys, mm->uffd, take->destination + offset,
 					      take->span.start + offset, end - offset,
-					      SYS_MOVE_ALLOW_SRC_HOLES | SYS_MOVE_DONTWAKE,
-					      &moved);
+					      flags, &moved);
 		offset += moved;
 		if (!err || (err == -EAGAIN && moved))
 			continue;
+		*whole = false;
+		if (err == -ENOENT && !(flags & SYS_MOVE_ALLOW_SRC_HOLES)) {
+			flags |= SYS_MOVE_ALLOW_SRC_HOLES;
+			continue;
+		}
 		if (err == -EFAULT && remove_old_mark(mm, take->span.start + offset))
 			continue;
 		if (err == -EBUSY)
@@ -213,6 +229,40 @@ static int scan_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	return 0;
 }
 
+/* All of @piece is in its frames. Did it come in huge pages? */
+static int note_whole(struct mm *mm, struct mm_take *take, struct span piece,
+		      struct take_map *map)
+{
+	uint64_t frame = piece.start + take->destination - take->span.start;
+	struct mm_registration *r;
+	struct sys_page_run run;
+	size_t count = 0;
+	uint64_t end;
+	int err = 0;
+
+	lock_assert_held(&mm->event_lock);
+	bits_set(map->taken, (piece.start - take->span.start) >> PAGE_SHIFT,
+		 (piece.end - take->span.start) >> PAGE_SHIFT);
+	if (span_bytes(piece) != HUGE_BYTES)
+		return 0;
+	r = mm_registration_first(mm, piece);
+	if (!r || !r->huge)
+		err = mm->sys->ops->page_scan(mm->sys, span_make(frame, PAGE_BYTES), &run, 1,
+					      &count, &end);
+	take->huge |= (r && r->huge) || (count && run.flags & SYS_PAGE_HUGE);
+	return err;
+}
+
+/* Was nothing at all met in the span, of which @piece is a part? */
+static bool was_empty(const struct mm_take *take, struct span piece, const struct take_map *map)
+{
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(map->taken); i++)
+		any |= map->taken[i] | map->unsure[i];
+	return !any && span_covers(piece, take->span);
+}
+
 /* Insert entries for the pages of @piece that were taken, and for holes in fill. */
 static void insert_piece(struct mm *mm, struct mm_take *take, struct span piece,
 			 const struct take_map *map, bool complete)
@@ -251,6 +301,7 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 		      struct take_map *map)
 {
 	uint64_t to_frame = take->destination - take->span.start;
+	bool whole;
 	int err, scan_err;
 
 	lock_assert_held(&mm->event_lock);
@@ -259,10 +310,15 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 			      (struct span){ piece.start + to_frame, piece.end + to_frame });
 	if (err)
 		return -EOPNOTSUPP;
-	err = move_piece(mm, take, piece, map);
-	scan_err = scan_piece(mm, take, piece, map); /* F1 */
+	err = move_piece(mm, take, piece, map, &whole);
+	if (whole && !err)
+		scan_err = note_whole(mm, take, piece, map);
+	else
+		scan_err = scan_piece(mm, take, piece, map); /* F1 */
 	if (scan_err)
 		base_host->die("usvm: cannot look at frames that pages were moved to\n");
+	if (!err && take->fill_empty && was_empty(take, piece, map))
+		take->fill = take->span;
 	PLANTED_GAP(TAKE_TWO_STEPS, &mm->event_lock);
 	insert_piece(mm, take, piece, map, err == 0); /* E1 */
 	if (take->huge)
@@ -270,9 +326,10 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	return err;
 }
 
-static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct take_map *map)
-	MUST_HOLD(&mm->event_lock);
-static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct take_map *map)
+static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt *attempt,
+		       struct take_map *map) MUST_HOLD(&mm->event_lock);
+static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt *attempt,
+		       struct take_map *map)
 {
 	uint64_t start = take->span.start;
 	struct span piece;
@@ -285,7 +342,11 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 	/* Again: who bound a system PTE since the first time must not keep it. */
 	if (!PLANTED(REVOKE_TAKE))
 		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
-	if (mm_changed_since(mm, seq, take->span) && !PLANTED(TAKE_STALE_VMA)) /* R1 */
+	if (mm_changed_since(mm, attempt->look.seq, take->span) &&
+	    !PLANTED(TAKE_STALE_VMA)) /* R1 */
+		return -EAGAIN;
+	if (attempt->sure && !mm_registration_is_sure(mm, attempt->look.vma.span) &&
+	    !PLANTED(TAKE_STALE_VMA)) /* R1 */
 		return -EAGAIN;
 	/* MOVE refuses where one side is locked. mlockall() locks the arena too. */
 	if (mm->sys->ops->is_mlocked(mm->sys, take->span))
@@ -301,22 +362,21 @@ static int take_locked(struct mm *mm, struct mm_take *take, uint64_t seq, struct
 	return 0;
 }
 
-/* Is the memory one that migrates, and registered, and still what it was? */
-static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma)
+static int take_look(struct mm *mm, struct mm_take *take, struct mm_look *look)
+{
+	if (!take->look)
+		return mm_look(mm, take->span.start, look, NULL);
+	*look = *take->look;
+	take->look = NULL;
+	return 0;
+}
+
+/* REGISTER @vma, which is the same afterwards. */
+static int take_register(struct mm *mm, const struct mm_take *take, const struct sys_vma *vma)
 {
 	struct sys_vma again;
-	uint32_t flags;
 	int err;
 
-	if (ATOMIC_LOAD(&mm->gate_closed) && !PLANTED(GATE_OPEN))
-		return -EBUSY;
-	err = mm_vma_find(mm, take->span.start, false, vma, &flags);
-	if (err)
-		return err;
-	if (!span_covers(vma->span, take->span))
-		return -ENOENT;
-	if (!(flags & MM_VMA_MIGRATES))
-		return -EOPNOTSUPP;
 	err = mm_vma_register(mm, vma, SYS_REGISTER_WP | SYS_REGISTER_MISSING);
 	if (err == -ENOENT || err == -EAGAIN)
 		return -EAGAIN;
@@ -329,6 +389,27 @@ static int take_prepare(struct mm *mm, struct mm_take *take, struct sys_vma *vma
 	    again.prot != vma->prot || again.kind != vma->kind)
 		return -EAGAIN;
 	return 0;
+}
+
+/* Is the memory one that migrates, and registered, and still what it was? */
+static int take_prepare(struct mm *mm, struct mm_take *take, struct attempt *attempt)
+{
+	const struct sys_vma *vma = &attempt->look.vma;
+	int err;
+
+	if (ATOMIC_LOAD(&mm->gate_closed) && !PLANTED(GATE_OPEN))
+		return -EBUSY;
+	err = take_look(mm, take, &attempt->look);
+	if (err)
+		return err;
+	if (!span_covers(vma->span, take->span))
+		return -ENOENT;
+	if (!(mm_vma_flags(mm, vma) & MM_VMA_MIGRATES))
+		return -EOPNOTSUPP;
+	attempt->sure = mm_vma_is_sure(mm, vma);
+	if (!attempt->sure)
+		return take_register(mm, take, vma);
+	return mm_span_excluded(mm, take->span) ? -EOPNOTSUPP : 0;
 }
 
 /* Write to the busy pages without changing them: a sharing that a fork left is broken.
@@ -373,12 +454,11 @@ static void break_sharing(struct mm *mm, struct mm_take *take, const struct take
 static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 {
 	size_t nodes = span_pages(take->span) / 2 + 8;
-	uint64_t seq = ATOMIC_LOAD_ACQUIRE(&mm->event_seq);
 	uint64_t before = take->taken_pages + take->filled_pages;
-	struct sys_vma vma;
+	struct attempt attempt;
 	int err;
 
-	err = take_prepare(mm, take, &vma);
+	err = take_prepare(mm, take, &attempt);
 	if (err)
 		return err;
 	mm_quarantine_release(mm, take->span);
@@ -394,7 +474,7 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 	mm_drain(mm, take->span);
 
 	mm_lock(mm);
-	err = take_locked(mm, take, seq, map);
+	err = take_locked(mm, take, &attempt, map);
 	if (err == -EAGAIN)
 		mm_stat_add(&mm->stats.retries, 1);
 	if (err == -EAGAIN && take->taken_pages + take->filled_pages > before)

@@ -192,6 +192,8 @@ int pagemap_populate_mm(struct pagemap_devmem *devmem, struct pagemap_migration 
 	struct mm_take take = {
 		.span = migration->span,
 		.fill = migration->fill,
+		.fill_empty = migration->fill_empty,
+		.look = migration->look,
 		.owner = &devmem->zdd.owner,
 		.frame = migration->span.start - devmem->addr,
 	};

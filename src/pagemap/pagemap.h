@@ -90,6 +90,8 @@ struct pagemap_devmem {
 struct pagemap_migration {
 	struct span span;      /* in: to migrate, inside of the devmem's addresses */
 	struct span fill;      /* in: holes in here become zeros on the device */
+	bool fill_empty;       /* in: and all of them if @span is one hole */
+	const struct mm_look *look; /* in: at @span; may be NULL */
 	bool peers;            /* in: peers have some of it, which is to come too */
 	bool wanted;           /* in: for an access, and not ahead of it */
 	uint64_t stay_ns;      /* in: what is in the devmem stays so long; 0: as it was */
@@ -97,7 +99,7 @@ struct pagemap_migration {
 	uint64_t filled_pages; /* out */
 	uint64_t busy_pages;   /* out: pinned or shared, left at home */
 	uint64_t peer_pages;   /* out: were on another device */
-	bool huge;             /* out: among them were huge pages */
+	bool huge;             /* out: the kernel makes huge pages there */
 	uint64_t copy_ns;      /* out: copy mode: time in ops->copy */
 };
 

@@ -26,31 +26,6 @@
 
 #include "base/assert.h"
 
-/* No page of @span is present, none is on a device. */
-static bool is_empty(struct vm *vm, struct span span)
-{
-	struct mm *mm = vm->device->mm;
-	struct sys *sys = mm_sys(mm);
-	struct sys_page_run run;
-	size_t count = 0;
-	uint64_t end;
-	bool has_entry;
-
-	lock_acquire(mm_event_lock(mm));
-	has_entry = mm_entry_first(mm, span) != NULL;
-	lock_release(mm_event_lock(mm));
-	if (has_entry)
-		return false;
-	return !sys->ops->page_scan(sys, span, &run, 1, &count, &end) && count == 0;
-}
-
-static struct span choose_fill(struct vm *vm, struct span range, uint64_t addr)
-{
-	if (is_empty(vm, range))
-		return range;
-	return span_intersect(span_block(addr, VM_FILL_BYTES), range);
-}
-
 /* What an attempt took, whatever came of it, as upstream. */
 static void account_attempt(struct vm *vm, struct span span, uint64_t start_ns)
 {
@@ -127,37 +102,38 @@ static void remember_busy(struct vm *vm, struct span span, uint64_t start_ns)
 }
 
 /*
- * Take the pages of @range to the memory of @to, as far as possible. @wanted: for an access.
- * @stay_ns: so long the CPU does not get them back.
+ * Take the pages of a range to the memory of @to, as far as possible.
  * Return: 0 something may have moved; -errno nothing did.
  */
-int vm_migrate(struct vm *vm, struct vm_device *to, struct gpusvm_range *range, uint64_t addr,
-	       bool wanted, uint64_t stay_ns)
+int vm_migrate(struct vm *vm, struct vm_device *to, const struct vm_move *move)
 {
+	struct span span = move->range->node.span;
 	struct pagemap_migration migration = {
-		.span = range->node.span,
-		.fill = choose_fill(vm, range->node.span, addr),
-		.wanted = wanted,
-		.stay_ns = stay_ns,
+		.span = span,
+		.fill = span_intersect(span_block(move->addr, VM_FILL_BYTES), span),
+		.fill_empty = true,
+		.look = move->look,
+		.wanted = move->wanted,
+		.stay_ns = move->stay_ns,
 	};
 	uint64_t start = vm_now_ns(vm->device);
 	struct pagemap_devmem *devmem;
 	int err;
 
-	if (!pagemap_find(to->pagemap, migration.span, &devmem, &migration.peers))
+	if (!pagemap_find(to->pagemap, span, &devmem, &migration.peers))
 		err = migrate_more(to, devmem, &migration);
 	else
 		err = migrate_new(to, &migration);
-	account_attempt(vm, migration.span, start);
+	account_attempt(vm, span, start);
 	/* What was invalidated for its own sake is no loss. */
 	if (migration.peer_pages)
-		(void)gpusvm_range_take_losses(&vm->svm, range);
+		(void)gpusvm_range_take_losses(&vm->svm, move->range);
 	if (err)
 		return err;
 	account(to, &migration);
-	vm_thrash_moved(vm, span_bytes(migration.span), vm_now_ns(vm->device) - start);
+	vm_thrash_moved(vm, span_bytes(span), vm_now_ns(vm->device) - start);
 	if (migration.busy_pages && !migration.moved_pages && !migration.filled_pages &&
 	    !migration.peer_pages)
-		remember_busy(vm, migration.span, start);
+		remember_busy(vm, span, start);
 	return 0;
 }

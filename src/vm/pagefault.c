@@ -46,7 +46,7 @@ struct service {
 	uint32_t access;
 	struct vm_bind *bind;
 	struct vm_attr_piece advice;
-	struct sys_vma vma;
+	struct mm_look look;
 	bool can_move;  /* the memory can, and the device takes some */
 	bool migrates;  /* and it should: the policy, or the access */
 	struct vm_device *guest_of; /* where it should be, if that is not the vm's device */
@@ -96,13 +96,13 @@ static int find_memory(struct service *s)
 	lock_assert_held(&vm->lock);
 	if (s->bind->read_only && wants_write(s->access) && !PLANTED(WRITE_UNCHECKED))
 		return -EPERM;
-	err = mm_vma_find(vm->device->mm, s->addr, false, &s->vma, &flags);
+	err = mm_look(vm->device->mm, s->addr, &s->look, &flags);
 	if (err)
 		return -EFAULT;
-	if (s->vma.kind == SYS_VMA_SPECIAL)
+	if (s->look.vma.kind == SYS_VMA_SPECIAL)
 		return -EFAULT;
-	if (!(s->vma.prot & SYS_PROT_READ) ||
-	    (wants_write(s->access) && !(s->vma.prot & SYS_PROT_WRITE)))
+	if (!(s->look.vma.prot & SYS_PROT_READ) ||
+	    (wants_write(s->access) && !(s->look.vma.prot & SYS_PROT_WRITE)))
 		return -EPERM;
 	vm_attr_find(vm, s->bind, s->addr, &s->advice);
 	if (s->access == USVM_ACCESS_ATOMIC && s->advice.attr.atomic == VM_ATOMIC_CPU)
@@ -120,7 +120,7 @@ static int find_memory(struct service *s)
 
 static bool is_writable(const struct service *s)
 {
-	return ((s->vma.prot & SYS_PROT_WRITE) && !s->bind->read_only) ||
+	return ((s->look.vma.prot & SYS_PROT_WRITE) && !s->bind->read_only) ||
 	       PLANTED(WRITE_UNCHECKED);
 }
 
@@ -177,8 +177,13 @@ static uint64_t stay_ns(const struct service *s)
 static int migrate(struct service *s)
 {
 	struct vm_device *to = destination(s);
-	bool wanted = !is_prefetch(s);
-	uint64_t stay = stay_ns(s);
+	const struct vm_move move = {
+		.range = s->range,
+		.addr = s->addr,
+		.wanted = !is_prefetch(s),
+		.stay_ns = stay_ns(s),
+		.look = &s->look,
+	};
 	int err = 0;
 
 	lock_assert_held(&s->vm->lock);
@@ -186,8 +191,8 @@ static int migrate(struct service *s)
 	/* Only what is at home, or on a peer, can be taken. */
 	if (find_place(s) == PLACE_ELSEWHERE)
 		err = gpusvm_evict(&s->vm->svm, s->range->node.span, to->pagemap,
-				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS, wanted);
-	return err ? err : vm_migrate(s->vm, to, s->range, s->addr, wanted, stay);
+				   GPUSVM_KEEP_OWN | GPUSVM_KEEP_PEERS, move.wanted);
+	return err ? err : vm_migrate(s->vm, to, &move);
 }
 
 /* It would be in vain, and nobody insists. */
@@ -344,7 +349,7 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	limits = vm_thrash_look(vm, s->addr, s->access == VM_ACCESS_TO_DEVICE);
 	limits = span_intersect(limits, PLANTED(ATTR_WIDE_RANGE) ? s->bind->node.span :
 								   s->advice.span);
-	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->vma, limits, &s->range);
+	err = gpusvm_range_find_or_insert(&vm->svm, s->addr, &s->look.vma, limits, &s->range);
 	if (err)
 		return err;
 	s->end = s->range->node.span.end;
@@ -370,11 +375,11 @@ static int service_once(struct service *s, uint32_t *migrate_tries)
 	/* To hear of its end, also where nothing was taken: the VMA may be newer than what was
 	 * registered there. */
 	if ((!s->migrates || find_place(s) == PLACE_HOME) &&
-	    mm_vma_watch(vm->device->mm, &s->vma) && s->watch_tries++ < VM_WATCH_TRIES)
+	    mm_vma_watch(vm->device->mm, &s->look.vma) && s->watch_tries++ < VM_WATCH_TRIES)
 		return -EAGAIN;
 	err = get_pages_and_bind(s);
 	if (!err && vm->device->config.place_on_device && find_place(s) != PLACE_HERE)
-		vm_placement_note(vm, &s->vma, s->moved);
+		vm_placement_note(vm, &s->look.vma, s->moved);
 	return err;
 }
 

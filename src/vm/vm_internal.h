@@ -191,8 +191,14 @@ void vm_guest_leave(struct vm_device *device);
 void vm_guests_wait(struct vm_device *device);
 
 /* migrate.c */
-int vm_migrate(struct vm *vm, struct vm_device *to, struct gpusvm_range *range, uint64_t addr,
-	       bool wanted, uint64_t stay_ns)
+struct vm_move {
+	struct gpusvm_range *range;
+	uint64_t addr;              /* that was asked for */
+	bool wanted;                /* for an access */
+	uint64_t stay_ns;           /* so long the CPU does not get them back */
+	const struct mm_look *look; /* at the range */
+};
+int vm_migrate(struct vm *vm, struct vm_device *to, const struct vm_move *move)
 	MUST_HOLD(&vm->lock);
 bool vm_is_busy(struct vm *vm, uint64_t addr) MUST_HOLD(&vm->lock);
 

@@ -82,6 +82,23 @@ static void holes_are_taken_as_zeros_where_it_is_asked(void **state)
 	expect_tags(f, 3, 1);
 }
 
+static void all_holes_are_taken_where_nothing_else_is(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint64_t present = 0; present < 2; present++) {
+		struct mm_take take = take_of(f, 0, 8);
+
+		heap_fill(f, 6, present);
+		take.fill = heap_span(2, 1);
+		take.fill_empty = true;
+		assert_int_equal(mm_take(f->mm, &take), 0);
+		assert_int_equal(take.taken_pages, present);
+		assert_int_equal(take.filled_pages, present ? 1 : 8);
+		assert_int_equal(mm_bring_home(f->mm, take.span, NULL), 0);
+	}
+}
+
 /* What the device wrote to a hole comes home. */
 static void a_filled_hole_that_was_written_comes_home_with_contents(void **state)
 {
@@ -705,6 +722,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(present_pages_are_taken_and_holes_stay),
 		TEST(holes_are_taken_as_zeros_where_it_is_asked),
+		TEST(all_holes_are_taken_where_nothing_else_is),
 		TEST(a_filled_hole_that_was_written_comes_home_with_contents),
 		TEST(pages_with_an_entry_are_left_as_they_are),
 		TEST(a_huge_page_is_told),
