@@ -346,7 +346,7 @@ static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt
 	    !PLANTED(TAKE_STALE_VMA)) /* R1 */
 		return -EAGAIN;
 	if (attempt->sure && !mm_registration_is_sure(mm, attempt->look.vma.span) &&
-	    !PLANTED(TAKE_STALE_VMA)) /* R1 */
+	    !PLANTED(TAKE_STALE_VMA)) /* R3 */
 		return -EAGAIN;
 	/* MOVE refuses where one side is locked. mlockall() locks the arena too. */
 	if (mm->sys->ops->is_mlocked(mm->sys, take->span))

@@ -11,6 +11,8 @@
  *     mm_take() to staging, MOVING     a CPU fault sleeps
  *     ops->copy() of each run          no lock: the monitor answers others
  *     mm_take_finish(): DEVICE         wakes who sleeps
+ *     ...                              the fault is answered
+ *     pagemap_tidy()                   staging is empty again: a third of the time
  *
  * Runs that were unmapped meanwhile are copied in vain; runs that were remapped
  * are found by their frames. If the device cannot copy, the pages go home from
@@ -28,6 +30,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/atomic.h"
 #include "base/host.h"
 #include "base/plant.h"
 
@@ -137,6 +140,20 @@ static void set_staging(struct pagemap_devmem *devmem, uint64_t staging)
 	lock_release(mm_event_lock(devmem->pagemap->config.mm));
 }
 
+static void tidy_locked(struct pagemap *pagemap)
+{
+	struct span staging = span_make(pagemap_staging(pagemap, PAGEMAP_STAGING_TAKE),
+					HUGE_BYTES);
+
+	lock_assert_held(&pagemap->take_lock);
+	if (!pagemap->staging_used)
+		return;
+	mm_arena_empty(pagemap->config.mm, staging);
+	if (pagemap->config.poison)
+		pagemap_poison(pagemap, staging.start, HUGE_BYTES);
+	ATOMIC_STORE_RELAXED(&pagemap->staging_used, false);
+}
+
 static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 			    struct pagemap_migration *migration)
 {
@@ -146,8 +163,9 @@ static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 	int err, copy_err;
 
 	lock_acquire(&pagemap->take_lock);
-	if (pagemap->config.poison)
+	if (pagemap->config.poison || pagemap->staging_used)
 		mm_arena_empty(mm, span_make(staging, HUGE_BYTES));
+	ATOMIC_STORE_RELAXED(&pagemap->staging_used, true);
 	take->destination = staging;
 	take->moving = true;
 	set_staging(devmem, staging - take->frame);
@@ -165,11 +183,19 @@ static int populate_by_copy(struct pagemap_devmem *devmem, struct mm_take *take,
 		}
 	}
 	set_staging(devmem, 0);
-	mm_arena_empty(mm, span_make(staging, HUGE_BYTES));
 	if (pagemap->config.poison)
-		pagemap_poison(pagemap, staging, HUGE_BYTES);
+		tidy_locked(pagemap);
 	lock_release(&pagemap->take_lock);
 	return err;
+}
+
+void pagemap_tidy(struct pagemap *pagemap)
+{
+	if (!ATOMIC_LOAD_RELAXED(&pagemap->staging_used))
+		return;
+	lock_acquire(&pagemap->take_lock);
+	tidy_locked(pagemap);
+	lock_release(&pagemap->take_lock);
 }
 
 /* What is at home, and holes. */

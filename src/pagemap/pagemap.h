@@ -159,6 +159,11 @@ MUST_CHECK int pagemap_find(struct pagemap *pagemap, struct span span,
 MUST_CHECK int pagemap_populate_mm(struct pagemap_devmem *devmem,
 				   struct pagemap_migration *migration);
 
+/** pagemap_tidy() - give back what the last pagemap_populate_mm() needed on its way: who asked
+ * for it need not wait for that. The next one does it first, where it was not done.
+ * Context: [worker]. */
+void pagemap_tidy(struct pagemap *pagemap);
+
 /**
  * pagemap_evict_to_ram() - bring all pages of @devmem home, found physically
  * Context: [worker], may sleep; the caller holds a reference. Return: 0, -EBUSY.

@@ -24,6 +24,7 @@ struct pagemap {
 	uint64_t staging;      /* copy mode: arena address; 0: none */
 	uint64_t zeros;        /* move mode: a huge page of zeros in the making; 0: none */
 	struct lock take_lock; /* staging for takes, zeros */
+	bool staging_used;     /* atomic, written under take_lock: the last take left pages */
 	struct list dead;      /* devmems to release; under event_lock */
 	struct mm_work dead_work;
 	uint64_t devmem_count; /* atomic */

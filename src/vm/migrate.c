@@ -124,6 +124,9 @@ int vm_migrate(struct vm *vm, struct vm_device *to, const struct vm_move *move)
 		err = migrate_more(to, devmem, &migration);
 	else
 		err = migrate_new(to, &migration);
+	/* Who asked another device of the vm's does not come back to it (fault_run()). */
+	if (to != vm->device)
+		pagemap_tidy(to->pagemap);
 	account_attempt(vm, span, start);
 	/* What was invalidated for its own sake is no loss. */
 	if (migration.peer_pages)

@@ -464,9 +464,10 @@ static void fault_run(struct mm_work *work)
 	else if (err)
 		record(vm, addr, access, err);
 	mm_trace(device->mm, TRACE_GPU_FAULT, addr, PAGE_BYTES, access, start);
-	/* The fault is the device's again; the vm may be destroyed as soon as it is not
-	 * pending any more. */
+	/* The fault is the device's again, before what it need not wait for; the vm may be
+	 * destroyed as soon as it is not pending any more. */
 	device->config.ops->fault_done(device->config.device, fault, err);
+	pagemap_tidy(device->pagemap);
 	vm_pending_put(vm);
 }
 

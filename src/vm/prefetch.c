@@ -63,6 +63,7 @@ static int prefetch_step(struct vm *vm, struct span part, enum vm_place place,
 		}
 	}
 	lock_release(&vm->lock);
+	pagemap_tidy(vm->device->pagemap);
 	if (!span_is_empty(step->home))
 		return gpusvm_evict(&vm->svm, step->home, vm->device->pagemap, 0, false);
 	return err == -ENOMEM || err == -ECANCELED || err == -ENODEV ? err : 0;
