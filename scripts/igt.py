@@ -143,7 +143,9 @@ CAUSES = (
     (r'^long-shader', 'runs a shader: there are no execution units'),
     (r'huge', 'its threads or children set the number of huge pages of the system against each'
      ' other; a child that finds none aborts, for IGT lets none skip'),
-    (r'pci-membarrier', 'the barrier page is ordinary memory'),
+    (r'pci-membarrier', 'reads back what it wrote to the barrier page: a card drops that'),
+    (r'^prefetch-fault', 'runs a shader, on a card of generation 35: there are no execution units'),
+    (r'^small-bar$', 'of this card the CPU sees all memory'),
     (r'wq-stress', 'sets the processors of a kernel workqueue'),
 )
 
