@@ -269,6 +269,16 @@ static inline int usvm_is_own(const struct usvm_lane *lane, const void *memory, 
 	return offset < lane->stack_bytes && bytes <= lane->stack_bytes - offset;
 }
 
+/* Where a compiler does not know that @dst is aligned, it stores the first and the last word
+ * apart, so that what is in between begins in the midst of a line of the cache. */
+static inline void usvm_copy(void *dst, const void *src, size_t bytes)
+{
+	if (bytes >= 256 && (uintptr_t)dst % 8 == 0)
+		memcpy(__builtin_assume_aligned(dst, 8), src, bytes);
+	else
+		memcpy(dst, src, bytes);
+}
+
 /** usvm_read() - copy @bytes of the program's memory to @dst, which is the kernel's own */
 static inline void usvm_read(struct usvm_lane *lane, void *dst, uint64_t addr,
 			     size_t bytes)
@@ -278,7 +288,7 @@ static inline void usvm_read(struct usvm_lane *lane, void *dst, uint64_t addr,
 		const struct usvm_tlb_entry *e = usvm_tlb_slot(lane, addr);
 
 		if (__builtin_expect(e->read_tag == USVM_TLB_TAG(addr, 1), 1)) {
-			memcpy(dst, (const void *)(uintptr_t)(addr + e->delta), bytes);
+			usvm_copy(dst, (const void *)(uintptr_t)(addr + e->delta), bytes);
 			usvm_section_leave(&lane->section);
 			return;
 		}
@@ -297,7 +307,7 @@ static inline void usvm_write(struct usvm_lane *lane, uint64_t addr, const void 
 		const struct usvm_tlb_entry *e = usvm_tlb_slot(lane, addr);
 
 		if (__builtin_expect(e->write_tag == USVM_TLB_TAG(addr, 1), 1)) {
-			memcpy((void *)(uintptr_t)(addr + e->delta), src, bytes);
+			usvm_copy((void *)(uintptr_t)(addr + e->delta), src, bytes);
 			usvm_section_leave(&lane->section);
 			return;
 		}
