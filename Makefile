@@ -31,7 +31,7 @@ help:
 	@echo 'make soak        the simulator, 10^9 steps: seeds=1..60000; then usvm oracle for an'
 	@echo '                 hour: seconds=3600'
 	@echo 'make coverage    which lines and branches of src/ the tests run'
-	@echo 'make bench       the benchmarks, in full; json=FOLDER runs=3'
+	@echo 'make bench       the benchmarks, in full; json=FOLDER runs=3: JSON and drawings'
 	@echo 'make install     into $$prefix (/usr/local), below $$DESTDIR'
 	@echo 'make clean       remove what was built'
 	@echo 'make deps        install what a build needs; deps-check, deps-chaos, deps-fuzz, ...'
