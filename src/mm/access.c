@@ -27,11 +27,20 @@
 
 #define DRAIN_YIELDS 256
 
+/* Accessors before @end may be in use from now on. */
+static void raise_end(struct mm *mm, uint32_t end)
+{
+	uint32_t was = ATOMIC_LOAD_RELAXED(&mm->accessors_end);
+
+	while (was < end && !ATOMIC_COMPARE_EXCHANGE(&mm->accessors_end, &was, end))
+		;
+}
+
 int mm_accessor_register(struct mm *mm, const void *device)
 {
 	uint32_t thread_id = mm->sys->ops->thread_id(mm->sys);
 
-	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+	for (uint32_t i = 0; i < MM_ACCESSORS_MAX; i++) {
 		struct mm_accessor *a = &mm->accessors[i];
 		uint32_t expected = 0;
 
@@ -39,6 +48,7 @@ int mm_accessor_register(struct mm *mm, const void *device)
 			continue;
 		ATOMIC_STORE(&a->page, (uint64_t)MM_ACCESSOR_IDLE);
 		ATOMIC_STORE(&a->device, device);
+		raise_end(mm, i + 1);
 		base_host->self()->accessor = a;
 		return 0;
 	}
@@ -59,9 +69,11 @@ void mm_accessor_unregister(struct mm *mm)
 
 struct mm_accessor *mm_accessor_find(struct mm *mm, uint32_t thread_id)
 {
+	uint32_t end = ATOMIC_LOAD(&mm->accessors_end);
+
 	if (!thread_id)
 		return NULL;
-	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+	for (uint32_t i = 0; i < end; i++) {
 		if (ATOMIC_LOAD_RELAXED(&mm->accessors[i].thread_id) == thread_id)
 			return &mm->accessors[i];
 	}
@@ -91,7 +103,9 @@ int mm_access(struct mm *mm, enum sys_access_op op, uint64_t addr, void *buffer,
 
 void mm_drain(struct mm *mm, struct span span)
 {
-	for (size_t i = 0; i < MM_ACCESSORS_MAX; i++) {
+	uint32_t end = ATOMIC_LOAD(&mm->accessors_end);
+
+	for (uint32_t i = 0; i < end; i++) {
 		struct mm_accessor *a = &mm->accessors[i];
 
 		if (!ATOMIC_LOAD_RELAXED(&a->thread_id))

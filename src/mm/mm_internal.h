@@ -152,6 +152,7 @@ struct mm {
 	struct mm_work idle_work; /* takes MISSING back */
 
 	struct mm_accessor accessors[MM_ACCESSORS_MAX];
+	uint32_t accessors_end; /* atomic: none from there on has ever been used */
 
 	/* Spans that never migrate; refreshed by workers under exclusion_lock. */
 	struct lock exclusion_lock;
