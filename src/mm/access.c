@@ -30,7 +30,7 @@
 /* Accessors before @end may be in use from now on. */
 static void raise_end(struct mm *mm, uint32_t end)
 {
-	uint32_t was = ATOMIC_LOAD_RELAXED(&mm->accessors_end);
+	uint32_t was = ATOMIC_LOAD(&mm->accessors_end);
 
 	while (was < end && !ATOMIC_COMPARE_EXCHANGE(&mm->accessors_end, &was, end))
 		;

@@ -49,7 +49,6 @@ struct mm_registration {
 	bool dontfork; /* we said MADV_DONTFORK, for lack of EVENT_FORK */
 	bool huge;     /* the kernel makes huge pages there: one was seen */
 	bool told;     /* in mm.left: the REMAP came, its UNMAP is to come */
-	bool sure;     /* REGISTER said so with no message owed, and none was read since */
 };
 
 /* Pages that were HOME when a REMOVE named them: they may be zapped any time now. */
@@ -267,9 +266,6 @@ bool mm_span_excluded(struct mm *mm, struct span span);
 int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode);
 int mm_vma_take_back(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 uint32_t mm_vma_flags(const struct mm *mm, const struct sys_vma *vma);
-bool mm_vma_is_sure(struct mm *mm, const struct sys_vma *vma);
-bool mm_registration_is_sure(struct mm *mm, struct span vma) MUST_HOLD(&mm->event_lock);
-void mm_registration_doubt(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 void mm_vma_saw_huge(struct mm *mm, struct span span) MUST_HOLD(&mm->event_lock);
 struct mm_registration *mm_registration_first(struct mm *mm, struct span span)
 	MUST_HOLD(&mm->event_lock);

@@ -8,16 +8,16 @@
  *
  *     seq = event sequence
  *     VMA query
- *     unless the table is sure of it: REGISTER of the whole VMA, VMA query again: the same?
- *     lock: is the table sure still?
+ *     REGISTER of the whole VMA, VMA query again: the same?
+ *     lock
  *     event of this span since seq? a fork under way? start again, or give up
  *     MOVE ... look ... insert entries
  *     unlock
  *
  * The second query closes the window in which a part of the VMA was unmapped
  * before REGISTER and mapped anew after it: the new part is a VMA of its own,
- * not registered, and the two answers differ. Where the table is sure (vma.c) there is no
- * such window; and who asks for the take can bring the first answer along.
+ * not registered, and the two answers differ. Who asks for the take can bring the first
+ * answer along.
  *
  * What was taken is what the frames hold afterwards, whatever MOVE answered: it
  * can move a page and say -EEXIST (A4). The frames were empty before. Only where MOVE had
@@ -56,12 +56,6 @@ struct take_map {
 	uint64_t unsure[PAGES_PER_HUGE / 64]; /* MOVE did not say "hole" */
 	uint64_t busy[PAGES_PER_HUGE / 64];
 	uint64_t used[PAGES_PER_HUGE / 64];   /* the frame has a page that moved away */
-};
-
-/* What it began with. */
-struct attempt {
-	struct mm_look look;
-	bool sure; /* the table was, so there was no REGISTER */
 };
 
 static void bit_set(uint64_t *bits, uint64_t i)
@@ -326,9 +320,9 @@ static int take_piece(struct mm *mm, struct mm_take *take, struct span piece,
 	return err;
 }
 
-static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt *attempt,
+static int take_locked(struct mm *mm, struct mm_take *take, const struct mm_look *look,
 		       struct take_map *map) MUST_HOLD(&mm->event_lock);
-static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt *attempt,
+static int take_locked(struct mm *mm, struct mm_take *take, const struct mm_look *look,
 		       struct take_map *map)
 {
 	uint64_t start = take->span.start;
@@ -342,11 +336,8 @@ static int take_locked(struct mm *mm, struct mm_take *take, const struct attempt
 	/* Again: who bound a system PTE since the first time must not keep it. */
 	if (!PLANTED(REVOKE_TAKE))
 		mm_invalidate_locked(mm, take->span, MM_EVENT_MIGRATE); /* Q3 */
-	if (mm_changed_since(mm, attempt->look.seq, take->span) &&
+	if (mm_changed_since(mm, look->seq, take->span) &&
 	    !PLANTED(TAKE_STALE_VMA)) /* R1 */
-		return -EAGAIN;
-	if (attempt->sure && !mm_registration_is_sure(mm, attempt->look.vma.span) &&
-	    !PLANTED(TAKE_STALE_VMA)) /* R3 */
 		return -EAGAIN;
 	/* MOVE refuses where one side is locked. mlockall() locks the arena too. */
 	if (mm->sys->ops->is_mlocked(mm->sys, take->span))
@@ -392,24 +383,21 @@ static int take_register(struct mm *mm, const struct mm_take *take, const struct
 }
 
 /* Is the memory one that migrates, and registered, and still what it was? */
-static int take_prepare(struct mm *mm, struct mm_take *take, struct attempt *attempt)
+static int take_prepare(struct mm *mm, struct mm_take *take, struct mm_look *look)
 {
-	const struct sys_vma *vma = &attempt->look.vma;
+	const struct sys_vma *vma = &look->vma;
 	int err;
 
 	if (ATOMIC_LOAD(&mm->gate_closed) && !PLANTED(GATE_OPEN))
 		return -EBUSY;
-	err = take_look(mm, take, &attempt->look);
+	err = take_look(mm, take, look);
 	if (err)
 		return err;
 	if (!span_covers(vma->span, take->span))
 		return -ENOENT;
 	if (!(mm_vma_flags(mm, vma) & MM_VMA_MIGRATES))
 		return -EOPNOTSUPP;
-	attempt->sure = mm_vma_is_sure(mm, vma);
-	if (!attempt->sure)
-		return take_register(mm, take, vma);
-	return mm_span_excluded(mm, take->span) ? -EOPNOTSUPP : 0;
+	return take_register(mm, take, vma);
 }
 
 /* Write to the busy pages without changing them: a sharing that a fork left is broken.
@@ -455,10 +443,10 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 {
 	size_t nodes = span_pages(take->span) / 2 + 8;
 	uint64_t before = take->taken_pages + take->filled_pages;
-	struct attempt attempt;
+	struct mm_look look;
 	int err;
 
-	err = take_prepare(mm, take, &attempt);
+	err = take_prepare(mm, take, &look);
 	if (err)
 		return err;
 	mm_quarantine_release(mm, take->span);
@@ -474,7 +462,7 @@ static int take_once(struct mm *mm, struct mm_take *take, struct take_map *map)
 	mm_drain(mm, take->span);
 
 	mm_lock(mm);
-	err = take_locked(mm, take, &attempt, map);
+	err = take_locked(mm, take, &look, map);
 	if (err == -EAGAIN)
 		mm_stat_add(&mm->stats.retries, 1);
 	if (err == -EAGAIN && take->taken_pages + take->filled_pages > before)

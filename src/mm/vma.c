@@ -6,15 +6,8 @@
  * would split it, and the program's mremap() over the split would fail (T1).
  * First in write-protect mode alone, which costs the program nothing and lets us
  * hear of its end; with MISSING once pages are to be taken. REGISTER is repeated
- * before a take: it is idempotent, cheap (0.6 us), and what our own table says may be
- * about a mapping that is gone (law 4). But for what the table is *sure* of:
- *
- *     sure         REGISTER succeeded while no message was owed
- *     not any more an UNMAP or REMAP of it was read, it came by a REMAP, or was taken back
- *
- * That was true then, and what changed since is told by a message. One that was read is in
- * the table, and one that is owed makes MOVE say -EAGAIN. So who looks into the table and
- * MOVEs in one hold of event_lock needs no REGISTER before, nor a second look at the VMA.
+ * before every take: it is idempotent, cheap (0.6 us), and what our own table
+ * says may be about a mapping that is gone (law 4).
  *
  * A registered VMA does not merge with what is mapped beside it, so each costs the
  * process up to two mappings of the max_map_count that it may have. We use a quarter
@@ -201,7 +194,6 @@ void mm_registration_follow(struct mm *mm, struct span from, struct span to)
 	if (r)
 		like = *r;
 	like.told = false;
-	like.sure = false;
 	mm_registration_forget(mm, to);
 	if (r)
 		remember(mm, to, like);
@@ -244,16 +236,6 @@ void mm_vma_inherit(struct mm *mm)
 	}
 }
 
-/* What is registered in @span may be so in another mode, or not at all. */
-void mm_registration_doubt(struct mm *mm, struct span span)
-{
-	struct interval_node *node = interval_tree_first(&mm->registrations, span);
-
-	lock_assert_held(&mm->event_lock);
-	for (; node; node = interval_tree_next(node, span))
-		CONTAINER_OF(node, struct mm_registration, node)->sure = false;
-}
-
 static bool is_remembered(struct mm *mm, struct span span, uint32_t mode, bool dontfork)
 {
 	struct mm_registration *r;
@@ -288,7 +270,7 @@ static bool is_one_vma(struct mm *mm, struct span span)
 static int register_locked(struct mm *mm, struct span span, uint64_t seq, uint32_t mode,
 			   bool dontfork)
 {
-	struct mm_registration now = { .mode = mode, .dontfork = dontfork, .sure = true };
+	struct mm_registration now = { .mode = mode, .dontfork = dontfork };
 	struct interval_node *node;
 	int err = 0;
 
@@ -389,7 +371,6 @@ static int register_as(struct mm *mm, struct span span, const struct borders *ho
 	lock_assert_held(&mm->event_lock);
 	if (how->anew) {
 		mm_log_locked(mm, span); /* R1 */
-		mm_registration_doubt(mm, span);
 		err = mm->sys->ops->uffd_unregister(mm->sys, mm->uffd, span);
 	}
 	return err ? err : mm->sys->ops->uffd_register(mm->sys, mm->uffd, span, how->mode);
@@ -533,8 +514,6 @@ static int register_once(struct mm *mm, struct span span, struct borders *border
 	}
 	if (!err && (!known || dontfork))
 		err = register_locked(mm, span, seq, mode, dontfork);
-	else if (!err && is_remembered(mm, span, mode, dontfork))
-		mm_registration_first(mm, span)->sure = true;
 	if (err == -EAGAIN)
 		mm_stat_add(&mm->stats.retries, 1);
 	mm_unlock(mm, MM_EVENT_NODES);
@@ -557,30 +536,6 @@ int mm_vma_register(struct mm *mm, const struct sys_vma *vma, uint32_t mode)
 	if (borders.low || borders.high)
 		mend(mm, &borders);
 	return err;
-}
-
-/* Is @vma registered for takes, so that REGISTER has nothing to add? */
-bool mm_registration_is_sure(struct mm *mm, struct span vma)
-{
-	struct mm_registration *r;
-
-	lock_assert_held(&mm->event_lock);
-	r = mm_registration_first(mm, vma);
-	/* Children are kept from it by advice, which the program can take back unseen. */
-	return r && r->sure && r->mode & SYS_REGISTER_MISSING &&
-	       span_covers(r->node.span, vma) && sys_has(mm->sys, SYS_FEATURE_EVENT_FORK) &&
-	       mm->settled_count == mm->remap_count && !mm->doubted_count;
-}
-
-/* The same, and may it be taken as far as the list of exclusions goes that we have? */
-bool mm_vma_is_sure(struct mm *mm, const struct sys_vma *vma)
-{
-	bool sure;
-
-	mm_lock(mm);
-	sure = mm_registration_is_sure(mm, vma->span);
-	mm_unlock(mm, 0);
-	return sure && !exclusions_refresh(mm, true);
 }
 
 /*

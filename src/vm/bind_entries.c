@@ -254,7 +254,7 @@ int vm_validate(struct vm *vm)
 	vm_room_give_turns(room);
 	lock_acquire(&vm->lock);
 	vm_room_validate(room);
-	err = pin_all(vm, &last);
+	err = vm_device_is_unplugged(vm->device) ? -ENODEV : pin_all(vm, &last);
 	for (node = last ? interval_tree_first(&vm->binds, all) : NULL; node;
 	     node = node == last ? NULL : interval_tree_next(node, all)) {
 		struct vm_bind *bind = bind_of(node);

@@ -169,9 +169,6 @@ static void a_take_without_memory_is_enomem_and_changes_nothing(void **state)
 			int err;
 
 			prepare_take(f, removed);
-			mm_lock(f->mm);
-			mm_registration_doubt(f->mm, heap_span(0, 8));
-			mm_unlock(f->mm, 0);
 			hoard_start(f, nth++);
 			err = mm_take(f->mm, &take);
 			hoard_end(f);
