@@ -290,21 +290,31 @@ static int run_on_worker(void *argument)
 	return err ? err : xe_bind_run(a->vm, a->binds, a->count);
 }
 
+/* Does @op take something away? Of a scratch page nobody needs to be told. */
+static bool replaces(struct xe_vm *vm, const struct xe_bind_op *op)
+{
+	struct span span = span_of(op);
+	struct vm_bind_info info;
+	uint64_t addr = span.start;
+
+	if (op->op == XE_BIND_UNMAP_ALL)
+		return true;
+	if (op->op == XE_BIND_PREFETCH)
+		return false;
+	for (; !vm_bind_query(vm->vm, addr, &info) && span_overlaps(info.span, span);
+	     addr = info.span.end) {
+		if (info.kind != VM_BIND_NULL || !(vm->flags & XE_VM_SCRATCH_PAGE))
+			return true;
+	}
+	return false;
+}
+
 static int look_for_replaced(void *argument)
 {
 	struct run_args *a = argument;
 
-	for (uint32_t i = 0; i < a->count; i++) {
-		const struct xe_bind_op *op = &a->binds[i].op;
-		struct vm_bind_info info;
-
-		if (op->op == XE_BIND_UNMAP_ALL)
-			a->replaces = true;
-		else if (op->op != XE_BIND_PREFETCH &&
-			 !vm_bind_query(a->vm->vm, op->addr, &info) &&
-			 span_overlaps(info.span, span_of(op)) && info.kind != VM_BIND_NULL)
-			a->replaces = true;
-	}
+	for (uint32_t i = 0; i < a->count; i++)
+		a->replaces |= replaces(a->vm, &a->binds[i].op);
 	return 0;
 }
 

@@ -248,7 +248,8 @@ bool xe_vm_will_bind(struct xe_vm *vm, struct span span)
 		for (uint32_t i = 0; i < job->bind_count; i++) {
 			const struct xe_bind_op *op = &job->binds[i].op;
 
-			will |= span_overlaps(span, span_make(op->addr, op->bytes));
+			will |= (op->op == XE_BIND_MAP || op->op == XE_BIND_MAP_USERPTR) &&
+				span_overlaps(span, span_make(op->addr, op->bytes));
 		}
 	}
 	lock_release(&vm->card->fence_lock);

@@ -110,13 +110,13 @@ static void an_exec_of_nothing_signals_in_its_turn(void **state)
 }
 
 /* A queue of a vm with a batch at A that stores at B; *@object: what is at B. */
-static uint32_t start_storing(uint32_t *vm, uint32_t *object)
+static uint32_t start_storing_in(uint32_t vm_flags, uint32_t *vm, uint32_t *object)
 {
 	struct xe_bind_op ops[2];
 	uint32_t batch;
 
 	client_start(NULL);
-	*vm = make_vm(0);
+	*vm = make_vm(vm_flags);
 	batch = make_object(1);
 	*object = make_object(1);
 	put_store(memory_of(batch), B, 42);
@@ -124,6 +124,11 @@ static uint32_t start_storing(uint32_t *vm, uint32_t *object)
 	ops[1] = map_op(*object, B, 1);
 	CHECK(!bind_array(*vm, 0, ops, 2, NULL, 0));
 	return make_queue(*vm, XE_ENGINE_COPY);
+}
+
+static uint32_t start_storing(uint32_t *vm, uint32_t *object)
+{
+	return start_storing_in(0, vm, object);
 }
 
 static void gated(void *arg)
@@ -225,23 +230,38 @@ static void a_bind_does_not_outlive_what_it_is_in(void **state)
 	run_client(left_behind, &is_destroyed);
 }
 
-/* What a job waits for is bound, and unbound at once. */
+struct unbinding {
+	bool bound_late; /* when the job waits already */
+	bool more;       /* and nothing, in front of it */
+	uint32_t vm_flags;
+};
+
+/* What a job uses is unbound while it waits. */
 static void unbound(void *arg)
 {
+	const struct unbinding *how = arg;
+	struct xe_bind_op front = null_op(A + MIB(8) - PAGE_BYTES, 1);
 	struct xe_bind_op map, unmap = unmap_op(A + MIB(8), 1);
 	struct xe_sync gated[2], syncs[2];
 	struct gate gate;
 	uint32_t vm, object, queue;
 
-	(void)arg;
-	queue = start_storing(&vm, &object);
+	queue = start_storing_in(how->vm_flags, &vm, &object);
 	gate = make_gate();
+	if (how->more) {
+		CHECK(!bind_one(vm, &front, NULL, 0));
+		unmap = unmap_op(front.addr, 2);
+	}
+	if (!how->bound_late)
+		open_gate(&gate);
 	map = map_op(make_object(1), A + MIB(8), 1);
 	put_store(memory_of(map.object), B, 43);
 	gated[0] = wait_for_gate(&gate);
 	gated[1] = signal_to(make_syncobj(0));
 	CHECK(!bind_one(vm, &map, gated, 2));
-	syncs[0] = gated[1];
+	if (!how->bound_late)
+		gate = make_gate();
+	syncs[0] = how->bound_late ? gated[1] : wait_for_gate(&gate);
 	syncs[0].flags = 0;
 	syncs[1] = signal_to(make_syncobj(0));
 	CHECK(!exec_one(queue, A + MIB(8), syncs, 2));
@@ -251,16 +271,25 @@ static void unbound(void *arg)
 	CHECK(!wait_syncobj((uint32_t)syncs[1].handle, 0, 0, FOREVER));
 	CHECK(!is_banned(queue) && memory_of(object)[0] == 43);
 	CHECK(!wait_syncobj((uint32_t)gated[1].handle, 0, 0, FOREVER));
-	CHECK(!exec_one(queue, A + MIB(8), &syncs[1], 1));
-	CHECK(!wait_syncobj((uint32_t)syncs[1].handle, 0, 0, FOREVER));
-	CHECK(is_banned(queue));
+	if (!how->vm_flags) {
+		CHECK(!exec_one(queue, A + MIB(8), &syncs[1], 1));
+		CHECK(!wait_syncobj((uint32_t)syncs[1].handle, 0, 0, FOREVER));
+		CHECK(is_banned(queue));
+	}
 	client_stop();
 }
 
 static void what_is_unbound_was_bound_for_the_jobs_before_it(void **state)
 {
+	struct unbinding how = { 0 };
+
 	(void)state;
-	run_client_often(unbound, NULL);
+	for (int i = 0; i < 8; i++) {
+		how.bound_late = i & 1;
+		how.more = i & 2;
+		how.vm_flags = i & 4 ? XE_VM_SCRATCH_PAGE : 0;
+		run_client_often(unbound, &how);
+	}
 }
 
 /* A job that has failed while the next one waits for a gate. */
